@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The import rules of docs/architecture.md. A test plants a violation of each and expects it to be found.
+const tier = (name, tierNumber, forbiddenRooms) => ({
+  name,
+  severity: 'error',
+  comment: `mesh tier ${tierNumber} sees lower tiers only`,
+  from: { path: `^mesh/(${name.replace('tier-', '').replaceAll('-and-', '|')})/` },
+  to: { path: `^mesh/(${forbiddenRooms})/` },
+})
+const fence = (name, packages, allowed) => ({
+  name,
+  severity: 'error',
+  from: { path: '^(mesh|ztunnel|demo|bench)/', pathNot: allowed },
+  to: { path: `node_modules/(${packages})/` },
+})
+const HIGHER_THAN = {
+  errors: 'runtime|net|reactor|telemetry|h2|identity|model|authz|balance|hbone|admin',
+  runtime: 'reactor|telemetry|h2|identity|model|authz|balance|hbone|admin',
+  reactor: 'h2|identity|model|authz|balance|hbone|admin',
+  h2: 'identity|model|authz|balance|hbone|admin',
+  authz: 'hbone|admin|balance',
+}
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'mesh-imports-no-room',
+      severity: 'error',
+      from: { path: '^mesh/' },
+      to: { path: '^(ztunnel|waypoint|controller|cli|dashboard|demo|bench)/' },
+    },
+    {
+      name: 'rooms-apart',
+      severity: 'error',
+      from: { path: '^(ztunnel|waypoint|controller|cli|dashboard)/' },
+      to: { path: '^(ztunnel|waypoint|controller|cli|dashboard|demo|bench)/', pathNot: '^$1/' },
+    },
+    {
+      name: 'product-imports-no-test',
+      severity: 'error',
+      from: { path: '^(mesh|ztunnel|demo)/' },
+      to: { path: '^(test|bench)/' },
+    },
+    {
+      name: 'decisions-do-no-io',
+      severity: 'error',
+      from: { path: '^(ztunnel/decide|mesh/authz|mesh/model|mesh/balance)/' },
+      to: { path: '^(node:)?(net|tls|http|http2|https|fs|fs/promises|child_process|dgram|worker_threads)$' },
+    },
+    {
+      name: 'decisions-carry-nothing',
+      severity: 'error',
+      from: { path: '^ztunnel/decide/' },
+      to: { path: '^ztunnel/(accept|carry|supervisor)/' },
+    },
+    {
+      name: 'carry-below-accept',
+      severity: 'error',
+      from: { path: '^ztunnel/carry/' },
+      to: { path: '^ztunnel/(accept|supervisor)/' },
+    },
+    tier('tier-errors', 0, HIGHER_THAN.errors),
+    tier('tier-runtime-and-net', 1, HIGHER_THAN.runtime),
+    tier('tier-reactor-and-telemetry', 2, HIGHER_THAN.reactor),
+    tier('tier-h2-and-http1-and-identity-and-model', 3, HIGHER_THAN.h2.replace('identity|model|', '')),
+    tier('tier-authz-and-balance-and-hbone', 4, 'admin|discovery'),
+    fence('koffi-fence', 'koffi', '^mesh/reactor/ffi/'),
+    fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),
+    fence('pino-fence', 'pino', '^mesh/runtime/log\\.ts$'),
+    fence('commander-fence', 'commander', '^(cli|demo|bench)/'),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { conditionNames: ['import', 'node', 'default'] },
+  },
+}

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one table of reason codes. Logs, metrics, the wire, the CLI and docs/reasons.md are all read from it.
+// Codes and numbers are API: never renamed, never reused.
+
+/** RFC 9113 §7 error codes by name. */
+export const H2_ERROR = {
+  NO_ERROR: 0,
+  PROTOCOL_ERROR: 1,
+  INTERNAL_ERROR: 2,
+  FLOW_CONTROL_ERROR: 3,
+  SETTINGS_TIMEOUT: 4,
+  STREAM_CLOSED: 5,
+  FRAME_SIZE_ERROR: 6,
+  REFUSED_STREAM: 7,
+  CANCEL: 8,
+  COMPRESSION_ERROR: 9,
+  CONNECT_ERROR: 10,
+  ENHANCE_YOUR_CALM: 11,
+  INADEQUATE_SECURITY: 12,
+  HTTP_1_1_REQUIRED: 13,
+} as const
+export type H2ErrorName = keyof typeof H2_ERROR
+
+/** `istio_*{response_flags}` values users already alert on; `-` means none. */
+export type ResponseFlag =
+  | '-'
+  | 'DENY'
+  | 'CONNECT'
+  | 'TLS_FAILURE'
+  | 'H2_HANDSHAKE_FAILURE'
+  | 'NETWORK_POLICY'
+  | 'IDENTITY_ERROR'
+  | 'CERT_REVOKED'
+
+/** What a reason means on every surface that shows it. */
+export interface Reason {
+  /** Stable number, used in counters and binary records. */
+  readonly number: number
+  readonly httpStatus: number
+  /** gRPC status code (grpc.io/docs/guides/status-codes). */
+  readonly grpcStatus: number
+  /** Error code of the RST_STREAM or GOAWAY that carries this reason. */
+  readonly h2Reset: H2ErrorName
+  readonly responseFlag: ResponseFlag
+  /** One line that tells an operator what to do. */
+  readonly fix: string
+}
+
+type Row = readonly [number, number, number, H2ErrorName, ResponseFlag, string]
+const ROWS = {
+  OK: [0, 200, 0, 'NO_ERROR', '-', 'nothing to fix: the connection ended as both sides wanted'],
+  IDENTITY_MISSING: [
+    1,
+    401,
+    16,
+    'CANCEL',
+    'IDENTITY_ERROR',
+    'enrol the calling workload, or allow plaintext callers for this port',
+  ],
+  IDENTITY_MISMATCH: [
+    2,
+    502,
+    14,
+    'CANCEL',
+    'IDENTITY_ERROR',
+    'the pod behind this address runs under another service account: check the address and the workload entry',
+  ],
+  TRUST_DOMAIN: [
+    3,
+    401,
+    16,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the peer belongs to another trust domain: use one root and one trust domain in a mesh',
+  ],
+  CERT_EXPIRED: [
+    4,
+    401,
+    16,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the certificate has expired: check that its node reaches the CA',
+  ],
+  CERT_NOT_YET_VALID: [
+    5,
+    401,
+    16,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the certificate lies in the future: compare the clocks of both nodes',
+  ],
+  CERT_REVOKED: [
+    6,
+    401,
+    16,
+    'CANCEL',
+    'CERT_REVOKED',
+    'the certificate was revoked: give the workload a new one',
+  ],
+  CERT_INVALID: [
+    7,
+    401,
+    16,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the certificate is no usable workload certificate (CA as leaf, no SPIFFE id, unknown root): see the detail',
+  ],
+  CERT_UNAVAILABLE: [
+    8,
+    503,
+    14,
+    'CANCEL',
+    'IDENTITY_ERROR',
+    'no certificate for the workload yet: check the CA and the log of the node',
+  ],
+  POLICY_DENY: [20, 401, 7, 'CANCEL', 'DENY', 'the named DENY policy matches: change it or the caller'],
+  POLICY_NO_ALLOW: [
+    21,
+    401,
+    7,
+    'CANCEL',
+    'DENY',
+    'ALLOW policies exist and none matches: add the caller to the nearest one',
+  ],
+  POLICY_NEEDS_L7: [
+    22,
+    401,
+    7,
+    'CANCEL',
+    'DENY',
+    'the policy has L7 conditions: opt the service in to a waypoint',
+  ],
+  POLICY_CHANGED: [
+    23,
+    401,
+    7,
+    'CANCEL',
+    'DENY',
+    'a policy change ended the connection: see the deciding policy',
+  ],
+  PLAINTEXT_REFUSED: [24, 401, 16, 'CANCEL', 'DENY', 'the pod accepts only mTLS: enrol the caller'],
+  WAYPOINT_MISSING: [
+    30,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the waypoint the service names does not exist: create it or correct the name',
+  ],
+  WAYPOINT_NOT_READY: [
+    31,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'no instance of the waypoint is healthy: check its pods',
+  ],
+  WAYPOINT_BYPASS: [32, 401, 7, 'CANCEL', 'DENY', 'the service accepts connections from its waypoint only'],
+  NO_ENDPOINT: [
+    40,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the service has no healthy endpoint: check its pods and its selector',
+  ],
+  NO_SUCH_PORT: [
+    41,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the service does not list this port: add the port or correct the client',
+  ],
+  ENDPOINT_REFUSED: [
+    42,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'nothing listens on that port of the pod: start the application or correct the target port',
+  ],
+  ENDPOINT_GONE: [
+    43,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the pod has ended: the next connection takes another one',
+  ],
+  HBONE_PORT_BLOCKED: [
+    44,
+    503,
+    14,
+    'CANCEL',
+    'NETWORK_POLICY',
+    'port 15008 of the pod does not answer: allow it in the NetworkPolicy',
+  ],
+  CONNECT_TIMEOUT: [
+    45,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the address did not answer in time: check the route and the firewall',
+  ],
+  NETWORK_UNREACHABLE: [46, 503, 14, 'CANCEL', 'CONNECT', 'there is no route to the address'],
+  CONNECT_FAILED: [47, 503, 14, 'CANCEL', 'CONNECT', 'the connection could not be opened: see the detail'],
+  TLS_HANDSHAKE: [50, 502, 14, 'CANCEL', 'TLS_FAILURE', 'the TLS handshake failed: see the detail'],
+  TLS_BROKEN: [
+    51,
+    502,
+    14,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the TLS stream was damaged or cut: check the network between the nodes',
+  ],
+  HANDSHAKE_TIMEOUT: [52, 503, 14, 'CANCEL', 'TLS_FAILURE', 'the peer did not finish the handshake in time'],
+  TUNNEL_RESET: [53, 502, 14, 'CANCEL', 'CONNECT', 'the tunnel to the other node was cut'],
+  STREAM_RESET: [
+    54,
+    502,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the other node ended the stream: see its record of this connection',
+  ],
+  PEER_RESET: [55, 502, 14, 'CANCEL', 'CONNECT', 'the application or client reset its connection'],
+  PEER_UNRESPONSIVE: [
+    56,
+    504,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the peer stopped answering pings: check the network between the nodes',
+  ],
+  TUNNEL_REFUSED: [
+    57,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the other node refused the stream: see the status in the detail',
+  ],
+  IDLE_TIMEOUT: [60, 504, 4, 'CANCEL', '-', 'no bytes moved for too long'],
+  HALF_CLOSE_TIMEOUT: [
+    61,
+    504,
+    4,
+    'CANCEL',
+    '-',
+    'one side closed and the other never did: fix the application that keeps it open',
+  ],
+  DRAIN: [62, 503, 14, 'CANCEL', '-', 'the node is being drained'],
+  SHUTDOWN: [63, 503, 14, 'CANCEL', '-', 'the process ended before the connection did'],
+  WORKER_LOST: [64, 503, 14, 'CANCEL', '-', 'a worker ended unexpectedly: please report the log of the node'],
+  LIMIT_CONNECTION: [
+    70,
+    503,
+    8,
+    'ENHANCE_YOUR_CALM',
+    '-',
+    'a limit of one connection was reached: see docs/limits.md',
+  ],
+  LIMIT_POD: [71, 503, 8, 'ENHANCE_YOUR_CALM', '-', 'a limit of the pod was reached: see docs/limits.md'],
+  LIMIT_NODE: [72, 503, 8, 'ENHANCE_YOUR_CALM', '-', 'a limit of the node was reached: see docs/limits.md'],
+  OUT_OF_DESCRIPTORS: [
+    73,
+    503,
+    8,
+    'REFUSED_STREAM',
+    '-',
+    'the process is out of file descriptors: raise its limit',
+  ],
+  H2_PROTOCOL: [
+    80,
+    400,
+    13,
+    'PROTOCOL_ERROR',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer broke HTTP/2: see the detail',
+  ],
+  H2_FRAME_SIZE: [
+    81,
+    400,
+    13,
+    'FRAME_SIZE_ERROR',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer sent a frame over the announced size',
+  ],
+  H2_COMPRESSION: [
+    82,
+    400,
+    13,
+    'COMPRESSION_ERROR',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer sent an undecodable header block',
+  ],
+  H2_FLOW_CONTROL: [
+    83,
+    400,
+    13,
+    'FLOW_CONTROL_ERROR',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer sent more than its window allows',
+  ],
+  H2_FLOOD: [84, 400, 8, 'ENHANCE_YOUR_CALM', '-', 'the peer sent too many control frames: see the detail'],
+  H2_HEADERS_TOO_LARGE: [
+    85,
+    431,
+    8,
+    'ENHANCE_YOUR_CALM',
+    '-',
+    'the header list exceeds the limit of docs/limits.md',
+  ],
+  H2_STREAM_CLOSED: [86, 400, 13, 'STREAM_CLOSED', '-', 'the peer used a closed stream'],
+  H2_PREFACE: [
+    87,
+    400,
+    13,
+    'PROTOCOL_ERROR',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer does not speak HTTP/2 on this port',
+  ],
+  H2_SETTINGS_TIMEOUT: [
+    88,
+    400,
+    13,
+    'SETTINGS_TIMEOUT',
+    'H2_HANDSHAKE_FAILURE',
+    'the peer did not acknowledge SETTINGS in time',
+  ],
+  CONNECT_METHOD: [90, 400, 12, 'CANCEL', '-', 'only CONNECT is served here'],
+  CONNECT_AUTHORITY: [91, 400, 3, 'CANCEL', '-', 'CONNECT needs an authority of the form host:port'],
+  CONNECT_DESTINATION: [92, 400, 3, 'CANCEL', '-', 'the authority names an address that is not of this pod'],
+  CONNECT_INTERNAL_PORT: [
+    93,
+    503,
+    7,
+    'CANCEL',
+    'DENY',
+    'ports 15001, 15006, 15008 and 15080 belong to the mesh',
+  ],
+  LOOP: [
+    94,
+    503,
+    7,
+    'CANCEL',
+    '-',
+    'the connection would come back to the mesh itself: the client dialled a port of the mesh',
+  ],
+  SOCKS_PROTOCOL: [
+    95,
+    400,
+    3,
+    'CANCEL',
+    '-',
+    'the client does not speak SOCKS5 (no authentication, CONNECT)',
+  ],
+  WORKLOAD_UNKNOWN: [
+    100,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the pod is enrolled but not configured: check the configuration source',
+  ],
+  NOT_ENROLLED: [
+    101,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the redirection of the pod is damaged: see the log of the node',
+  ],
+  NAMESPACE_GONE: [
+    102,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the network namespace of the pod vanished: the pod has ended',
+  ],
+  HOSTNAME_UNKNOWN: [103, 503, 5, 'CANCEL', '-', 'no service of that name is known'],
+  NETWORK_GATEWAY: [
+    104,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'the destination is in another network and no gateway is known',
+  ],
+  CONFIG_INVALID: [
+    105,
+    503,
+    9,
+    'CANCEL',
+    '-',
+    'the configuration file has a mistake: file, line and field are in the detail',
+  ],
+  CONFIG_STALE: [106, 503, 14, 'CANCEL', '-', 'the configuration is too old: check the controller'],
+  MODEL_TIMEOUT: [
+    107,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the process did not answer a look-up of its own in time: the node is overloaded',
+  ],
+  NATIVE_UNSUPPORTED: [
+    120,
+    500,
+    13,
+    'INTERNAL_ERROR',
+    '-',
+    'this machine lacks what the reactor needs: see the detail',
+  ],
+  SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],
+  MISSING_CAPABILITY: [122, 500, 7, 'INTERNAL_ERROR', '-', 'the process lacks a capability: see the detail'],
+  RECORDS_DROPPED: [
+    123,
+    500,
+    8,
+    'INTERNAL_ERROR',
+    '-',
+    'records could not be written: check the disk and the reader of the log',
+  ],
+  NETLINK: [124, 500, 13, 'INTERNAL_ERROR', '-', 'the kernel refused a netlink request: see the detail'],
+  ENROLMENT_INVALID: [
+    125,
+    500,
+    3,
+    'INTERNAL_ERROR',
+    '-',
+    'the enrolment file has a mistake: file, line and field are in the detail',
+  ],
+  INTERNAL: [126, 500, 13, 'INTERNAL_ERROR', '-', 'a defect: please report it with the log of the node'],
+} as const satisfies Record<string, Row>
+
+export type ReasonCode = keyof typeof ROWS
+
+/** Every reason by its code. */
+export const REASONS: Readonly<Record<ReasonCode, Reason>> = Object.fromEntries(
+  Object.entries(ROWS).map(([code, [number, httpStatus, grpcStatus, h2Reset, responseFlag, fix]]) => [
+    code,
+    { number, httpStatus, grpcStatus, h2Reset, responseFlag, fix },
+  ]),
+) as Record<ReasonCode, Reason> // as: Object.fromEntries widens the keys
+
+/** All codes, in the order of their numbers. */
+export const REASON_CODES = Object.keys(ROWS) as readonly ReasonCode[] // as: keys of the literal above

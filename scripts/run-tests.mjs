@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs one or more test levels (see CONTRIBUTING.md) with tap under Node 24 and prints one closing line.
+// usage: node scripts/run-tests.mjs LEVEL… [-- FILE…]   exit code 1 when a test failed, was skipped or none ran.
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const UNIT = ['test/mesh/**/*.ts', 'test/ztunnel/**/*.ts', 'test/demo/**/*.ts', 'test/scripts/**/*.ts']
+const LEVELS = {
+  unit: UNIT,
+  ...Object.fromEntries(
+    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'peer', 'soak'].map((level) => [
+      level,
+      [`test/${level}/**/*.ts`],
+    ]),
+  ),
+}
+const split = process.argv.indexOf('--')
+const levels = process.argv.slice(2, split < 0 ? undefined : split)
+const unknown = levels.filter((level) => LEVELS[level] === undefined)
+if (levels.length === 0 || unknown.length > 0) {
+  process.stderr.write(`unknown level ${unknown.join(', ')}; there are: ${Object.keys(LEVELS).join(', ')}\n`)
+  process.exit(2)
+}
+const files =
+  split < 0
+    ? levels.flatMap((level) => LEVELS[level]).flatMap((glob) => globSync(glob, { cwd: root }))
+    : process.argv.slice(split + 1)
+if (files.length === 0) {
+  process.stderr.write(`no test file for ${levels.join(', ')}\n`)
+  process.exit(1)
+}
+const isSerial = levels.some((level) => ['netns', 'interop', 'peer', 'soak'].includes(level))
+const bin = join(root, 'node_modules', '.bin')
+const tap = spawnSync(
+  join(bin, 'node'),
+  [
+    join(bin, 'tap'),
+    'run',
+    '--reporter=tap',
+    `--jobs=${isSerial ? 1 : 2}`,
+    `--timeout=${isSerial ? 600 : 120}`,
+    ...files.sort(),
+  ],
+  {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 30,
+    env: { ...process.env, PATH: `${bin}:${process.env.PATH}` },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  },
+)
+// Subtests are indented: an assertion is an ok/not ok line that no subtest header announced.
+const lines = tap.stdout.split('\n')
+const failed = lines.filter((line) => /^ *not ok /.test(line)).length
+const passed = lines.filter((line) => /^ +ok /.test(line) && !/# SKIP/i.test(line)).length
+const skipped = lines.filter((line) => /^ *ok .*# (SKIP|TODO)/i.test(line)).length
+const isVerbose = process.env.TAP_VERBOSE === '1'
+if (isVerbose || tap.status !== 0) process.stdout.write(tap.stdout)
+else for (const line of lines.filter((text) => /^(not )?ok /.test(text))) process.stdout.write(`${line}\n`)
+process.stdout.write(
+  `${levels.join('+')}: ${files.length} files\n${passed} passed, ${failed} failed, ${skipped} skipped\n`,
+)
+const isGood = tap.status === 0 && failed === 0 && passed > 0 && skipped === 0 && existsSync(root)
+process.exit(isGood ? 0 : 1)
