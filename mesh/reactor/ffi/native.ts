@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// How native functions and memory are reached: koffi behind two small functions. Pointers are plain numbers
+// (user space addresses fit in 47 bits), so that offsets into a block cost an addition and no allocation.
+import koffi from 'koffi'
+import { MeshError } from '../../errors/mesh-error.ts'
+import type { Block } from '../byte-stream.ts'
+
+/** A pointer as a number; 0 is NULL. */
+export type Pointer = number
+
+export type NativeLibrary = ReturnType<typeof koffi.load>
+
+/** Opens a shared library by soname; `null` is the running program itself. @throws NATIVE_UNSUPPORTED */
+export function openLibrary(name: string | null): NativeLibrary {
+  try {
+    return koffi.load(name)
+  } catch (cause) {
+    throw new MeshError('NATIVE_UNSUPPORTED', {
+      detail: `cannot load ${name ?? 'the program itself'}`,
+      cause,
+    })
+  }
+}
+
+/** Binds one C function. The caller states the TypeScript type that matches `prototype`. */
+export function bindFunction<F>(library: NativeLibrary, prototype: string): F {
+  try {
+    return library.func(prototype) as F // as: koffi types every function as (...any) => any
+  } catch (cause) {
+    throw new MeshError('NATIVE_UNSUPPORTED', { detail: `no native function: ${prototype}`, cause })
+  }
+}
+
+/** True when the library exports the symbol. */
+export function hasSymbol(library: NativeLibrary, name: string): boolean {
+  try {
+    library.func(`void ${name}()`)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Registers a JavaScript function as a C callback for the life of the thread. It must not throw: an exception
+ * would unwind through C.
+ */
+export function registerCallback<F extends (...values: never[]) => number>(prototype: string, f: F): Pointer {
+  const type = koffi.pointer(koffi.proto(prototype))
+  return Number(koffi.address(koffi.register(f, type)))
+}
+
+/** Off-heap memory of a fixed address, usable by native calls as long as the block is referenced. */
+export function allocateBlock(byteLength: number): Block {
+  const bytes = Buffer.allocUnsafeSlow(Math.max(byteLength, 64)).subarray(0, byteLength)
+  return { bytes, address: Number(koffi.address(bytes)) }
+}
+
+/** Native address of the first byte of `bytes`. The caller keeps `bytes` referenced while it is used. */
+export function addressOf(bytes: Uint8Array): Pointer {
+  return Number(koffi.address(bytes))
+}
+
+/** Copies `byteLength` bytes of native memory. */
+export function copyFrom(pointer: Pointer, byteLength: number): Buffer {
+  if (pointer === 0 || byteLength <= 0) return Buffer.alloc(0)
+  return Buffer.from(koffi.view(BigInt(pointer), byteLength).slice(0))
+}
+
+/** A live view on native memory that is never freed (errno's cell). */
+export function viewOf(pointer: Pointer, byteLength: number): ArrayBuffer {
+  return koffi.view(BigInt(pointer), byteLength)
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Network namespaces: a socket belongs to the namespace of the thread that made it, so the thread enters a pod's
+// namespace around socket() only. Failing to come back would put every later socket into the wrong pod: that
+// aborts the process.
+import { closeSync, openSync, statSync } from 'node:fs'
+import { MeshError } from '../errors/mesh-error.ts'
+import { CLONE_NEWNET } from './ffi/constants.ts'
+import { setns, unshare } from './ffi/libc.ts'
+import { systemError } from './socket-options.ts'
+
+const SELF = '/proc/thread-self/ns/net'
+
+/** Identity of a namespace: equal numbers mean the same namespace. */
+function currentInode(): number {
+  return statSync(SELF).ino
+}
+
+/** The thread's own namespace, opened once per thread on first use. */
+class HomeNamespace {
+  static #home: { readonly fd: number; readonly inode: number } | null = null
+
+  static get(): { readonly fd: number; readonly inode: number } {
+    HomeNamespace.#home ??= { fd: openSync(SELF, 'r'), inode: currentInode() }
+    return HomeNamespace.#home
+  }
+}
+
+/** A handle on a pod's network namespace. Owns its descriptor: close() it when the pod ends. */
+export class NetworkNamespace {
+  readonly fd: number
+  readonly inode: number
+
+  private constructor(fd: number, inode: number) {
+    this.fd = fd
+    this.inode = inode
+  }
+
+  /** Opens a namespace by path (`/run/netns/x`, `/proc/PID/ns/net`). @throws NAMESPACE_GONE */
+  static open(path: string): NetworkNamespace {
+    try {
+      const fd = openSync(path, 'r')
+      return new NetworkNamespace(fd, statSync(path).ino)
+    } catch (cause) {
+      throw new MeshError('NAMESPACE_GONE', { detail: path, cause })
+    }
+  }
+
+  /** Wraps a descriptor that was received or is owned by the process already. */
+  static fromDescriptor(fd: number): NetworkNamespace {
+    return new NetworkNamespace(fd, statSync(`/proc/self/fd/${fd}`).ino)
+  }
+
+  /** Makes a new, empty namespace. It lives as long as the handle or a process in it. @throws MISSING_CAPABILITY */
+  static create(): NetworkNamespace {
+    const home = HomeNamespace.get()
+    if (unshare(CLONE_NEWNET) !== 0) throw systemError('unshare')
+    try {
+      return NetworkNamespace.open(SELF)
+    } finally {
+      returnHome(home)
+    }
+  }
+
+  /** A path by which other processes of the same user can open this namespace while we live. */
+  get path(): string {
+    return `/proc/${process.pid}/fd/${this.fd}`
+  }
+
+  /** Runs `action` inside. It must be synchronous and short. @throws NAMESPACE_GONE and what `action` throws. */
+  run<T>(action: () => T): T {
+    const home = HomeNamespace.get()
+    if (setns(this.fd, CLONE_NEWNET) !== 0) {
+      const cause = systemError('setns')
+      throw new MeshError('NAMESPACE_GONE', { detail: cause.detail, cause })
+    }
+    try {
+      return action()
+    } finally {
+      returnHome(home)
+    }
+  }
+
+  close(): void {
+    closeSync(this.fd)
+  }
+}
+
+function returnHome(home: { readonly fd: number; readonly inode: number }): void {
+  // The inode is compared too: setns could succeed on a descriptor that somebody replaced.
+  if (setns(home.fd, CLONE_NEWNET) === 0 && currentInode() === home.inode) return
+  process.abort()
+}

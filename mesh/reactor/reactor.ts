@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The event loop of a worker: epoll, timers, turn-end tasks, deferred closing. It never returns to libuv while it
+// runs, so nothing above it may rely on promises, microtasks or Node's timers.
+//
+//   turn = epoll_wait → events → tasks posted to the next turn → due timers → turn-end tasks → closing
+import { performance } from 'node:perf_hooks'
+import { MeshError } from '../errors/mesh-error.ts'
+import { BufferPool } from './buffer-pool.ts'
+import { type Block, HEADROOM_BYTES } from './byte-stream.ts'
+import { DescriptorTable } from './descriptor-table.ts'
+import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epollLayout } from './ffi/constants.ts'
+import { close, describeErrno, E, epoll_create1, epoll_ctl, epoll_wait, errno } from './ffi/libc.ts'
+import { allocateBlock } from './ffi/native.ts'
+import type { Scheduler, Timer, TurnTask } from './scheduler.ts'
+import { assertReactorSupported } from './self-test.ts'
+import { TimerWheel } from './timers.ts'
+
+/** Receives the readiness of one descriptor. */
+export interface ReadinessHandler {
+  /** `events` is the EPOLL* mask. The descriptor may have been closed earlier in the turn: not called then. */
+  onReady(events: number): void
+}
+
+/** Events taken per epoll_wait: bounds a turn, so that no descriptor waits for hundreds of others twice. */
+const MAX_EVENTS = 256
+/** One read: large enough for bulk, small enough to stay in the second-level cache. */
+export const READ_BLOCK_BYTES = 262_144
+/** A turn-end task may register another; more rounds than this mean a defect. */
+const MAX_TASK_ROUNDS = 1000
+
+/** One epoll loop. All its objects belong to the thread that created it. */
+export class Reactor implements Scheduler {
+  nowMs = performance.now()
+  readonly pool = new BufferPool()
+  readonly descriptors: DescriptorTable
+  /** Scratch memory for reads: its content is valid until the next read of any stream. */
+  readonly readBlock: Block = allocateBlock(READ_BLOCK_BYTES + HEADROOM_BYTES)
+  /** Longest turn so far in ms, without the wait; read and reset by metrics. */
+  longestTurnMs = 0
+  turnCount = 0
+
+  readonly #epoll: number
+  readonly #layout = epollLayout()
+  readonly #events: Block
+  readonly #change: Block
+  readonly #handlers: Array<ReadinessHandler | undefined> = []
+  // A descriptor number closed and reopened within a batch must not get the old one's event: epoll's data word
+  // carries the generation, compared before dispatch.
+  readonly #generations: number[] = []
+  readonly #wheel: TimerWheel
+  #tasks: TurnTask[] = []
+  #nextTurn: Array<() => void> = []
+  readonly #taskSet = new Set<TurnTask>()
+  readonly #closing: number[] = []
+  #isStopping = false
+
+  /** @throws NATIVE_UNSUPPORTED when the machine differs from what the native calls assume. */
+  constructor(descriptors = new DescriptorTable()) {
+    assertReactorSupported()
+    this.descriptors = descriptors
+    this.#events = allocateBlock(this.#layout.eventBytes * MAX_EVENTS)
+    this.#change = allocateBlock(this.#layout.eventBytes)
+    this.#wheel = new TimerWheel(this.nowMs)
+    this.#epoll = epoll_create1(EPOLL_CLOEXEC)
+    if (this.#epoll < 0) throw this.#systemError('epoll_create1')
+    this.descriptors.add(this.#epoll)
+  }
+
+  /** Watches `fd` for `events`. The reactor owns the descriptor from here on, unless `isShared`. */
+  watch(fd: number, events: number, handler: ReadinessHandler, isShared = false): void {
+    const generation = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    this.#generations[fd] = generation
+    this.#control(EPOLL_CTL_ADD, fd, events, generation)
+    this.#handlers[fd] = handler
+    if (!isShared) this.descriptors.add(fd)
+  }
+
+  /** Changes what is watched. */
+  rewatch(fd: number, events: number): void {
+    this.#control(EPOLL_CTL_MOD, fd, events, this.#generations[fd] ?? 0)
+  }
+
+  /** Stops watching without closing: for descriptors owned elsewhere. */
+  unwatch(fd: number): void {
+    if (this.#handlers[fd] === undefined) return
+    this.#handlers[fd] = undefined
+    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    epoll_ctl(this.#epoll, EPOLL_CTL_DEL, fd, 0)
+  }
+
+  /** Closes a descriptor of ours at the end of the turn: its number cannot come back within the batch. */
+  closeLater(fd: number): void {
+    this.#handlers[fd] = undefined
+    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    this.#closing.push(fd)
+  }
+
+  atTurnEnd(task: TurnTask): void {
+    if (this.#taskSet.has(task)) return
+    this.#taskSet.add(task)
+    this.#tasks.push(task)
+  }
+
+  /** Runs `callback` in the next turn, which then does not wait: for work split over turns. */
+  inNextTurn(callback: () => void): void {
+    this.#nextTurn.push(callback)
+  }
+
+  startTimer(delayMs: number, callback: () => void): Timer {
+    return this.#wheel.start(this.nowMs, delayMs, callback)
+  }
+
+  /** Timers not yet fired; for leak tests. */
+  get pendingTimerCount(): number {
+    return this.#wheel.pendingCount
+  }
+
+  /** Runs until stop(). Returns with the descriptors still open; destroy() closes the loop's own. */
+  run(): void {
+    this.#isStopping = false
+    while (!this.#isStopping) this.runTurn(this.#wheel.sleepMs(performance.now()))
+  }
+
+  /** One turn that waits at most `waitMs`: also for tests and for the main thread's own small loops. */
+  runTurn(waitMs: number): void {
+    const isBusy = this.#nextTurn.length > 0 || this.#tasks.length > 0 || this.#closing.length > 0
+    const count = epoll_wait(this.#epoll, this.#events.address, MAX_EVENTS, isBusy ? 0 : waitMs)
+    if (count < 0 && errno() !== E.INTR) throw this.#systemError('epoll_wait')
+    this.nowMs = performance.now()
+    const startedMs = this.nowMs
+    this.turnCount++
+    this.#dispatch(count)
+    if (this.#nextTurn.length > 0) this.#runNextTurn()
+    this.#wheel.fireDue(this.nowMs)
+    this.#runTasks()
+    if (this.#closing.length > 0) this.#closeAll()
+    const turnMs = performance.now() - startedMs
+    if (turnMs > this.longestTurnMs) this.longestTurnMs = turnMs
+  }
+
+  /** Ends run() after the current turn. From another thread: wake the loop by a message. */
+  stop(): void {
+    this.#isStopping = true
+  }
+
+  /** Closes the loop itself. Sockets must have been closed before. */
+  destroy(): void {
+    this.#closeAll()
+    this.descriptors.remove(this.#epoll)
+    close(this.#epoll)
+  }
+
+  #dispatch(count: number): void {
+    const { eventBytes, dataOffset } = this.#layout
+    const bytes = this.#events.bytes
+    for (let i = 0, offset = 0; i < count; i++, offset += eventBytes) {
+      const fd = bytes.readInt32LE(offset + dataOffset)
+      const generation = bytes.readUInt32LE(offset + dataOffset + 4)
+      const handler = this.#handlers[fd]
+      if (handler === undefined || generation !== this.#generations[fd]) continue
+      handler.onReady(bytes.readUInt32LE(offset))
+    }
+  }
+
+  #runNextTurn(): void {
+    const callbacks = this.#nextTurn
+    this.#nextTurn = []
+    for (const callback of callbacks) callback()
+  }
+
+  #runTasks(): void {
+    for (let round = 0; this.#tasks.length > 0; round++) {
+      if (round > MAX_TASK_ROUNDS) throw new MeshError('INTERNAL', { detail: 'turn-end tasks never end' })
+      const tasks = this.#tasks
+      this.#tasks = []
+      for (const task of tasks) {
+        this.#taskSet.delete(task)
+        task.runAtTurnEnd()
+      }
+    }
+  }
+
+  #closeAll(): void {
+    for (const fd of this.#closing) {
+      this.descriptors.remove(fd)
+      close(fd)
+    }
+    this.#closing.length = 0
+  }
+
+  #control(operation: number, fd: number, events: number, generation: number): void {
+    const { bytes, address } = this.#change
+    const { dataOffset } = this.#layout
+    bytes.writeUInt32LE(events >>> 0, 0)
+    bytes.writeInt32LE(fd, dataOffset)
+    bytes.writeUInt32LE(generation, dataOffset + 4)
+    if (epoll_ctl(this.#epoll, operation, fd, address) !== 0) throw this.#systemError('epoll_ctl')
+  }
+
+  #systemError(call: string): MeshError {
+    const code = errno()
+    return new MeshError('SYSTEM_CALL', { detail: `${call}: ${describeErrno(code)} (errno ${code})` })
+  }
+}
