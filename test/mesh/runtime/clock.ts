@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { systemClock } from '../../../mesh/runtime/clock.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+
+t.test('the system clock tells the time and fires once', async (t) => {
+  t.ok(Math.abs(systemClock.nowMs - Date.now()) < 1000)
+  const keepAlive = setInterval(() => {}, 1000)
+  await new Promise<void>((resolve) => systemClock.startTimer(1, resolve))
+  clearInterval(keepAlive)
+  t.pass('fired')
+})
+
+t.test('a delay beyond 31 bits does not fire at once, and a cancelled timer never', async (t) => {
+  const fired: string[] = []
+  const long = systemClock.startTimer(3e9, () => fired.push('long'))
+  systemClock.startTimer(0, () => fired.push('cancelled')).cancel()
+  const keepAlive = setInterval(() => {}, 1000)
+  await new Promise<void>((resolve) => systemClock.startTimer(5, resolve))
+  clearInterval(keepAlive)
+  long.cancel()
+  t.same(fired, [])
+})
+
+t.test('the manual clock fires in order, also what is started on the way', async (t) => {
+  const clock = new ManualClock(0)
+  const fired: string[] = []
+  clock.startTimer(20, () => fired.push(`b@${clock.nowMs}`))
+  clock.startTimer(10, () => {
+    fired.push(`a@${clock.nowMs}`)
+    clock.startTimer(5, () => fired.push(`c@${clock.nowMs}`))
+  })
+  clock.startTimer(20, () => fired.push('no')).cancel()
+  t.equal(clock.nextDelayMs, 10)
+  clock.advance(19)
+  t.same(fired, ['a@10', 'c@15'])
+  clock.advance(1)
+  t.same(fired, ['a@10', 'c@15', 'b@20'])
+  t.equal(clock.pendingCount, 0)
+})
