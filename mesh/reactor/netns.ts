@@ -16,13 +16,15 @@ function currentInode(): number {
 }
 
 /** The thread's own namespace, opened once per thread on first use. */
-class HomeNamespace {
-  static #home: { readonly fd: number; readonly inode: number } | null = null
+interface HomeNamespace {
+  readonly fd: number
+  readonly inode: number
+}
+let home: HomeNamespace | null = null
 
-  static get(): { readonly fd: number; readonly inode: number } {
-    HomeNamespace.#home ??= { fd: openSync(SELF, 'r'), inode: currentInode() }
-    return HomeNamespace.#home
-  }
+function homeNamespace(): HomeNamespace {
+  home ??= { fd: openSync(SELF, 'r'), inode: currentInode() }
+  return home
 }
 
 /** A handle on a pod's network namespace. Owns its descriptor: close() it when the pod ends. */
@@ -52,12 +54,12 @@ export class NetworkNamespace {
 
   /** Makes a new, empty namespace. It lives as long as the handle or a process in it. @throws MISSING_CAPABILITY */
   static create(): NetworkNamespace {
-    const home = HomeNamespace.get()
+    const origin = homeNamespace()
     if (unshare(CLONE_NEWNET) !== 0) throw systemError('unshare')
     try {
       return NetworkNamespace.open(SELF)
     } finally {
-      returnHome(home)
+      returnHome(origin)
     }
   }
 
@@ -68,7 +70,7 @@ export class NetworkNamespace {
 
   /** Runs `action` inside. It must be synchronous and short. @throws NAMESPACE_GONE and what `action` throws. */
   run<T>(action: () => T): T {
-    const home = HomeNamespace.get()
+    const origin = homeNamespace()
     if (setns(this.fd, CLONE_NEWNET) !== 0) {
       const cause = systemError('setns')
       throw new MeshError('NAMESPACE_GONE', { detail: cause.detail, cause })
@@ -76,7 +78,7 @@ export class NetworkNamespace {
     try {
       return action()
     } finally {
-      returnHome(home)
+      returnHome(origin)
     }
   }
 
@@ -85,8 +87,8 @@ export class NetworkNamespace {
   }
 }
 
-function returnHome(home: { readonly fd: number; readonly inode: number }): void {
+function returnHome(origin: HomeNamespace): void {
   // The inode is compared too: setns could succeed on a descriptor that somebody replaced.
-  if (setns(home.fd, CLONE_NEWNET) === 0 && currentInode() === home.inode) return
+  if (setns(origin.fd, CLONE_NEWNET) === 0 && currentInode() === origin.inode) return
   process.abort()
 }

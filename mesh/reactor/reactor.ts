@@ -80,6 +80,12 @@ export class Reactor implements Scheduler {
     this.#control(EPOLL_CTL_MOD, fd, events, this.#generations[fd] ?? 0)
   }
 
+  /** Hands a watched descriptor to another handler: a connect that became a socket. */
+  takeOver(fd: number, events: number, handler: ReadinessHandler): void {
+    this.#handlers[fd] = handler
+    this.rewatch(fd, events)
+  }
+
   /** Stops watching without closing: for descriptors owned elsewhere. */
   unwatch(fd: number): void {
     if (this.#handlers[fd] === undefined) return

@@ -61,10 +61,22 @@ export function addressOf(bytes: Uint8Array): Pointer {
   return Number(koffi.address(bytes))
 }
 
+const memcpy = bindFunction<(to: Pointer, from: Pointer, byteLength: number) => Pointer>(
+  openLibrary('libc.so.6'),
+  'uintptr_t memcpy(uintptr_t, uintptr_t, uint64_t)',
+)
+
 /** Copies `byteLength` bytes of native memory. */
 export function copyFrom(pointer: Pointer, byteLength: number): Buffer {
   if (pointer === 0 || byteLength <= 0) return Buffer.alloc(0)
-  return Buffer.from(koffi.view(BigInt(pointer), byteLength).slice(0))
+  const copy = allocateBlock(byteLength)
+  memcpy(copy.address, pointer, byteLength)
+  return copy.bytes
+}
+
+/** Copies `bytes` to native memory that has room for them. */
+export function copyTo(pointer: Pointer, bytes: Uint8Array): void {
+  memcpy(pointer, addressOf(bytes), bytes.length)
 }
 
 /** A live view on native memory that is never freed (errno's cell). */

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// Typed calls of the OpenSSL that the Node binary carries (or a distribution's libssl.so.3), and the counters that
+// prove nothing leaks. Macros of the C headers are spelled as the *_ctrl call they expand to.
+import { MeshError } from '../../errors/mesh-error.ts'
+import { bindFunction, hasSymbol, openLibrary, type Pointer } from './native.ts'
+
+type N = number
+type P = Pointer
+
+function openOpenssl(): ReturnType<typeof openLibrary> {
+  const own = openLibrary(null)
+  return hasSymbol(own, 'SSL_CTX_new') ? own : openLibrary('libssl.so.3')
+}
+const library = openOpenssl()
+const f = <F>(prototype: string): F => bindFunction<F>(library, prototype)
+
+const OpenSSL_version_num = f<() => N>('uint64_t OpenSSL_version_num()')
+/** 3.0.0: older ones lack SSL_get1_peer_certificate and the provider model. */
+const MIN_VERSION = 0x30000000
+/** @throws NATIVE_UNSUPPORTED when the library is too old. */
+export function assertOpensslSupported(): void {
+  const version = Number(OpenSSL_version_num())
+  if (version >= MIN_VERSION) return
+  throw new MeshError('NATIVE_UNSUPPORTED', {
+    detail: `OpenSSL 3 is needed, found 0x${version.toString(16)}`,
+  })
+}
+
+/** Native objects created minus freed, by kind: all zero when no socket is open. */
+export const opensslCounts = { SSL_CTX: 0, SSL: 0, X509: 0, EVP_PKEY: 0, BIO: 0 }
+
+export const TLS_method = f<() => P>('uintptr_t TLS_method()')
+const SSL_CTX_new_ = f<(method: P) => P>('uintptr_t SSL_CTX_new(uintptr_t)')
+const SSL_CTX_free_ = f<(context: P) => void>('void SSL_CTX_free(uintptr_t)')
+export const SSL_CTX_ctrl = f<(context: P, command: N, large: N, pointer: P) => N>(
+  'int64_t SSL_CTX_ctrl(uintptr_t, int, int64_t, uintptr_t)',
+)
+export const SSL_CTX_set_options = f<(context: P, options: N) => N>(
+  'uint64_t SSL_CTX_set_options(uintptr_t, uint64_t)',
+)
+export const SSL_CTX_set_num_tickets = f<(context: P, count: N) => N>(
+  'int SSL_CTX_set_num_tickets(uintptr_t, size_t)',
+)
+export const SSL_CTX_set_ciphersuites = f<(context: P, names: string) => N>(
+  'int SSL_CTX_set_ciphersuites(uintptr_t, const char*)',
+)
+export const SSL_CTX_set_groups = f<(context: P, command: N, large: N, names: string) => N>(
+  'int64_t SSL_CTX_ctrl(uintptr_t, int, int64_t, const char*)',
+)
+export const SSL_CTX_set_verify = f<(context: P, mode: N, callback: P) => void>(
+  'void SSL_CTX_set_verify(uintptr_t, int, uintptr_t)',
+)
+export const SSL_CTX_set_alpn_select_cb = f<(context: P, callback: P, argument: P) => void>(
+  'void SSL_CTX_set_alpn_select_cb(uintptr_t, uintptr_t, uintptr_t)',
+)
+export const SSL_CTX_set_alpn_protos = f<(context: P, protocols: P, bytes: N) => N>(
+  'int SSL_CTX_set_alpn_protos(uintptr_t, uintptr_t, uint32_t)',
+)
+export const SSL_CTX_set_default_read_buffer_len = f<(context: P, bytes: N) => void>(
+  'void SSL_CTX_set_default_read_buffer_len(uintptr_t, size_t)',
+)
+export const SSL_CTX_get_cert_store = f<(context: P) => P>('uintptr_t SSL_CTX_get_cert_store(uintptr_t)')
+export const X509_STORE_add_cert = f<(store: P, certificate: P) => N>(
+  'int X509_STORE_add_cert(uintptr_t, uintptr_t)',
+)
+
+const SSL_new_ = f<(context: P) => P>('uintptr_t SSL_new(uintptr_t)')
+const SSL_free_ = f<(ssl: P) => void>('void SSL_free(uintptr_t)')
+export const SSL_set0_rbio = f<(ssl: P, bio: P) => void>('void SSL_set0_rbio(uintptr_t, uintptr_t)')
+export const SSL_set0_wbio = f<(ssl: P, bio: P) => void>('void SSL_set0_wbio(uintptr_t, uintptr_t)')
+export const SSL_set_connect_state = f<(ssl: P) => void>('void SSL_set_connect_state(uintptr_t)')
+export const SSL_set_accept_state = f<(ssl: P) => void>('void SSL_set_accept_state(uintptr_t)')
+export const SSL_do_handshake = f<(ssl: P) => N>('int SSL_do_handshake(uintptr_t)')
+export const SSL_read = f<(ssl: P, into: P, bytes: N) => N>('int SSL_read(uintptr_t, uintptr_t, int)')
+export const SSL_write = f<(ssl: P, from: P, bytes: N) => N>('int SSL_write(uintptr_t, uintptr_t, int)')
+export const SSL_shutdown = f<(ssl: P) => N>('int SSL_shutdown(uintptr_t)')
+export const SSL_get_error = f<(ssl: P, result: N) => N>('int SSL_get_error(uintptr_t, int)')
+export const SSL_use_certificate = f<(ssl: P, certificate: P) => N>(
+  'int SSL_use_certificate(uintptr_t, uintptr_t)',
+)
+export const SSL_use_PrivateKey = f<(ssl: P, key: P) => N>('int SSL_use_PrivateKey(uintptr_t, uintptr_t)')
+export const SSL_ctrl = f<(ssl: P, command: N, large: N, pointer: P) => N>(
+  'int64_t SSL_ctrl(uintptr_t, int, int64_t, uintptr_t)',
+)
+export const SSL_get_version = f<(ssl: P) => string>('const char* SSL_get_version(uintptr_t)')
+export const SSL_get_current_cipher = f<(ssl: P) => P>('uintptr_t SSL_get_current_cipher(uintptr_t)')
+export const SSL_CIPHER_get_name = f<(cipher: P) => string>('const char* SSL_CIPHER_get_name(uintptr_t)')
+export const SSL_get0_group_name = hasSymbol(library, 'SSL_get0_group_name')
+  ? f<(ssl: P) => string | null>('const char* SSL_get0_group_name(uintptr_t)')
+  : (): null => null
+export const SSL_get0_alpn_selected = f<(ssl: P, into: P, bytesInto: P) => void>(
+  'void SSL_get0_alpn_selected(uintptr_t, uintptr_t, uintptr_t)',
+)
+
+export const X509_STORE_CTX_get_error = f<(store: P) => N>('int X509_STORE_CTX_get_error(uintptr_t)')
+export const X509_STORE_CTX_set_error = f<(store: P, error: N) => void>(
+  'void X509_STORE_CTX_set_error(uintptr_t, int)',
+)
+export const X509_STORE_CTX_get_error_depth = f<(store: P) => N>(
+  'int X509_STORE_CTX_get_error_depth(uintptr_t)',
+)
+export const X509_STORE_CTX_get_current_cert = f<(store: P) => P>(
+  'uintptr_t X509_STORE_CTX_get_current_cert(uintptr_t)',
+)
+export const X509_verify_cert_error_string = f<(error: N) => string>(
+  'const char* X509_verify_cert_error_string(int64_t)',
+)
+export const X509_check_ca = f<(certificate: P) => N>('int X509_check_ca(uintptr_t)')
+export const X509_get_ext_by_NID = f<(certificate: P, nid: N, after: N) => N>(
+  'int X509_get_ext_by_NID(uintptr_t, int, int)',
+)
+export const X509_get_ext = f<(certificate: P, index: N) => P>('uintptr_t X509_get_ext(uintptr_t, int)')
+export const X509_EXTENSION_get_data = f<(extension: P) => P>('uintptr_t X509_EXTENSION_get_data(uintptr_t)')
+export const ASN1_STRING_get0_data = f<(text: P) => P>('uintptr_t ASN1_STRING_get0_data(uintptr_t)')
+export const ASN1_STRING_length = f<(text: P) => N>('int ASN1_STRING_length(uintptr_t)')
+export const X509_get_serialNumber = f<(certificate: P) => P>('uintptr_t X509_get_serialNumber(uintptr_t)')
+const X509_free_ = f<(certificate: P) => void>('void X509_free(uintptr_t)')
+const EVP_PKEY_free_ = f<(key: P) => void>('void EVP_PKEY_free(uintptr_t)')
+const PEM_read_bio_X509_ = f<(bio: P, into: P, callback: P, argument: P) => P>(
+  'uintptr_t PEM_read_bio_X509(uintptr_t, uintptr_t, uintptr_t, uintptr_t)',
+)
+const PEM_read_bio_PrivateKey_ = f<(bio: P, into: P, callback: P, argument: P) => P>(
+  'uintptr_t PEM_read_bio_PrivateKey(uintptr_t, uintptr_t, uintptr_t, uintptr_t)',
+)
+
+const BIO_new_ = f<(method: P) => P>('uintptr_t BIO_new(uintptr_t)')
+const BIO_new_mem_buf_ = f<(from: P, bytes: N) => P>('uintptr_t BIO_new_mem_buf(uintptr_t, int)')
+const BIO_free_ = f<(bio: P) => N>('int BIO_free(uintptr_t)')
+export const BIO_s_socket = f<() => P>('uintptr_t BIO_s_socket()')
+export const BIO_f_buffer = f<() => P>('uintptr_t BIO_f_buffer()')
+export const BIO_up_ref = f<(bio: P) => N>('int BIO_up_ref(uintptr_t)')
+export const BIO_push = f<(bio: P, next: P) => P>('uintptr_t BIO_push(uintptr_t, uintptr_t)')
+export const BIO_ctrl = f<(bio: P, command: N, large: N, pointer: P) => N>(
+  'int64_t BIO_ctrl(uintptr_t, int, int64_t, uintptr_t)',
+)
+export const BIO_int_ctrl = f<(bio: P, command: N, large: N, integer: N) => N>(
+  'int64_t BIO_int_ctrl(uintptr_t, int, int64_t, int)',
+)
+
+export const ERR_clear_error = f<() => void>('void ERR_clear_error()')
+export const ERR_get_error = f<() => N>('uint64_t ERR_get_error()')
+export const ERR_reason_error_string = f<(code: N) => string | null>(
+  'const char* ERR_reason_error_string(uint64_t)',
+)
+
+/** Numbers of the C headers, by their name there. */
+export const SSL_ERROR_SSL = 1
+export const SSL_ERROR_WANT_READ = 2
+export const SSL_ERROR_WANT_WRITE = 3
+export const SSL_ERROR_SYSCALL = 5
+export const SSL_ERROR_ZERO_RETURN = 6
+export const SSL_CTRL_MODE = 33
+export const SSL_CTRL_SET_READ_AHEAD = 41
+export const SSL_CTRL_SET_SESS_CACHE_MODE = 44
+export const SSL_CTRL_CHAIN_CERT = 89
+export const SSL_CTRL_SET_GROUPS_LIST = 92
+export const SSL_CTRL_SET_MIN_PROTO_VERSION = 123
+export const SSL_CTRL_SET_MAX_PROTO_VERSION = 124
+export const TLS1_3_VERSION = 0x0304
+export const SSL_MODE_ENABLE_PARTIAL_WRITE = 0x1
+export const SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 0x2
+export const SSL_MODE_RELEASE_BUFFERS = 0x10
+export const SSL_OP_NO_TICKET = 0x4000
+export const SSL_OP_NO_COMPRESSION = 0x20000
+export const SSL_VERIFY_PEER_ALWAYS = 3
+export const BIO_CTRL_FLUSH = 11
+export const BIO_CTRL_WPENDING = 13
+export const BIO_C_SET_FD = 104
+export const BIO_C_SET_BUFF_SIZE = 117
+export const NID_subject_alt_name = 85
+
+function counted(kind: keyof typeof opensslCounts, pointer: P): P {
+  if (pointer === 0) throw new MeshError('INTERNAL', { detail: `${kind}: ${takeOpensslError()}` })
+  opensslCounts[kind]++
+  return pointer
+}
+export function newSslContext(): P {
+  return counted('SSL_CTX', SSL_CTX_new_(TLS_method()))
+}
+export function freeSslContext(context: P): void {
+  opensslCounts.SSL_CTX--
+  SSL_CTX_free_(context)
+}
+export function newSsl(context: P): P {
+  return counted('SSL', SSL_new_(context))
+}
+/** Frees the SSL and its BIOs. */
+export function freeSsl(ssl: P): void {
+  opensslCounts.SSL--
+  SSL_free_(ssl)
+}
+export function freeCertificate(certificate: P): void {
+  opensslCounts.X509--
+  X509_free_(certificate)
+}
+export function freeKey(key: P): void {
+  opensslCounts.EVP_PKEY--
+  EVP_PKEY_free_(key)
+}
+/** Owned by whoever calls; BIOs handed to an SSL are freed (and counted) by freeBio's caller's book-keeping. */
+export function newBio(method: P): P {
+  const bio = BIO_new_(method)
+  if (bio === 0) throw new MeshError('INTERNAL', { detail: `BIO_new: ${takeOpensslError()}` })
+  return bio
+}
+export function freeBio(bio: P): void {
+  BIO_free_(bio)
+}
+
+function withPem<T>(pem: Buffer, address: P, action: (bio: P) => T): T {
+  const bio = counted('BIO', BIO_new_mem_buf_(address, pem.length))
+  try {
+    return action(bio)
+  } finally {
+    opensslCounts.BIO--
+    BIO_free_(bio)
+  }
+}
+/** Reads the first certificate of a PEM text. `address` is that of `pem`. @throws CERT_INVALID */
+export function readCertificate(pem: Buffer, address: P): P {
+  ERR_clear_error()
+  const certificate = withPem(pem, address, (bio) => PEM_read_bio_X509_(bio, 0, 0, 0))
+  if (certificate === 0) throw new MeshError('CERT_INVALID', { detail: `not PEM: ${takeOpensslError()}` })
+  return counted('X509', certificate)
+}
+/** Reads an unencrypted private key. @throws CERT_INVALID */
+export function readPrivateKey(pem: Buffer, address: P): P {
+  ERR_clear_error()
+  const key = withPem(pem, address, (bio) => PEM_read_bio_PrivateKey_(bio, 0, 0, 0))
+  if (key === 0) throw new MeshError('CERT_INVALID', { detail: `no private key: ${takeOpensslError()}` })
+  return counted('EVP_PKEY', key)
+}
+
+/** Text and reason number of the newest cause in this thread's error queue, which is emptied. */
+export function takeOpensslError(): string {
+  return takeOpensslFailure().text
+}
+
+/** First entry of the error queue. `alert` is the TLS alert the peer sent, or -1. */
+export function takeOpensslFailure(): { readonly text: string; readonly alert: number } {
+  const code = Number(ERR_get_error())
+  if (code === 0) return { text: 'no detail', alert: -1 }
+  ERR_clear_error()
+  // Reasons of received alerts are 1000 + alert number (openssl/sslerr.h).
+  const reason = code & 0x7fffff
+  const alert = reason >= 1000 && reason < 1256 ? reason - 1000 : -1
+  return { text: ERR_reason_error_string(code) ?? `error 0x${code.toString(16)}`, alert }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two-way copy between byte streams: the only place that moves payload. Back-pressure goes through, each half ends
+// alone, a failure of one side ends the other with the same reason.
+import type { Block, ByteStream, ByteStreamHandler, CloseReason } from './byte-stream.ts'
+import { CLOSED_OK } from './byte-stream.ts'
+
+/** Hears the end of a relay: both streams are closed. */
+export interface RelayOwner {
+  onRelayClosed(reason: CloseReason): void
+}
+
+/** One direction's reader: hands what `from` delivers to `to`. */
+class RelaySide implements ByteStreamHandler {
+  readonly #relay: Relay
+  readonly #from: ByteStream
+  readonly #to: ByteStream
+  byteCount = 0
+  isClosed = false
+
+  constructor(relay: Relay, from: ByteStream, to: ByteStream) {
+    this.#relay = relay
+    this.#from = from
+    this.#to = to
+  }
+
+  onData(block: Block, start: number, end: number): void {
+    this.byteCount += end - start
+    if (!this.#to.write(block, start, end)) this.#from.pause()
+  }
+
+  onEnd(): void {
+    this.#to.end()
+  }
+
+  onDrain(): void {
+    this.#to.resume()
+  }
+
+  onClose(reason: CloseReason): void {
+    this.isClosed = true
+    if (reason.code !== 'OK') this.#to.destroy(reason)
+    else this.#to.end() // in order for us: whatever the peer still sends has nowhere to go, but it may finish
+    this.#relay.onSideClosed(reason)
+  }
+}
+
+/** Couples two open streams until both are closed. */
+export class Relay {
+  readonly #owner: RelayOwner
+  readonly #client: RelaySide
+  readonly #server: RelaySide
+  #reason: CloseReason = CLOSED_OK
+
+  /** `client` opened the connection, `server` answers it. Takes over the handlers of both. */
+  constructor(client: ByteStream, server: ByteStream, owner: RelayOwner) {
+    this.#owner = owner
+    this.#client = new RelaySide(this, client, server)
+    this.#server = new RelaySide(this, server, client)
+    client.setHandler(this.#client)
+    server.setHandler(this.#server)
+  }
+
+  /** Bytes from client to server. */
+  get bytesToServer(): number {
+    return this.#client.byteCount
+  }
+  get bytesToClient(): number {
+    return this.#server.byteCount
+  }
+
+  onSideClosed(reason: CloseReason): void {
+    if (this.#reason.code === 'OK') this.#reason = reason
+    if (this.#client.isClosed && this.#server.isClosed) this.#owner.onRelayClosed(this.#reason)
+  }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a TCP connection with a deadline. The socket is made by the caller (inside the right namespace, with its
+// options and source address); the result is delivered once, in a later turn.
+import type { ReasonCode } from '../errors/reasons.ts'
+import type { ByteStreamHandler, CloseReason } from './byte-stream.ts'
+import { EPOLLOUT } from './ffi/constants.ts'
+import { connect, describeErrno, E, errno } from './ffi/libc.ts'
+import type { Reactor, ReadinessHandler } from './reactor.ts'
+import type { Timer } from './scheduler.ts'
+import { encodeSocketAddress } from './socket-address.ts'
+import { takeSocketError } from './socket-options.ts'
+import { TcpSocket } from './tcp-socket.ts'
+
+const REASON_OF_ERRNO: Readonly<Record<number, ReasonCode>> = {
+  [E.CONNREFUSED]: 'ENDPOINT_REFUSED',
+  [E.TIMEDOUT]: 'CONNECT_TIMEOUT',
+  [E.NETUNREACH]: 'NETWORK_UNREACHABLE',
+  [E.HOSTUNREACH]: 'NETWORK_UNREACHABLE',
+}
+
+/** Hears how a connect ended: exactly one of the two, never within startConnect. */
+export interface ConnectHandler {
+  /** The descriptor is connected and watched: wrap it at once (openSocket, or TLS). */
+  onConnected(fd: number): void
+  /** The descriptor is closed already. */
+  onConnectFailed(reason: CloseReason): void
+}
+
+/** A connect under way. */
+export class PendingConnect implements ReadinessHandler {
+  readonly #reactor: Reactor
+  readonly #fd: number
+  readonly #handler: ConnectHandler
+  readonly #target: string
+  #deadline: Timer | null = null
+  #isDone = false
+
+  constructor(reactor: Reactor, fd: number, target: string, timeoutMs: number, handler: ConnectHandler) {
+    this.#reactor = reactor
+    this.#fd = fd
+    this.#target = target
+    this.#handler = handler
+    this.#deadline = reactor.startTimer(timeoutMs, () => this.#fail('CONNECT_TIMEOUT', 'no answer'))
+    reactor.watch(fd, EPOLLOUT, this)
+  }
+
+  onReady(): void {
+    const code = takeSocketError(this.#fd)
+    if (code === E.INPROGRESS) return
+    if (code !== 0) this.#fail(REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED', describeErrno(code))
+    else if (this.#finish()) this.#handler.onConnected(this.#fd)
+  }
+
+  /** Gives up silently: no callback follows. */
+  cancel(): void {
+    if (this.#finish()) this.#reactor.closeLater(this.#fd)
+  }
+
+  #fail(code: ReasonCode, detail: string): void {
+    if (!this.#finish()) return
+    this.#reactor.closeLater(this.#fd)
+    this.#handler.onConnectFailed({ code, detail: `${this.#target}: ${detail}` })
+  }
+
+  #finish(): boolean {
+    if (this.#isDone) return false
+    this.#isDone = true
+    this.#deadline?.cancel()
+    return true
+  }
+}
+
+/** Starts connecting `fd` (non-blocking, unconnected, not watched yet); owns it from here on. */
+export function startConnect(
+  reactor: Reactor,
+  fd: number,
+  ip: string,
+  port: number,
+  timeoutMs: number,
+  handler: ConnectHandler,
+  isIpv6Socket = false,
+): PendingConnect {
+  const address = encodeSocketAddress(ip, port, isIpv6Socket)
+  const result = connect(fd, address.address, address.bytes)
+  const code = result === 0 ? 0 : errno()
+  const pending = new PendingConnect(reactor, fd, `${ip}:${port}`, timeoutMs, handler)
+  if (code !== 0 && code !== E.INPROGRESS) {
+    // The kernel said no at once (no route): report it like every other failure, in a later turn.
+    pending.cancel()
+    const reason: CloseReason = {
+      code: REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED',
+      detail: `${ip}:${port}: ${describeErrno(code)}`,
+    }
+    reactor.inNextTurn(() => handler.onConnectFailed(reason))
+  }
+  return pending
+}
+
+/** Wraps the descriptor that onConnected delivered. */
+export function openSocket(reactor: Reactor, fd: number, handler: ByteStreamHandler): TcpSocket {
+  return new TcpSocket(reactor, fd, handler, true)
+}

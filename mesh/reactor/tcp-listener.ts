@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Accepting. The listening socket may be shared with other workers (the supervisor owns it): EPOLLEXCLUSIVE wakes
+// one of them per connection. Running out of descriptors must neither spin nor leave the peer waiting.
+import { openSync } from 'node:fs'
+import type { MeshError } from '../errors/mesh-error.ts'
+import type { Block } from './byte-stream.ts'
+import {
+  AF_INET,
+  AF_INET6,
+  EPOLLEXCLUSIVE,
+  EPOLLIN,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from './ffi/constants.ts'
+import { accept4, bind, close, E, errno, listen } from './ffi/libc.ts'
+import { allocateBlock } from './ffi/native.ts'
+import type { Reactor, ReadinessHandler } from './reactor.ts'
+import {
+  decodeSocketAddress,
+  encodeSocketAddress,
+  SOCKADDR_BYTES,
+  type SocketAddress,
+} from './socket-address.ts'
+import { createSocket, setIpv6Only, setReuseAddress, systemError } from './socket-options.ts'
+
+/** Connections taken per turn: the rest waits in the kernel's queue, so that established ones are served between. */
+const MAX_ACCEPTS_PER_TURN = 64
+/** Waiting connects per listening socket. */
+export const LISTEN_BACKLOG = 1024
+
+/** Hears of new connections. */
+export interface AcceptHandler {
+  /** `fd` is connected, non-blocking, unwatched, and the callee's to close. */
+  onAccept(fd: number, peer: SocketAddress): void
+  /** A connection was turned away for want of descriptors. */
+  onAcceptRefused(error: MeshError): void
+}
+
+const peerAddress: Block = allocateBlock(SOCKADDR_BYTES)
+const peerLength: Block = allocateBlock(4)
+
+/** A listening socket in this reactor. */
+export class TcpListener implements ReadinessHandler {
+  readonly fd: number
+  readonly #reactor: Reactor
+  readonly #handler: AcceptHandler
+  readonly #isShared: boolean
+  #reserve: number
+  #isClosed = false
+
+  /** `isShared`: the descriptor belongs to somebody else and is never closed here. */
+  constructor(reactor: Reactor, fd: number, handler: AcceptHandler, isShared: boolean) {
+    this.#reactor = reactor
+    this.fd = fd
+    this.#handler = handler
+    this.#isShared = isShared
+    this.#reserve = openSync('/dev/null', 'r')
+    reactor.descriptors.add(this.#reserve)
+    reactor.watch(fd, isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN, this, isShared)
+  }
+
+  onReady(): void {
+    for (let i = 0; i < MAX_ACCEPTS_PER_TURN && !this.#isClosed; i++) {
+      peerLength.bytes.writeUInt32LE(SOCKADDR_BYTES, 0)
+      const fd = accept4(this.fd, peerAddress.address, peerLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC)
+      if (fd >= 0) {
+        this.#handler.onAccept(fd, decodeSocketAddress(peerAddress.bytes) ?? { ip: '0.0.0.0', port: 0 })
+        continue
+      }
+      const code = errno()
+      if (code === E.INTR || code === E.CONNABORTED) continue
+      if (code === E.MFILE || code === E.NFILE) this.#turnAway(code)
+      return
+    }
+  }
+
+  /** Gives the reserve descriptor up to accept and drop one connection: the peer is told, the queue moves on. */
+  #turnAway(code: number): void {
+    const error = systemError('accept4', code)
+    if (this.#reserve >= 0) {
+      close(this.#reserve)
+      this.#reactor.descriptors.remove(this.#reserve)
+      const fd = accept4(this.fd, 0, 0, SOCK_CLOEXEC)
+      if (fd >= 0) close(fd)
+      this.#reserve = -1
+    }
+    try {
+      this.#reserve = openSync('/dev/null', 'r')
+      this.#reactor.descriptors.add(this.#reserve)
+    } catch {
+      // still none left: the next connection waits until one is free
+    }
+    this.#handler.onAcceptRefused(error)
+  }
+
+  /** Stops accepting; a descriptor of our own is closed, a shared one is left to its owner. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    if (this.#isShared) this.#reactor.unwatch(this.fd)
+    else this.#reactor.closeLater(this.fd)
+    if (this.#reserve >= 0) {
+      close(this.#reserve)
+      this.#reactor.descriptors.remove(this.#reserve)
+    }
+  }
+}
+
+/** What a listening socket needs beside its address. */
+export interface ListenOptions {
+  readonly backlog?: number
+  /** Runs between socket() and bind(): marks, transparency. */
+  readonly prepare?: (fd: number, family: number) => void
+}
+
+/**
+ * Opens a listening socket in the thread's current namespace; `ip` '::' is dual-stack.
+ * @throws OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL (address in use)
+ */
+export function openListener(ip: string, port: number, options: ListenOptions = {}): number {
+  const family = ip.includes(':') ? AF_INET6 : AF_INET
+  const fd = createSocket(family, SOCK_STREAM)
+  try {
+    setReuseAddress(fd)
+    if (family === AF_INET6) setIpv6Only(fd, ip !== '::')
+    options.prepare?.(fd, family)
+    const address = encodeSocketAddress(ip, port)
+    if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${ip}:${port}`)
+    if (listen(fd, options.backlog ?? LISTEN_BACKLOG) !== 0) throw systemError('listen')
+    return fd
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connected TCP socket as a byte stream. Reads go into the reactor's shared block and are delivered in place;
+// what the kernel does not take is copied into pooled blocks. The stream owns its descriptor.
+import { PendingBytes } from './buffer-pool.ts'
+import {
+  type Block,
+  type ByteStream,
+  type ByteStreamHandler,
+  CLOSED_OK,
+  type CloseReason,
+  HEADROOM_BYTES,
+} from './byte-stream.ts'
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, SHUT_WR } from './ffi/constants.ts'
+import { describeErrno, E, errno, read, send, shutdown } from './ffi/libc.ts'
+import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
+import type { TurnTask } from './scheduler.ts'
+import { setResetOnClose, takeSocketError } from './socket-options.ts'
+
+/** Sockets alive in this thread; for leak tests. */
+export const tcpSocketCount = { open: 0 }
+
+/** Names the failure of an established connection. */
+export function reasonOfErrno(code: number): CloseReason {
+  if (code === E.TIMEDOUT) return { code: 'PEER_UNRESPONSIVE', detail: describeErrno(code) }
+  return { code: 'PEER_RESET', detail: describeErrno(code) }
+}
+
+/** open → closing (reason known, onClose due at the end of the turn) → closed. */
+type TcpState = 'open' | 'closing' | 'closed'
+
+/** An established connection. */
+export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
+  readonly fd: number
+  readonly #reactor: Reactor
+  #handler: ByteStreamHandler
+  #state: TcpState = 'open'
+  #reason: CloseReason = CLOSED_OK
+  #pending: PendingBytes | null = null
+  #events: number
+  #isPaused = false
+  #isEndRequested = false
+  #hasReadEnd = false
+  #hasWriteEnd = false
+  #isWatched = true
+
+  /** Takes over `fd`, which must be connected and non-blocking. `isWatched`: it is in the epoll set already. */
+  constructor(reactor: Reactor, fd: number, handler: ByteStreamHandler, isWatched = false) {
+    this.#reactor = reactor
+    this.fd = fd
+    this.#handler = handler
+    this.#events = EPOLLIN
+    if (isWatched) reactor.takeOver(fd, EPOLLIN, this)
+    else reactor.watch(fd, EPOLLIN, this)
+    tcpSocketCount.open++
+  }
+
+  setHandler(handler: ByteStreamHandler): void {
+    this.#handler = handler
+  }
+
+  get bufferedBytes(): number {
+    return this.#pending?.byteLength ?? 0
+  }
+
+  write(block: Block, start: number, end: number): boolean {
+    if (this.#state !== 'open' || this.#isEndRequested) return true
+    if (this.bufferedBytes === 0) {
+      const sent = send(this.fd, block.address + start, end - start, MSG_NOSIGNAL)
+      if (sent === end - start) return true
+      if (sent < 0) {
+        const code = errno()
+        if (code !== E.AGAIN && code !== E.INTR && code !== E.NOBUFS) {
+          this.#close(reasonOfErrno(code))
+          return true
+        }
+      } else start += sent
+    }
+    this.#pending ??= new PendingBytes(this.#reactor.pool)
+    this.#pending.append(block, start, end)
+    this.#updateEvents()
+    return false
+  }
+
+  pause(): void {
+    if (this.#isPaused) return
+    this.#isPaused = true
+    this.#updateEvents()
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#updateEvents()
+  }
+
+  end(): void {
+    if (this.#isEndRequested || this.#state !== 'open') return
+    this.#isEndRequested = true
+    if (this.bufferedBytes === 0) this.#shutdownWrites()
+  }
+
+  destroy(reason: CloseReason): void {
+    this.#close(reason)
+  }
+
+  onReady(events: number): void {
+    if ((events & EPOLLOUT) !== 0) this.#flush()
+    if (this.#state !== 'open') return
+    if (!this.#isPaused && !this.#hasReadEnd) this.#read()
+    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(events)
+  }
+
+  /** Level-triggered HUP and ERR cannot be masked: an error ends the stream, a plain hang-up is unwatched. */
+  #onHangUp(events: number): void {
+    if ((events & EPOLLERR) !== 0) {
+      this.#close(reasonOfErrno(takeSocketError(this.fd)))
+      return
+    }
+    this.#reactor.unwatch(this.fd)
+    this.#isWatched = false
+  }
+
+  #read(): void {
+    const block = this.#reactor.readBlock
+    const count = read(this.fd, block.address + HEADROOM_BYTES, READ_BLOCK_BYTES)
+    if (count > 0) this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)
+    else if (count === 0) this.#onReadEnd()
+    else {
+      const code = errno()
+      if (code !== E.AGAIN && code !== E.INTR) this.#close(reasonOfErrno(code))
+    }
+  }
+
+  #onReadEnd(): void {
+    this.#hasReadEnd = true
+    this.#updateEvents()
+    this.#handler.onEnd()
+    this.#closeWhenBothEnded()
+  }
+
+  #flush(): void {
+    const pending = this.#pending
+    while (pending !== null && pending.byteLength > 0) {
+      const start = pending.headStart
+      const size = pending.headEnd - start
+      const sent = send(this.fd, pending.headBlock.address + start, size, MSG_NOSIGNAL)
+      if (sent < 0) {
+        const code = errno()
+        if (code === E.AGAIN || code === E.INTR || code === E.NOBUFS) return
+        this.#close(reasonOfErrno(code))
+        return
+      }
+      pending.consume(sent)
+      if (sent < size) return
+    }
+    this.#pending = null
+    this.#updateEvents()
+    if (this.#isEndRequested) this.#shutdownWrites()
+    else this.#handler.onDrain()
+  }
+
+  #shutdownWrites(): void {
+    this.#hasWriteEnd = true
+    if (shutdown(this.fd, SHUT_WR) !== 0) {
+      const code = errno()
+      if (code !== E.NOTCONN) this.#close(reasonOfErrno(code))
+    }
+    this.#closeWhenBothEnded()
+  }
+
+  #closeWhenBothEnded(): void {
+    if (this.#hasReadEnd && this.#hasWriteEnd) this.#close(CLOSED_OK)
+  }
+
+  #updateEvents(): void {
+    if (this.#state !== 'open') return
+    const events =
+      (this.#isPaused || this.#hasReadEnd ? 0 : EPOLLIN) | (this.bufferedBytes > 0 ? EPOLLOUT : 0)
+    if (!this.#isWatched) {
+      if (events === 0) return
+      this.#isWatched = true
+      this.#events = events
+      this.#reactor.watch(this.fd, events, this)
+    } else if (events !== this.#events) {
+      this.#events = events
+      this.#reactor.rewatch(this.fd, events)
+    }
+  }
+
+  #close(reason: CloseReason): void {
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
+    this.#reason = reason
+    this.#pending?.clear()
+    this.#pending = null
+    if (reason.code !== 'OK') setResetOnClose(this.fd)
+    this.#reactor.closeLater(this.fd)
+    this.#reactor.atTurnEnd(this)
+  }
+
+  runAtTurnEnd(): void {
+    if (this.#state !== 'closing') return
+    this.#state = 'closed'
+    tcpSocketCount.open--
+    this.#handler.onClose(this.#reason)
+  }
+}

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+// TLS over a connected socket as a byte stream. Writes go through a staging buffer and leave once per turn; reads
+// fill the reactor's block with as many records as there are, then deliver. Owns the descriptor and the SSL.
+//
+//   handshaking → open → closing → closed;   a failed handshake goes straight to closing
+import { PendingBytes } from './buffer-pool.ts'
+import {
+  type Block,
+  type ByteStream,
+  type ByteStreamHandler,
+  CLOSED_OK,
+  type CloseReason,
+  HEADROOM_BYTES,
+} from './byte-stream.ts'
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
+import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
+import * as o from './ffi/openssl.ts'
+import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
+import type { Timer, TurnTask } from './scheduler.ts'
+import { takeSocketError } from './socket-options.ts'
+import {
+  type HandshakeInProgress,
+  type PeerCheck,
+  type TlsContext,
+  type TlsCredentials,
+  withHandshake,
+} from './tls-context.ts'
+import { type Staging, StagingPool, type StagingUser } from './tls-staging.ts'
+
+/** A record holds at most 16 KiB: with less room than this left the block is delivered first. */
+const MIN_READ_ROOM_BYTES = 16_384
+/** Bytes read from one socket per turn, so that a fast peer does not starve the others. */
+const MAX_READ_PER_TURN_BYTES = 4 * READ_BLOCK_BYTES
+/** Unsent plaintext beyond what staging holds; above it write() says stop. */
+const HIGH_WATER_BYTES = 65_536
+
+/** Facts of a finished handshake. */
+export interface PeerFacts {
+  /** URIs of the peer's leaf certificate. */
+  readonly uris: readonly string[]
+  readonly protocol: string
+  readonly cipher: string
+  /** Key exchange group, null where the library does not tell. */
+  readonly group: string | null
+}
+
+/** Hears how the handshake ends: one of the two, once. */
+export interface TlsHandler {
+  /** Set the stream handler now. */
+  onSecure(socket: TlsSocket, peer: PeerFacts): void
+  onHandshakeFailed(reason: CloseReason): void
+}
+
+/** What a TLS connection needs. */
+export interface TlsOptions {
+  readonly role: 'client' | 'server'
+  readonly context: TlsContext
+  readonly credentials: TlsCredentials
+  readonly peerCheck: PeerCheck
+  readonly handshakeTimeoutMs: number
+  readonly handler: TlsHandler
+  /** The descriptor is in the epoll set already (it comes from a connect). */
+  readonly isWatched?: boolean
+}
+
+const stagingPools = new WeakMap<Reactor, StagingPool>()
+function stagingPoolOf(reactor: Reactor): StagingPool {
+  let pool = stagingPools.get(reactor)
+  if (pool === undefined) {
+    pool = new StagingPool()
+    stagingPools.set(reactor, pool)
+  }
+  return pool
+}
+
+type TlsState = 'handshaking' | 'open' | 'closing' | 'closed'
+
+/** One TLS connection. */
+export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, StagingUser {
+  readonly fd: number
+  readonly #reactor: Reactor
+  readonly #ssl: number
+  readonly #socketBio: number
+  readonly #credentials: TlsCredentials
+  readonly #stagings: StagingPool
+  #tlsHandler: TlsHandler | null
+  #handshake: HandshakeInProgress | null
+  #deadline: Timer | null
+  #handler: ByteStreamHandler | null = null
+  #state: TlsState = 'handshaking'
+  #reason: CloseReason = CLOSED_OK
+  #staging: Staging | null = null
+  #pending: PendingBytes | null = null
+  #events = EPOLLIN
+  #isWatched = true
+  #isPaused = false
+  #isReadScheduled = false
+  #isEndRequested = false
+  #hasReadEnd = false
+  #hasWriteEnd = false
+  /** The socket took less than it was given: nothing leaves until it is writable. */
+  #isBlocked = false
+  /** SSL_read wants to write first (key update). */
+  #readWantsWrite = false
+  #isDirty = false
+  #owesDrain = false
+
+  constructor(reactor: Reactor, fd: number, options: TlsOptions) {
+    this.#reactor = reactor
+    this.fd = fd
+    this.#tlsHandler = options.handler
+    this.#handshake = { peerCheck: options.peerCheck, refusal: null, uris: [] }
+    this.#credentials = options.credentials
+    this.#credentials.retain()
+    this.#stagings = stagingPoolOf(reactor)
+    this.#ssl = o.newSsl(options.context.pointer)
+    this.#socketBio = o.newBio(o.BIO_s_socket())
+    o.BIO_int_ctrl(this.#socketBio, o.BIO_C_SET_FD, 0, fd)
+    o.SSL_set0_rbio(this.#ssl, this.#socketBio)
+    this.#writeToSocket()
+    this.#useCredentials()
+    if (options.role === 'client') o.SSL_set_connect_state(this.#ssl)
+    else o.SSL_set_accept_state(this.#ssl)
+    this.#deadline = reactor.startTimer(options.handshakeTimeoutMs, () =>
+      this.#close({ code: 'HANDSHAKE_TIMEOUT', detail: `after ${options.handshakeTimeoutMs} ms` }),
+    )
+    if (options.isWatched) reactor.takeOver(fd, EPOLLIN, this)
+    else reactor.watch(fd, EPOLLIN, this)
+    if (options.role === 'client') reactor.inNextTurn(() => this.#continueHandshake())
+  }
+
+  #useCredentials(): void {
+    o.ERR_clear_error()
+    o.SSL_use_certificate(this.#ssl, this.#credentials.certificate)
+    o.SSL_use_PrivateKey(this.#ssl, this.#credentials.key)
+    // larg 1: the SSL takes its own reference
+    for (const pointer of this.#credentials.chain) o.SSL_ctrl(this.#ssl, o.SSL_CTRL_CHAIN_CERT, 1, pointer)
+  }
+
+  setHandler(handler: ByteStreamHandler): void {
+    this.#handler = handler
+  }
+
+  get bufferedBytes(): number {
+    return this.#pending?.byteLength ?? 0
+  }
+
+  get isStagingBusy(): boolean {
+    return this.#isDirty || this.#isBlocked
+  }
+
+  onStagingLost(): void {
+    this.#staging = null
+    this.#writeToSocket()
+  }
+
+  write(block: Block, start: number, end: number): boolean {
+    if (this.#state !== 'open' || this.#isEndRequested) return true
+    if (this.bufferedBytes === 0 && !this.#isBlocked) {
+      start = this.#encrypt(block, start, end)
+      if (start === end || this.#state !== 'open') return true
+    }
+    this.#pending ??= new PendingBytes(this.#reactor.pool)
+    this.#pending.append(block, start, end)
+    if (this.#pending.byteLength < HIGH_WATER_BYTES) return true
+    this.#owesDrain = true
+    return false
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#updateEvents()
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#updateEvents()
+    this.#readAgain() // decrypted or read-ahead bytes inside OpenSSL make no event
+  }
+
+  end(): void {
+    if (this.#isEndRequested || this.#state !== 'open') return
+    this.#isEndRequested = true
+    this.#becomeDirty()
+  }
+
+  destroy(reason: CloseReason): void {
+    this.#close(reason)
+  }
+
+  onReady(events: number): void {
+    if (this.#state === 'handshaking') {
+      this.#continueHandshake()
+      return
+    }
+    if ((events & EPOLLOUT) !== 0) {
+      this.#isBlocked = false
+      if (this.#readWantsWrite) this.#readAgain()
+      this.#flush()
+    }
+    if (this.#state !== 'open') return
+    if (!this.#isPaused && !this.#hasReadEnd) this.#read()
+    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(events)
+  }
+
+  #onHangUp(events: number): void {
+    if ((events & EPOLLERR) !== 0) {
+      this.#close({ code: 'TUNNEL_RESET', detail: describeErrno(takeSocketError(this.fd)) })
+      return
+    }
+    this.#reactor.unwatch(this.fd)
+    this.#isWatched = false
+  }
+
+  #continueHandshake(): void {
+    if (this.#state !== 'handshaking' || this.#handshake === null) return
+    const handshake = this.#handshake
+    o.ERR_clear_error()
+    const result = withHandshake(handshake, () => o.SSL_do_handshake(this.#ssl))
+    if (result === 1) {
+      this.#onSecure(handshake)
+      return
+    }
+    const error = o.SSL_get_error(this.#ssl, result)
+    if (error === o.SSL_ERROR_WANT_READ) this.#watchFor(EPOLLIN)
+    else if (error === o.SSL_ERROR_WANT_WRITE) this.#watchFor(EPOLLOUT)
+    else this.#close(this.#handshakeReason(handshake, error))
+  }
+
+  #handshakeReason(handshake: HandshakeInProgress, error: number): CloseReason {
+    const errnoNow = errno()
+    const failure = o.takeOpensslFailure()
+    if (handshake.refusal !== null) return { code: handshake.refusal.code, detail: handshake.refusal.detail }
+    if (error === o.SSL_ERROR_SYSCALL) {
+      const detail = errnoNow === 0 ? 'the peer closed during the handshake' : describeErrno(errnoNow)
+      return { code: 'TLS_HANDSHAKE', detail }
+    }
+    return { code: 'TLS_HANDSHAKE', detail: failure.text }
+  }
+
+  #onSecure(handshake: HandshakeInProgress): void {
+    this.#deadline?.cancel()
+    this.#deadline = null
+    this.#handshake = null
+    this.#state = 'open'
+    this.#updateEvents()
+    const peer: PeerFacts = {
+      uris: handshake.uris,
+      protocol: o.SSL_get_version(this.#ssl),
+      cipher: o.SSL_CIPHER_get_name(o.SSL_get_current_cipher(this.#ssl)),
+      group: o.SSL_get0_group_name(this.#ssl),
+    }
+    const handler = this.#tlsHandler
+    this.#tlsHandler = null
+    handler?.onSecure(this, peer)
+    if (this.#handler === null && this.#state === 'open')
+      throw new TypeError('onSecure set no stream handler')
+    this.#readAgain()
+  }
+
+  /** Encrypts as much as staging takes; returns where it stopped. */
+  #encrypt(block: Block, start: number, end: number): number {
+    this.#becomeDirty()
+    while (start < end) {
+      o.ERR_clear_error()
+      const count = o.SSL_write(this.#ssl, block.address + start, end - start)
+      if (count > 0) {
+        start += count
+        continue
+      }
+      const error = o.SSL_get_error(this.#ssl, count)
+      if (error === o.SSL_ERROR_WANT_WRITE) this.#isBlocked = true
+      else if (error !== o.SSL_ERROR_WANT_READ) this.#close(this.#streamReason(error))
+      break
+    }
+    return start
+  }
+
+  #becomeDirty(): void {
+    if (this.#isDirty) return
+    this.#isDirty = true
+    if (this.#staging === null) this.#takeStaging()
+    else this.#stagings.touch(this.#staging)
+    this.#reactor.atTurnEnd(this)
+  }
+
+  #takeStaging(): void {
+    const staging = this.#stagings.acquire(this)
+    if (staging === null) return
+    this.#staging = staging
+    staging.attach(this.fd)
+    o.BIO_up_ref(staging.bio)
+    o.SSL_set0_wbio(this.#ssl, staging.bio)
+  }
+
+  #writeToSocket(): void {
+    o.BIO_up_ref(this.#socketBio)
+    o.SSL_set0_wbio(this.#ssl, this.#socketBio)
+  }
+
+  runAtTurnEnd(): void {
+    if (this.#state === 'closing') this.#finishClosing()
+    else if (this.#isDirty && !this.#isBlocked) this.#flush()
+  }
+
+  /** Sends what is staged, then what waits behind it, until the socket is full or nothing is left. */
+  #flush(): void {
+    if (this.#state !== 'open') return
+    if (!this.#flushStaging()) return
+    const pending = this.#pending
+    while (pending !== null && pending.byteLength > 0) {
+      const start = pending.headStart
+      const stop = this.#encrypt(pending.headBlock, start, pending.headEnd)
+      if (this.#state !== 'open') return
+      if (stop > start) pending.consume(stop - start)
+      if (!this.#flushStaging()) return
+    }
+    this.#pending = null
+    this.#isDirty = false
+    if (this.#isEndRequested && !this.#hasWriteEnd) this.#sendCloseNotify()
+    this.#updateEvents()
+    if (!this.#owesDrain || this.#isEndRequested) return
+    this.#owesDrain = false
+    this.#handler?.onDrain()
+  }
+
+  /** True when everything staged has left. */
+  #flushStaging(): boolean {
+    if (!this.#isBlocked && this.#staging !== null) {
+      this.#isBlocked = o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0) <= 0
+      if (this.#isBlocked) {
+        const code = errno()
+        if (code !== E.AGAIN && code !== E.INTR && code !== E.NOBUFS) {
+          this.#close({ code: 'TUNNEL_RESET', detail: describeErrno(code) })
+          return false
+        }
+      }
+    }
+    if (this.#isBlocked) this.#updateEvents()
+    return !this.#isBlocked
+  }
+
+  #sendCloseNotify(): void {
+    this.#hasWriteEnd = true
+    o.ERR_clear_error()
+    o.SSL_shutdown(this.#ssl)
+    o.ERR_clear_error()
+    if (this.#staging !== null) o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0)
+    shutdown(this.fd, SHUT_WR)
+    if (this.#hasReadEnd) this.#close(CLOSED_OK)
+  }
+
+  #read(): void {
+    const block = this.#reactor.readBlock
+    let filled = 0
+    for (let total = 0; this.#state === 'open' && !this.#isPaused; ) {
+      o.ERR_clear_error()
+      const at = HEADROOM_BYTES + filled
+      const count = o.SSL_read(this.#ssl, block.address + at, READ_BLOCK_BYTES - filled)
+      if (count > 0) {
+        filled += count
+        total += count
+        if (READ_BLOCK_BYTES - filled >= MIN_READ_ROOM_BYTES) continue
+        this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
+        filled = 0
+        if (total < MAX_READ_PER_TURN_BYTES) continue
+        this.#readAgain()
+        return
+      }
+      const error = o.SSL_get_error(this.#ssl, count)
+      const errnoNow = error === o.SSL_ERROR_SYSCALL ? errno() : 0
+      if (filled > 0) this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
+      this.#onReadStopped(error, errnoNow)
+      return
+    }
+  }
+
+  #onReadStopped(error: number, errnoNow: number): void {
+    if (error === o.SSL_ERROR_WANT_READ || this.#state !== 'open') return
+    if (error === o.SSL_ERROR_WANT_WRITE) {
+      this.#readWantsWrite = true
+      this.#updateEvents()
+    } else if (error === o.SSL_ERROR_ZERO_RETURN) this.#onReadEnd()
+    else this.#close(this.#streamReason(error, errnoNow))
+  }
+
+  #onReadEnd(): void {
+    this.#hasReadEnd = true
+    this.#updateEvents()
+    this.#handler?.onEnd()
+    if (this.#hasWriteEnd) this.#close(CLOSED_OK)
+  }
+
+  #streamReason(error: number, errnoNow = 0): CloseReason {
+    const failure = o.takeOpensslFailure()
+    if (failure.alert >= 0) return { code: 'TLS_HANDSHAKE', detail: `the peer sent alert: ${failure.text}` }
+    if (error === o.SSL_ERROR_SYSCALL) {
+      return { code: 'TUNNEL_RESET', detail: errnoNow === 0 ? 'connection lost' : describeErrno(errnoNow) }
+    }
+    // SPEC RFC8446 §6.1: an end without close_notify may be a truncation, never a regular end.
+    return { code: failure.text.includes('eof') ? 'TUNNEL_RESET' : 'TLS_BROKEN', detail: failure.text }
+  }
+
+  #readAgain(): void {
+    this.#readWantsWrite = false
+    if (this.#isReadScheduled) return
+    this.#isReadScheduled = true
+    this.#reactor.inNextTurn(() => {
+      this.#isReadScheduled = false
+      if (this.#state === 'open' && !this.#isPaused && !this.#hasReadEnd) this.#read()
+    })
+  }
+
+  #updateEvents(): void {
+    if (this.#state !== 'open') return
+    const wantsWrite = this.#isBlocked || this.#readWantsWrite
+    this.#watchFor((this.#isPaused || this.#hasReadEnd ? 0 : EPOLLIN) | (wantsWrite ? EPOLLOUT : 0))
+  }
+
+  #watchFor(events: number): void {
+    if (!this.#isWatched) {
+      if (events === 0) return
+      this.#isWatched = true
+      this.#reactor.watch(this.fd, events, this)
+    } else if (events !== this.#events) this.#reactor.rewatch(this.fd, events)
+    this.#events = events
+  }
+
+  #close(reason: CloseReason): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return
+    this.#deadline?.cancel()
+    this.#reason = reason
+    this.#state = 'closing'
+    this.#reactor.atTurnEnd(this)
+  }
+
+  /** At the end of the turn, so that no caller further up the stack meets a freed SSL. */
+  #finishClosing(): void {
+    this.#state = 'closed'
+    this.#pending?.clear()
+    this.#pending = null
+    if (this.#staging !== null) {
+      // Last words (a GOAWAY) leave if the socket takes them; what does not must not leave through the next
+      // owner's socket.
+      if (this.isStagingBusy && o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0) <= 0) {
+        o.BIO_ctrl(this.#staging.bio, BIO_CTRL_RESET, 0, 0)
+      }
+      this.#staging.user = null
+      this.#staging = null
+    }
+    // No reset: it would discard an alert or GOAWAY on its way. The peer knows by the missing close_notify.
+    this.#reactor.closeLater(this.fd)
+    o.freeSsl(this.#ssl)
+    this.#credentials.release()
+    if (this.#tlsHandler !== null) this.#tlsHandler.onHandshakeFailed(this.#reason)
+    else this.#handler?.onClose(this.#reason)
+  }
+}
+
+const BIO_CTRL_RESET = 1
