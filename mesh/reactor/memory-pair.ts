@@ -240,8 +240,7 @@ export class MemoryStream implements ByteStream, TurnEvent, TurnTask {
     if (this.#handler === null) return
     this.#deliverData()
     const peer = this.#peer
-    if (peer !== null && peer.#isDrainOwed && this.#inboundBytes < this.#highWaterBytes / 2)
-      this.#scheduler.post(peer)
+    if (peer !== null && this.#inboundBytes < this.#highWaterBytes / 2) peer.#offerDrain()
     if (this.#isDrainOwed && this.bufferedBytes < this.#highWaterBytes / 2 && this.#closeReason === null) {
       this.#isDrainOwed = false
       this.#handler.onDrain()
@@ -279,6 +278,10 @@ export class MemoryStream implements ByteStream, TurnEvent, TurnTask {
     if (this.#closeReason === null || this.#isCloseDelivered || this.#handler === null) return
     this.#isCloseDelivered = true
     this.#handler.onClose(this.#closeReason)
+  }
+
+  #offerDrain(): void {
+    if (this.#isDrainOwed) this.#scheduler.post(this)
   }
 
   #dropInbound(): void {

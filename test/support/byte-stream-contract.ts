@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contract of mesh/reactor/byte-stream.ts as a suite: run it against every implementation.
-import type t from 'tap'
+import type { TAP, Test } from 'tap'
 import type { Block, ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 
 /** One connected pair and the means to let events happen. */
@@ -67,8 +67,8 @@ export function writeText(pair: PairUnderTest, stream: ByteStream, text: string)
 }
 
 /** Registers the contract's tests under `name`. */
-export function testByteStreamContract(tap: typeof t, name: string, createPair: PairFactory): void {
-  const run = (title: string, body: (pair: PairUnderTest, test: typeof t.Test.prototype) => void) =>
+export function testByteStreamContract(tap: TAP, name: string, createPair: PairFactory): void {
+  const run = (title: string, body: (pair: PairUnderTest, test: Test) => void) =>
     tap.test(`${name}: ${title}`, async (test) => {
       const pair = createPair()
       body(pair, test)
@@ -78,7 +78,7 @@ export function testByteStreamContract(tap: typeof t, name: string, createPair: 
   runEndTests(run)
 }
 
-type Run = (title: string, body: (pair: PairUnderTest, test: typeof t.Test.prototype) => void) => void
+type Run = (title: string, body: (pair: PairUnderTest, test: Test) => void) => void
 
 function runDataTests(run: Run): void {
   run('bytes arrive in order and are copied on write', (pair, test) => {

@@ -40,7 +40,7 @@ t.test('turn-end tasks run once a turn, those registered by tasks in the same tu
 t.test('a chunk is worthless after onData returned', async (t) => {
   const scheduler = new ManualScheduler()
   const [near, far] = createMemoryPair(scheduler)
-  let kept = Buffer.alloc(0)
+  let kept: Buffer = Buffer.alloc(0)
   const handler = new RecordingHandler()
   handler.onData = (block, start, end) => {
     t.ok(start >= 16, 'there is headroom')
