@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// One certificate per identity, always fresh: asks the CA once per need, renews at half life, retries with
+// backoff and keeps what is still valid. Main thread only; subscribers carry new certificates to the workers.
+// Numbers: SPEC HBONE §2 (renewal at half life, ×2 backoff up to 150 s, at most 8 requests in flight).
+import { MeshError } from '../errors/mesh-error.ts'
+import type { ReasonCode } from '../errors/reasons.ts'
+import { isRefusal } from '../errors/refusal.ts'
+import { Backoff } from '../runtime/backoff.ts'
+import type { Clock, ClockTimer } from '../runtime/clock.ts'
+import type { CertificateIssuer } from './ca-client.ts'
+import { assembleCertificate, type WorkloadCertificate } from './certificate.ts'
+import { createCertificateRequest, exportPrivateKey, generateKeyPair, publicKeyInfoOf } from './pki.ts'
+
+const DEFAULT_TTL_SECONDS = 86_400
+const MAX_IN_FLIGHT = 8
+const RETRY_INITIAL_MS = 500
+const RETRY_MAX_MS = 150_000
+const ISSUE_TIMEOUT_MS = 10_000 // a CA that is silent for longer is treated as unreachable
+const RENEWAL_JITTER = 0.05 // of the lifetime, early only: nodes that started together renew apart
+const MIN_RENEWAL_MS = 1_000 // a CA that issues very short certificates must not make us spin
+
+/**
+ * initializing → available ⇄ (still available while a renewal fails) → unavailable when the first attempt failed
+ * or the certificate expired; unavailable → available on the next success.
+ */
+export type CertificateState = 'Initializing' | 'Available' | 'Unavailable'
+
+/** Who waits: traffic first, then pods that just came, then renewals. */
+export type IssuePriority = 'real-time' | 'warm-up' | 'background'
+const PRIORITIES: readonly IssuePriority[] = ['real-time', 'warm-up', 'background']
+
+/** One identity as the admin interface shows it. */
+export interface CertificateStatus {
+  readonly identity: string
+  readonly state: CertificateState
+  /** Why the last attempt failed; '' when it did not. */
+  readonly reason: string
+  readonly certificate: WorkloadCertificate | null
+}
+
+/** What a SecretManager is made of. */
+export interface SecretManagerOptions {
+  readonly issuer: CertificateIssuer
+  readonly clock: Clock
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** Lifetime to ask for. Default 24 h. */
+  readonly ttlSeconds?: number
+}
+
+/** Told of every new certificate, the first of an identity included. Must not throw. */
+export type CertificateListener = (certificate: WorkloadCertificate) => void
+
+interface Waiter {
+  readonly resolve: (certificate: WorkloadCertificate) => void
+  readonly reject: (error: MeshError) => void
+}
+
+class Entry {
+  readonly identity: string
+  readonly backoff: Backoff
+  state: CertificateState = 'Initializing'
+  reason = ''
+  reasonCode: ReasonCode = 'CERT_UNAVAILABLE'
+  certificate: WorkloadCertificate | null = null
+  timer: ClockTimer | null = null
+  waiters: Waiter[] = []
+  /** Non-null while waiting for a free slot. */
+  queuedAs: IssuePriority | null = null
+  isIssuing = false
+  isForgotten = false
+
+  constructor(identity: string, backoff: Backoff) {
+    this.identity = identity
+    this.backoff = backoff
+  }
+}
+
+/** Keeps the certificates of all identities of a node. close() ends it. */
+export class SecretManager {
+  readonly #options: SecretManagerOptions
+  readonly #entries = new Map<string, Entry>()
+  readonly #listeners = new Set<CertificateListener>()
+  readonly #queues: Record<IssuePriority, Set<Entry>> = {
+    'real-time': new Set(),
+    'warm-up': new Set(),
+    background: new Set(),
+  }
+  #inFlight = 0
+  #isClosed = false
+
+  constructor(options: SecretManagerOptions) {
+    this.#options = options
+  }
+
+  /**
+   * The identity's certificate; the first caller causes the request, all share it.
+   * @throws MeshError CERT_UNAVAILABLE or the CA's reason, at once while the last attempt has failed; an attempt
+   * never lasts longer than its deadline of 10 s (plus its turn in the queue), so neither does this.
+   */
+  get(identity: string, priority: IssuePriority = 'real-time'): Promise<WorkloadCertificate> {
+    if (this.#isClosed) return Promise.reject(new MeshError('SHUTDOWN', { detail: identity }))
+    const entry = this.#entries.get(identity) ?? this.#start(identity, priority)
+    const valid = this.current(identity)
+    if (valid !== undefined) return Promise.resolve(valid)
+    if (entry.state === 'Unavailable') return Promise.reject(unavailable(entry))
+    if (entry.queuedAs !== null) this.#enqueue(entry, priority)
+    return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }))
+  }
+
+  /** The certificate if there is one that is still valid. */
+  current(identity: string): WorkloadCertificate | undefined {
+    const certificate = this.#entries.get(identity)?.certificate ?? undefined
+    return certificate !== undefined && this.#options.clock.nowMs < certificate.notAfterMs
+      ? certificate
+      : undefined
+  }
+
+  /** Calls `listener` with every new certificate from now on. Returns how to stop. */
+  subscribe(listener: CertificateListener): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /** Drops an identity: its key, its renewal, its callers (they are rejected). */
+  forget(identity: string): void {
+    const entry = this.#entries.get(identity)
+    if (entry === undefined) return
+    this.#entries.delete(identity)
+    entry.isForgotten = true
+    entry.timer?.cancel()
+    entry.certificate = null
+    if (entry.queuedAs !== null) this.#queues[entry.queuedAs].delete(entry)
+    this.#rejectWaiters(entry, new MeshError('CERT_UNAVAILABLE', { detail: `${identity} was forgotten` }))
+  }
+
+  /** Every identity, in the order they came. */
+  list(): CertificateStatus[] {
+    return [...this.#entries.values()].map((entry) => ({
+      identity: entry.identity,
+      state: this.#stateOf(entry),
+      reason: entry.reason,
+      certificate: entry.certificate,
+    }))
+  }
+
+  /** Ends all renewals and rejects all callers. Idempotent. */
+  close(): void {
+    this.#isClosed = true
+    for (const identity of [...this.#entries.keys()]) this.forget(identity)
+    this.#listeners.clear()
+  }
+
+  #stateOf(entry: Entry): CertificateState {
+    if (entry.state === 'Available' && this.current(entry.identity) === undefined) return 'Unavailable'
+    return entry.state
+  }
+
+  #start(identity: string, priority: IssuePriority): Entry {
+    const { random } = this.#options
+    const entry = new Entry(
+      identity,
+      new Backoff({ initialMs: RETRY_INITIAL_MS, maxMs: RETRY_MAX_MS, random }),
+    )
+    this.#entries.set(identity, entry)
+    this.#enqueue(entry, priority)
+    this.#pump()
+    return entry
+  }
+
+  /** Queues, or moves to a more urgent queue. */
+  #enqueue(entry: Entry, priority: IssuePriority): void {
+    if (entry.isIssuing) return
+    if (entry.queuedAs !== null) {
+      if (PRIORITIES.indexOf(priority) >= PRIORITIES.indexOf(entry.queuedAs)) return
+      this.#queues[entry.queuedAs].delete(entry)
+    }
+    entry.queuedAs = priority
+    this.#queues[priority].add(entry)
+  }
+
+  #pump(): void {
+    for (const priority of PRIORITIES) {
+      for (const entry of this.#queues[priority]) {
+        if (this.#inFlight >= MAX_IN_FLIGHT) return
+        this.#queues[priority].delete(entry)
+        entry.queuedAs = null
+        entry.isIssuing = true
+        this.#inFlight++
+        void this.#issue(entry)
+      }
+    }
+  }
+
+  /** Never rejects. */
+  async #issue(entry: Entry): Promise<void> {
+    let result: WorkloadCertificate | MeshError
+    try {
+      result = await this.#withDeadline(this.#request(entry.identity))
+    } catch (cause) {
+      result =
+        cause instanceof MeshError
+          ? cause
+          : new MeshError('CERT_UNAVAILABLE', { retryable: true, cause, detail: textOf(cause) })
+    }
+    this.#inFlight--
+    entry.isIssuing = false
+    if (!entry.isForgotten) {
+      if (result instanceof MeshError) this.#onFailure(entry, result)
+      else this.#onCertificate(entry, result)
+    }
+    this.#pump()
+  }
+
+  async #request(identity: string): Promise<WorkloadCertificate> {
+    const { issuer, clock, ttlSeconds = DEFAULT_TTL_SECONDS } = this.#options
+    // SPEC HBONE §2: a fresh key for every request.
+    const pair = await generateKeyPair()
+    const csrPem = await createCertificateRequest(pair, identity)
+    const chain = await issuer.issue(identity, csrPem, ttlSeconds)
+    const privateKeyPem = await exportPrivateKey(pair.privateKey)
+    const owner = { identity, privateKeyPem, publicKeyInfo: await publicKeyInfoOf(pair) }
+    const certificate = assembleCertificate(owner, chain, clock.nowMs)
+    if (isRefusal(certificate)) throw new MeshError(certificate.code, { detail: certificate.detail })
+    return certificate
+  }
+
+  /** A late answer is dropped with its key: the retry has a fresh one. */
+  #withDeadline(request: Promise<WorkloadCertificate>): Promise<WorkloadCertificate> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#options.clock.startTimer(ISSUE_TIMEOUT_MS, () =>
+        reject(
+          new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: 'the CA did not answer in time' }),
+        ),
+      )
+      request.then(resolve, reject).finally(() => timer.cancel())
+    })
+  }
+
+  #onCertificate(entry: Entry, certificate: WorkloadCertificate): void {
+    entry.certificate = certificate
+    entry.state = 'Available'
+    entry.reason = ''
+    entry.backoff.reset()
+    this.#scheduleAfter(entry, this.#renewalDelayMs(certificate))
+    for (const listener of this.#listeners) listener(certificate)
+    const waiters = entry.waiters
+    entry.waiters = []
+    for (const { resolve } of waiters) resolve(certificate)
+  }
+
+  #onFailure(entry: Entry, error: MeshError): void {
+    entry.reason = error.detail === '' ? error.code : `${error.code}: ${error.detail}`
+    entry.reasonCode = error.code
+    const nowMs = this.#options.clock.nowMs
+    const remainingMs = (entry.certificate?.notAfterMs ?? 0) - nowMs
+    const hasValid = remainingMs > 0
+    if (!hasValid) entry.state = 'Unavailable'
+    // SPEC HBONE §2: an old valid certificate is kept; the retry comes no later than its expiry.
+    const delayMs = entry.backoff.next()
+    this.#scheduleAfter(entry, hasValid ? Math.min(delayMs, remainingMs) : delayMs)
+    this.#rejectWaiters(entry, unavailable(entry))
+  }
+
+  #renewalDelayMs({ notBeforeMs, notAfterMs }: WorkloadCertificate): number {
+    // SPEC HBONE §2: renewal at notBefore + (notAfter - notBefore) / 2.
+    const lifetimeMs = notAfterMs - notBeforeMs
+    const earlierMs = lifetimeMs * RENEWAL_JITTER * this.#options.random()
+    return Math.max(MIN_RENEWAL_MS, notBeforeMs + lifetimeMs / 2 - earlierMs - this.#options.clock.nowMs)
+  }
+
+  #scheduleAfter(entry: Entry, delayMs: number): void {
+    entry.timer?.cancel()
+    entry.timer = this.#options.clock.startTimer(delayMs, () => {
+      entry.timer = null
+      this.#enqueue(entry, 'background')
+      this.#pump()
+    })
+  }
+
+  #rejectWaiters(entry: Entry, error: MeshError): void {
+    const waiters = entry.waiters
+    entry.waiters = []
+    for (const { reject } of waiters) reject(error)
+  }
+}
+
+function unavailable(entry: Entry): MeshError {
+  return new MeshError(entry.reasonCode, { retryable: true, detail: `${entry.identity}: ${entry.reason}` })
+}
+
+function textOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import t from 'tap'
+import { isRefusal } from '../../../mesh/errors/refusal.ts'
+import {
+  createCertificateRequest,
+  exportPrivateKey,
+  generateKeyPair,
+  importPrivateKey,
+  isSignedBy,
+  parseCertificate,
+  parseCertificateRequest,
+  splitCertificates,
+} from '../../../mesh/identity/pki.ts'
+import { TestAuthority } from '../../support/certificates.ts'
+
+const NOW = Date.UTC(2026, 5, 1)
+const ID = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount: 'cart' }
+const URI = 'spiffe://cluster.local/ns/shop/sa/cart'
+
+t.test('a leaf says what peers check, also in the eyes of OpenSSL', async (t) => {
+  const authority = await TestAuthority.create(NOW)
+  const { certificatePem, privateKeyPem } = await authority.sign(ID)
+  const facts = parseCertificate(certificatePem)
+  t.match(facts, { uris: [URI], isCa: false, notBeforeMs: NOW - 120_000, notAfterMs: NOW + 86_400_000 })
+  const seen = new X509Certificate(certificatePem)
+  const root = new X509Certificate(authority.rootPem)
+  t.equal(seen.subjectAltName, `URI:${URI}`)
+  t.notOk(seen.ca)
+  t.ok(root.ca)
+  t.ok(seen.checkIssued(root))
+  t.ok(seen.verify(root.publicKey))
+  t.ok(seen.checkPrivateKey(createPrivateKey(privateKeyPem)))
+  t.same(seen.keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'])
+  if (!isRefusal(facts)) t.equal(facts.serialNumber, BigInt(`0x${seen.serialNumber}`).toString())
+})
+
+t.test('a signature of another root is noticed', async (t) => {
+  const authority = await TestAuthority.create(NOW)
+  const impostor = await TestAuthority.create(NOW)
+  const { certificatePem } = await impostor.sign(ID)
+  t.notOk(await isSignedBy(certificatePem, authority.rootPem))
+  t.ok(await isSignedBy(certificatePem, impostor.rootPem))
+  t.notOk(await isSignedBy('', authority.rootPem))
+})
+
+t.test('a request proves that its sender holds the key', async (t) => {
+  const pair = await generateKeyPair()
+  const pem = await createCertificateRequest(pair, URI)
+  t.match(await parseCertificateRequest(pem), { kind: 'certificate-request', uris: [URI] })
+  const der = Buffer.from(pem.split('\n').slice(1, -2).join(''), 'base64')
+  for (const at of [der.length - 4, Math.floor(der.length / 2), 12]) {
+    const forged = Buffer.from(der)
+    forged[at] = (forged[at] ?? 0) ^ 1
+    const text = `-----BEGIN CERTIFICATE REQUEST-----\n${forged.toString('base64')}\n-----END CERTIFICATE REQUEST-----`
+    t.match(await parseCertificateRequest(text), { kind: 'refusal', code: 'CERT_INVALID' }, `byte ${at}`)
+  }
+})
+
+t.test('nothing that is no certificate makes the parsers throw', async (t) => {
+  const wrap = (body: string): string => `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`
+  for (const text of [
+    '',
+    'x',
+    wrap(''),
+    wrap('AAAA'),
+    wrap('!!!!'),
+    wrap('MIIB'),
+    wrap('A'.repeat(400_000)),
+  ]) {
+    t.match(parseCertificate(text), { kind: 'refusal' }, text.slice(0, 60))
+    t.match(await parseCertificateRequest(text), { kind: 'refusal' })
+  }
+  const { certificatePem } = await (await TestAuthority.create(NOW)).sign(ID)
+  const der = Buffer.from(certificatePem.split('\n').slice(1, -2).join(''), 'base64')
+  for (let length = 0; length < der.length; length += 7) {
+    t.match(
+      parseCertificate(wrap(der.subarray(0, length).toString('base64'))),
+      { kind: 'refusal' },
+      `${length} bytes`,
+    )
+  }
+})
+
+t.test('a private key survives PEM and a damaged one is refused', async (t) => {
+  const pem = await exportPrivateKey((await generateKeyPair()).privateKey)
+  t.equal(await exportPrivateKey(await importPrivateKey(pem)), pem)
+  await t.rejects(importPrivateKey('nothing'), { code: 'CERT_INVALID' })
+  await t.rejects(importPrivateKey(pem.replace(/\n.{20}/, '\nAAAA')), { code: 'CERT_INVALID' })
+})
+
+t.test('a bundle is split into its certificates', async (t) => {
+  const roots = [(await TestAuthority.create(NOW)).rootPem, (await TestAuthority.create(NOW)).rootPem]
+  t.same(splitCertificates(`# comment\n${roots.join('\n')}trailing`), roots)
+  t.same(splitCertificates('none'), [])
+})
