@@ -2,7 +2,7 @@
 // Runs one or more test levels (see CONTRIBUTING.md) with tap under Node 24 and prints one closing line.
 // usage: node scripts/run-tests.mjs LEVEL… [-- FILE…]   exit code 1 when a test failed, was skipped or none ran.
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync } from 'node:fs'
+import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -26,7 +26,7 @@ if (levels.length === 0 || unknown.length > 0) {
 }
 const files =
   split < 0
-    ? levels.flatMap((level) => LEVELS[level]).flatMap((glob) => globSync(glob, { cwd: root }))
+    ? levels.flatMap((level) => LEVELS[level]).flatMap((glob) => fs.globSync(glob, { cwd: root }))
     : process.argv.slice(split + 1)
 if (files.length === 0) {
   process.stderr.write(`no test file for ${levels.join(', ')}\n`)
@@ -63,5 +63,5 @@ else for (const line of lines.filter((text) => /^(not )?ok /.test(text))) proces
 process.stdout.write(
   `${levels.join('+')}: ${files.length} files\n${passed} passed, ${failed} failed, ${skipped} skipped\n`,
 )
-const isGood = tap.status === 0 && failed === 0 && passed > 0 && skipped === 0 && existsSync(root)
+const isGood = tap.status === 0 && failed === 0 && passed > 0 && skipped === 0
 process.exit(isGood ? 0 : 1)

@@ -127,8 +127,8 @@ export class Reactor implements Scheduler {
     while (!this.#isStopping) this.runTurn(this.#wheel.sleepMs(performance.now()))
   }
 
-  /** One turn that waits at most `waitMs`: also for tests and for the main thread's own small loops. */
-  runTurn(waitMs: number): void {
+  /** One turn that waits at most `waitMs`; returns whether anything happened. */
+  runTurn(waitMs: number): boolean {
     const isBusy = this.#nextTurn.length > 0 || this.#tasks.length > 0 || this.#closing.length > 0
     const count = epoll_wait(this.#epoll, this.#events.address, MAX_EVENTS, isBusy ? 0 : waitMs)
     if (count < 0 && errno() !== E.INTR) throw this.#systemError('epoll_wait')
@@ -142,6 +142,7 @@ export class Reactor implements Scheduler {
     if (this.#closing.length > 0) this.#closeAll()
     const turnMs = performance.now() - startedMs
     if (turnMs > this.longestTurnMs) this.longestTurnMs = turnMs
+    return isBusy || count > 0
   }
 
   /** Ends run() after the current turn. From another thread: wake the loop by a message. */

@@ -22,7 +22,7 @@ import {
   SOCKADDR_BYTES,
   type SocketAddress,
 } from './socket-address.ts'
-import { createSocket, setIpv6Only, setReuseAddress, systemError } from './socket-options.ts'
+import { createSocket, setIpv6Only, setNoDelay, setReuseAddress, systemError } from './socket-options.ts'
 
 /** Connections taken per turn: the rest waits in the kernel's queue, so that established ones are served between. */
 const MAX_ACCEPTS_PER_TURN = 64
@@ -65,6 +65,7 @@ export class TcpListener implements ReadinessHandler {
       peerLength.bytes.writeUInt32LE(SOCKADDR_BYTES, 0)
       const fd = accept4(this.fd, peerAddress.address, peerLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC)
       if (fd >= 0) {
+        setNoDelay(fd)
         this.#handler.onAccept(fd, decodeSocketAddress(peerAddress.bytes) ?? { ip: '0.0.0.0', port: 0 })
         continue
       }

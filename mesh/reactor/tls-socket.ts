@@ -270,8 +270,10 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
         continue
       }
       const error = o.SSL_get_error(this.#ssl, count)
-      if (error === o.SSL_ERROR_WANT_WRITE) this.#isBlocked = true
-      else if (error !== o.SSL_ERROR_WANT_READ) this.#close(this.#streamReason(error))
+      if (error === o.SSL_ERROR_WANT_WRITE) {
+        this.#isBlocked = true
+        this.#updateEvents()
+      } else if (error !== o.SSL_ERROR_WANT_READ) this.#close(this.#streamReason(error))
       break
     }
     return start
