@@ -38,6 +38,8 @@ export class Reactor implements Scheduler {
   /** Longest turn so far in ms, without the wait; read and reset by metrics. */
   longestTurnMs = 0
   turnCount = 0
+  /** Called once a turn, before its events: the heartbeat. */
+  onTurn: (() => void) | null = null
 
   readonly #epoll: number
   readonly #layout = epollLayout()
@@ -135,6 +137,7 @@ export class Reactor implements Scheduler {
     this.nowMs = performance.now()
     const startedMs = this.nowMs
     this.turnCount++
+    this.onTurn?.()
     this.#dispatch(count)
     if (this.#nextTurn.length > 0) this.#runNextTurn()
     this.#wheel.fireDue(this.nowMs)
