@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a pod's TCP reaches the mesh: nf_tables rules and policy routes inside the pod's network namespace. What they
+// are is a pure function; putting them there is one transaction, repeated without harm.
+// SPEC HBONE §5.2: marks, ports, matches and their order are those of Istio's in-pod redirection (nftables flavour);
+// the tables are ours, so both can be told apart.
+import { existsSync, readFileSync } from 'node:fs'
+import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../../mesh/net/mesh-ports.ts'
+import {
+  NETLINK_NETFILTER,
+  NETLINK_ROUTE,
+  NetlinkConnection,
+} from '../../../mesh/reactor/netlink/connection.ts'
+import {
+  count,
+  decide,
+  type Expressions,
+  matchConnectionMark,
+  matchInterface,
+  matchIp,
+  matchL4Protocol,
+  matchMark,
+  matchPort,
+  redirectTo,
+  restoreMark,
+  setConnectionMark,
+} from '../../../mesh/reactor/netlink/nf-expressions.ts'
+import {
+  deleteTables,
+  type InstalledTable,
+  type NfBase,
+  type NfTable,
+  readTable,
+  replaceTables,
+} from '../../../mesh/reactor/netlink/nf-tables.ts'
+import {
+  addMarkRule,
+  addRoute,
+  deleteMarkRule,
+  deleteRoute,
+  type IpFamily,
+  listMarkRules,
+  listRoutes,
+  type MarkRule,
+  type Route,
+  type RouteSpec,
+} from '../../../mesh/reactor/netlink/routes.ts'
+import type { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
+
+/** Mark of the mesh's own sockets: never redirected. */
+export const MESH_MARK = 0x539
+/** Mark of connections whose answers must come back to the mesh although their address is a client's. */
+export const RETURN_MARK = 0x111
+export const MARK_MASK = 0xfff
+export const RETURN_TABLE = 100
+export const RETURN_PRIORITY = 32_764
+/** The kubelet's probes come from here (the host rewrites their source): they pass without the mesh. */
+export const PROBE_IP = '169.254.7.127'
+export const PROBE_IP6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff'
+export const NAT_TABLE = 'sidestep-nat'
+export const MANGLE_TABLE = 'sidestep-mangle'
+
+const NAT_PRIORITY = -100
+const MANGLE_PRIORITY = -150
+
+/** What a pod's annotations decide. */
+export interface RedirectOptions {
+  /** False leaves IPv6 alone: for pods that have none. */
+  readonly hasIpv6?: boolean
+  /** Inbound traffic goes to the application as it comes. */
+  readonly isInboundBypassed?: boolean
+  /** Interfaces whose inbound traffic is another workload's outbound (virtual machines in the pod). */
+  readonly virtualInterfaces?: readonly string[]
+}
+
+/** Everything that a pod's namespace needs. */
+export interface RuleSet {
+  readonly tables: readonly NfTable[]
+  readonly markRules: readonly MarkRule[]
+  readonly routes: readonly RouteSpec[]
+}
+
+/** What a pod's namespace has. */
+export interface InstalledRuleSet {
+  readonly tables: readonly InstalledTable[]
+  readonly markRules: readonly MarkRule[]
+  readonly routes: readonly Route[]
+}
+
+interface FamilyAddresses {
+  readonly family: IpFamily
+  readonly loopback: string
+  readonly probe: string
+  readonly everything: string
+}
+const IPV4: FamilyAddresses = { family: 4, loopback: '127.0.0.1', probe: PROBE_IP, everything: '0.0.0.0/0' }
+const IPV6: FamilyAddresses = { family: 6, loopback: '::1', probe: PROBE_IP6, everything: '::/0' }
+
+const tcp = matchL4Protocol('tcp')
+const isMesh = matchMark(MESH_MARK, MARK_MASK)
+const isNotMesh = matchMark(MESH_MARK, MARK_MASK, true)
+
+function rule(...parts: readonly Expressions[]): Expressions {
+  return parts.flat()
+}
+
+function base(type: NfBase['type'], hook: NfBase['hook'], priority: number): NfBase {
+  return { type, hook, priority, policy: 'accept' }
+}
+
+/** The rules of one pod. */
+export function redirectRules(options: RedirectOptions = {}): RuleSet {
+  const families = options.hasIpv6 === false ? [IPV4] : [IPV4, IPV6]
+  return {
+    tables: [mangleTable(), natTable(families, options)],
+    markRules: families.map(({ family }) => ({
+      family,
+      mark: RETURN_MARK,
+      mask: MARK_MASK,
+      priority: RETURN_PRIORITY,
+      table: RETURN_TABLE,
+    })),
+    routes: families.map(({ everything }) => ({
+      destination: everything,
+      link: 'lo',
+      table: RETURN_TABLE,
+      type: 'local',
+    })),
+  }
+}
+
+/** Connections that the mesh opens with a client's address: their answers are marked, and routed to the mesh. */
+function mangleTable(): NfTable {
+  const mark = rule(isMesh, count(), setConnectionMark(RETURN_MARK, MARK_MASK))
+  const restore = rule(matchConnectionMark(RETURN_MARK, MARK_MASK), count(), restoreMark())
+  return {
+    family: 'inet',
+    name: MANGLE_TABLE,
+    chains: [
+      { name: 'prerouting', base: base('filter', 'prerouting', MANGLE_PRIORITY), rules: [mark] },
+      // A route chain: the mark decides the route again.
+      { name: 'output', base: base('route', 'output', MANGLE_PRIORITY), rules: [restore] },
+    ],
+  }
+}
+
+function natTable(families: readonly FamilyAddresses[], options: RedirectOptions): NfTable {
+  return {
+    family: 'inet',
+    name: NAT_TABLE,
+    chains: [
+      {
+        name: 'prerouting',
+        base: base('nat', 'prerouting', NAT_PRIORITY),
+        rules: inboundRules(families, options),
+      },
+      { name: 'output', base: base('nat', 'output', NAT_PRIORITY), rules: outboundRules(families) },
+    ],
+  }
+}
+
+function inboundRules(families: readonly FamilyAddresses[], options: RedirectOptions): Expressions[] {
+  const rules: Expressions[] = []
+  for (const name of options.virtualInterfaces ?? []) {
+    rules.push(rule(matchInterface('in', name), tcp, count(), redirectTo(OUTBOUND_PORT)))
+    rules.push(rule(matchInterface('in', name), count(), decide('return')))
+  }
+  if (options.isInboundBypassed === true) return rules
+  for (const { probe } of families) rules.push(rule(matchIp('source', probe), tcp, count(), decide('accept')))
+  for (const { loopback } of families) {
+    rules.push(
+      rule(
+        matchIp('destination', loopback, true),
+        matchPort('tcp', 'destination', HBONE_PORT, true),
+        isNotMesh,
+        count(),
+        redirectTo(INBOUND_PLAINTEXT_PORT),
+      ),
+    )
+  }
+  return rules
+}
+
+function outboundRules(families: readonly FamilyAddresses[]): Expressions[] {
+  const rules: Expressions[] = []
+  for (const { probe } of families) {
+    rules.push(rule(matchIp('destination', probe), tcp, count(), decide('accept')))
+  }
+  // Rows for DNS capture come here, before the general ones (and in a raw table of their own).
+  rules.push(rule(tcp, matchMark(RETURN_MARK, MARK_MASK), count(), decide('accept')))
+  for (const { loopback } of families) {
+    // The application talks to its own address: neither outbound nor, since the packet was decided on here, inbound.
+    rules.push(
+      rule(matchIp('destination', loopback, true), matchInterface('out', 'lo'), count(), decide('accept')),
+    )
+  }
+  for (const { loopback } of families) {
+    rules.push(
+      rule(matchIp('destination', loopback, true), tcp, isNotMesh, count(), redirectTo(OUTBOUND_PORT)),
+    )
+  }
+  return rules
+}
+
+/**
+ * Makes a pod's namespace what `ruleSet` says. Older tables of ours are replaced in one transaction, so no packet
+ * sees a state between; doing it twice changes nothing. @throws NETLINK, NAMESPACE_GONE, MISSING_CAPABILITY
+ */
+export function applyRedirectRules(namespace: NetworkNamespace, ruleSet: RuleSet): void {
+  const canRouteIpv6 = namespace.run(hasLoopbackIpv6)
+  NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => {
+    for (const route of ruleSet.routes) {
+      if (canRouteIpv6 || !route.destination.includes(':')) addRoute(connection, route)
+    }
+    for (const markRule of ruleSet.markRules) {
+      if (canRouteIpv6 || markRule.family === 4) addMarkRule(connection, markRule)
+    }
+  })
+  // Last: from here on packets are redirected.
+  NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
+    replaceTables(connection, ruleSet.tables)
+  })
+}
+
+/** Takes away what applyRedirectRules put there. What is gone already is fine. @throws NETLINK, NAMESPACE_GONE */
+export function removeRedirectRules(namespace: NetworkNamespace): void {
+  const ruleSet = redirectRules()
+  NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
+    deleteTables(connection, ruleSet.tables)
+  })
+  NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => {
+    const present = listMarkRules(connection)
+    const isOurs = (it: MarkRule): boolean => it.priority === RETURN_PRIORITY && it.table === RETURN_TABLE
+    for (const markRule of present.filter(isOurs)) deleteMarkRule(connection, markRule)
+    const routes = listRoutes(connection, RETURN_TABLE).filter((route) => route.type === 'local')
+    for (const route of ruleSet.routes) {
+      if (routes.some((it) => it.destination === route.destination)) deleteRoute(connection, route)
+    }
+  })
+}
+
+/** What the namespace has now, with counters: for the drift check and for people. @throws NETLINK, NAMESPACE_GONE */
+export function readRedirectRules(namespace: NetworkNamespace): InstalledRuleSet {
+  const tables = NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) =>
+    [MANGLE_TABLE, NAT_TABLE].map((name) => readTable(connection, { family: 'inet', name })),
+  )
+  return NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => ({
+    tables: tables.filter((table) => table !== null),
+    markRules: listMarkRules(connection),
+    routes: listRoutes(connection, RETURN_TABLE),
+  }))
+}
+
+/** Runs inside the namespace: its /proc/sys/net shows the settings of the namespace of the thread that looks. */
+function hasLoopbackIpv6(): boolean {
+  const path = '/proc/sys/net/ipv6/conf/lo/disable_ipv6'
+  return existsSync(path) && readFileSync(path, 'latin1').trim() === '0'
+}

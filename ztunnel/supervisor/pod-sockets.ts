@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the supervisor keeps for one pod: its namespace, its redirect rules and its listening sockets. They outlive
+// every generation of the data process, so that connects wait in the sockets' queues while one is replaced.
+import { closeSync } from 'node:fs'
+import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
+import { AF_INET6 } from '../../mesh/reactor/ffi/constants.ts'
+import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { setMark, setTransparent } from '../../mesh/reactor/socket-options.ts'
+import { openListener } from '../../mesh/reactor/tcp-listener.ts'
+import type { ZtunnelConfig } from '../config.ts'
+import { LISTENER_KINDS, type ListenerKind } from '../pods.ts'
+import { applyRedirectRules, MESH_MARK, redirectRules, removeRedirectRules } from './enroll/redirect-rules.ts'
+import type { EnrolledPod } from './enrolment-file.ts'
+
+const PORTS: Readonly<Record<ListenerKind, number>> = {
+  outbound: OUTBOUND_PORT,
+  inbound: HBONE_PORT,
+  passthrough: INBOUND_PLAINTEXT_PORT,
+  socks5: SOCKS5_PORT,
+}
+
+/** One enrolled pod. */
+export class PodSockets {
+  readonly pod: EnrolledPod
+  readonly namespace: NetworkNamespace | null
+  readonly listeners: ReadonlyMap<ListenerKind, number>
+  readonly #isRedirected: boolean
+
+  private constructor(
+    pod: EnrolledPod,
+    namespace: NetworkNamespace | null,
+    listeners: ReadonlyMap<ListenerKind, number>,
+    isRedirected: boolean,
+  ) {
+    this.pod = pod
+    this.namespace = namespace
+    this.listeners = listeners
+    this.#isRedirected = isRedirected
+  }
+
+  /**
+   * Enters the pod's namespace, opens its listeners, then writes its rules: in this order no connection is
+   * redirected to a port nobody listens on. @throws NAMESPACE_GONE, MISSING_CAPABILITY, NETLINK, SYSTEM_CALL
+   */
+  static open(pod: EnrolledPod, config: ZtunnelConfig): PodSockets {
+    const namespace = pod.netns === null ? null : NetworkNamespace.open(pod.netns)
+    const listeners = new Map<ListenerKind, number>()
+    const isRedirected = namespace !== null && config.redirect
+    try {
+      const openAll = (): void => {
+        for (const kind of kindsFor(pod, config)) listeners.set(kind, open(kind, pod, config))
+      }
+      if (namespace === null) openAll()
+      else namespace.run(openAll)
+      if (namespace !== null && isRedirected) applyRedirectRules(namespace, redirectRules())
+      return new PodSockets(pod, namespace, listeners, isRedirected)
+    } catch (error) {
+      for (const fd of listeners.values()) closeSync(fd)
+      namespace?.close()
+      throw error
+    }
+  }
+
+  /** Un-enrols: rules first, so that nothing is redirected to closed ports. A vanished namespace is fine. */
+  close(): void {
+    try {
+      if (this.namespace !== null && this.#isRedirected) removeRedirectRules(this.namespace)
+    } finally {
+      for (const fd of this.listeners.values()) closeSync(fd)
+      this.namespace?.close()
+    }
+  }
+}
+
+function kindsFor(pod: EnrolledPod, config: ZtunnelConfig): readonly ListenerKind[] {
+  // Without a namespace of its own nothing can be redirected to the pod: callers come through SOCKS5.
+  if (pod.netns === null) return ['inbound', 'socks5']
+  return LISTENER_KINDS.filter((kind) => kind !== 'socks5' || config.socks5)
+}
+
+function open(kind: ListenerKind, pod: EnrolledPod, config: ZtunnelConfig): number {
+  const wildcard = config.ipv6 ? '::' : '0.0.0.0'
+  const ip = pod.address ?? (kind === 'socks5' ? '127.0.0.1' : wildcard)
+  return openListener(ip, PORTS[kind], {
+    prepare(fd, family) {
+      if (pod.netns === null) return
+      setMark(fd, MESH_MARK)
+      if (kind !== 'socks5') setTransparent(fd, family)
+      if (family === AF_INET6 && config.originalSource) setTransparent(fd, 2)
+    },
+  })
+}
