@@ -5,7 +5,7 @@ import { parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worke
 import { MeshError } from '../errors/mesh-error.ts'
 import { DescriptorTable } from './descriptor-table.ts'
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN } from './ffi/constants.ts'
-import { close, eventfd, read, write } from './ffi/libc.ts'
+import { eventfd, read, write } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 import { Reactor } from './reactor.ts'
 
@@ -37,6 +37,11 @@ interface WorkerEnvelope {
 const wakeValue = allocateBlock(8)
 wakeValue.bytes.writeBigUInt64LE(1n)
 
+/** An eventfd for one worker. */
+export function createWakeFd(): number {
+  return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+}
+
 /** Wakes whoever watches the eventfd. Callable from any thread. */
 export function wake(fd: number): void {
   write(fd, wakeValue.address, 8)
@@ -53,8 +58,10 @@ export interface WorkerExit {
 /** Options of a worker. */
 export interface ReactorWorkerOptions<Up> {
   readonly name: string
-  /** Structured-clonable; the worker reads it from startReactorThread(). */
+  /** Structured-clonable; the worker reads it as ReactorThread.data. */
   readonly data: unknown
+  /** The eventfd that wakes the worker; owned by the caller, who may keep it over restarts. */
+  readonly wakeFd: number
   readonly onMessage: (message: Up) => void
   readonly onExit: (exit: WorkerExit) => void
 }
@@ -79,7 +86,7 @@ export class ReactorWorker<Down, Up> {
     this.name = options.name
     const control = new SharedArrayBuffer(CONTROL_WORDS * 4)
     this.#control = new Int32Array(control)
-    this.wakeFd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    this.wakeFd = options.wakeFd
     const envelope: WorkerEnvelope = {
       control,
       descriptors: this.#descriptors.memory,
@@ -98,7 +105,6 @@ export class ReactorWorker<Down, Up> {
       this.#worker.on('exit', () => {
         clearInterval(this.#heartbeat)
         const closedDescriptors = this.#descriptors.closeAll()
-        close(this.wakeFd)
         const error = this.#isStopping ? null : (this.#error ?? new MeshError('WORKER_LOST'))
         options.onExit({ error, closedDescriptors })
         resolve()
@@ -171,6 +177,7 @@ export class ReactorThread<Down, Up> {
   readonly #control: Int32Array
   readonly #wakeFd: number
   #onMessage: (message: Down) => void = () => {}
+  #onWake: () => void = () => {}
 
   constructor() {
     const envelope = workerData as WorkerEnvelope // as: only ReactorWorker starts these threads
@@ -192,9 +199,13 @@ export class ReactorThread<Down, Up> {
     return true
   }
 
-  /** Runs the reactor until `reactor.stop()`; `onMessage` gets every message of main. Never returns to libuv before. */
-  run(onMessage: (message: Down) => void): void {
+  /**
+   * Runs the reactor until `reactor.stop()` and never returns to libuv before. `onMessage` gets every message of
+   * main, `onWake` is called whenever the eventfd fired, whoever fired it.
+   */
+  run(onMessage: (message: Down) => void, onWake: () => void = () => {}): void {
     this.#onMessage = onMessage
+    this.#onWake = onWake
     this.reactor.watch(this.#wakeFd, EPOLLIN, { onReady: () => this.#receive() }, true)
     this.reactor.onTurn = () => {
       this.#control[TURNS] = this.reactor.turnCount | 0
@@ -207,6 +218,7 @@ export class ReactorThread<Down, Up> {
   #receive(): void {
     read(this.#wakeFd, wakeValue.address, 8)
     wakeValue.bytes.writeBigUInt64LE(1n)
+    this.#onWake()
     if (parentPort === null) return
     for (;;) {
       const received: { message: Down } | undefined = receiveMessageOnPort(parentPort)

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// One record per connection, as one line of JSON. Field names follow Istio's access log (wire-protocols §7.4), with
+// the reason code in front. Text of workloads is escaped once and kept, so that a record costs a concatenation.
+import type { ReasonCode } from '../errors/reasons.ts'
+import { REASONS } from '../errors/reasons.ts'
+
+/** A workload as records name it. */
+export interface RecordedWorkload {
+  readonly name: string
+  readonly namespace: string
+  readonly identity: string
+  readonly clusterId: string
+}
+
+/** Everything a record says. Empty text = unknown, left out. */
+export interface ConnectionRecord {
+  /** Wall clock at the end, ms since 1970. */
+  readonly endMs: number
+  readonly direction: 'outbound' | 'inbound'
+  readonly code: ReasonCode
+  readonly detail: string
+  /** How the bytes crossed the network. */
+  readonly transport: 'HBONE' | 'TCP'
+  readonly sourceAddress: string
+  readonly source: RecordedWorkload | null
+  /** What the peer proved, when the model does not know it. */
+  readonly sourceIdentity: string
+  /** Next hop of the connection. */
+  readonly destinationAddress: string
+  readonly hboneAddress: string
+  readonly service: string
+  readonly destination: RecordedWorkload | null
+  /** `namespace/name` of the deciding policy. */
+  readonly policy: string
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly durationMs: number
+  /** Time until the connection could carry bytes; -1 when it never could. */
+  readonly connectMs: number
+}
+
+const escaped = new WeakMap<RecordedWorkload, { readonly src: string; readonly dst: string }>()
+
+function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
+  let texts = escaped.get(workload)
+  if (texts === undefined) {
+    const text = (prefix: string): string =>
+      field(`${prefix}.workload`, workload.name) +
+      field(`${prefix}.namespace`, workload.namespace) +
+      field(`${prefix}.identity`, workload.identity) +
+      field(`${prefix}.cluster`, workload.clusterId)
+    texts = { src: text('src'), dst: text('dst') }
+    escaped.set(workload, texts)
+  }
+  return texts[side]
+}
+
+function field(name: string, value: string): string {
+  return value === '' ? '' : `,"${name}":${JSON.stringify(value)}`
+}
+
+/** The line of a record, without its newline. */
+export function formatConnectionRecord(record: ConnectionRecord): string {
+  const { code, source, destination } = record
+  return (
+    `{"time":"${new Date(record.endMs).toISOString()}","msg":"connection complete","reason":"${code}"` +
+    `,"direction":"${record.direction}","transport":"${record.transport}"` +
+    field('src.addr', record.sourceAddress) +
+    (source === null ? field('src.identity', record.sourceIdentity) : workloadText(source, 'src')) +
+    field('dst.addr', record.destinationAddress) +
+    field('dst.hbone_addr', record.hboneAddress) +
+    field('dst.service', record.service) +
+    (destination === null ? '' : workloadText(destination, 'dst')) +
+    field('policy', record.policy) +
+    `,"bytes_sent":${record.bytesSent},"bytes_recv":${record.bytesReceived}` +
+    `,"duration_ms":${record.durationMs.toFixed(1)}` +
+    (record.connectMs < 0 ? '' : `,"connect_ms":${record.connectMs.toFixed(1)}`) +
+    (code === 'OK' ? '' : field('detail', record.detail) + field('fix', REASONS[code].fix)) +
+    '}'
+  )
+}

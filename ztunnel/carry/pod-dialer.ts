@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the sockets a pod's connections need: inside its namespace, marked as the mesh's own, and where wanted with
+// the client's address as source. Entering a namespace costs two system calls and a check, so sockets are made in
+// small batches.
+
+import type { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
+import { AF_INET, AF_INET6, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
+import { bind, close } from '../../mesh/reactor/ffi/libc.ts'
+import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { encodeSocketAddress, isIpv6 } from '../../mesh/reactor/socket-address.ts'
+import {
+  createSocket,
+  setBindWithoutPort,
+  setMark,
+  setTransparent,
+  systemError,
+} from '../../mesh/reactor/socket-options.ts'
+
+/** SPEC wire-protocols §5.2: packets of the mesh itself, which the redirect rules leave alone. */
+const MESH_MARK = 0x539
+/** Sockets made per visit of the namespace. */
+const BATCH = 8
+
+/** The socket maker of one pod in one worker. */
+export class PodDialer {
+  readonly #namespace: NetworkNamespace | null
+  readonly #descriptors: DescriptorTable
+  readonly #spare4: number[] = []
+  readonly #spare6: number[] = []
+
+  /** `namespace` null: the pod shares the host's; sockets are then neither marked nor given a foreign source. */
+  constructor(namespace: NetworkNamespace | null, descriptors: DescriptorTable) {
+    this.#namespace = namespace
+    this.#descriptors = descriptors
+  }
+
+  /**
+   * A socket for `ip`, from `sourceIp` if not null; the caller owns it.
+   * @throws NAMESPACE_GONE, OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL
+   */
+  open(ip: string, sourceIp: string | null): number {
+    const family = isIpv6(ip) ? AF_INET6 : AF_INET
+    if (this.#namespace === null) return createSocket(family, SOCK_STREAM)
+    const spare = family === AF_INET6 ? this.#spare6 : this.#spare4
+    if (spare.length === 0) this.#fill(this.#namespace, family, spare)
+    const fd = spare.pop()
+    if (fd === undefined) throw systemError('socket')
+    this.#descriptors.remove(fd)
+    try {
+      if (sourceIp !== null && isIpv6(sourceIp) === isIpv6(ip)) bindSource(fd, family, sourceIp)
+      return fd
+    } catch (error) {
+      close(fd)
+      throw error
+    }
+  }
+
+  #fill(namespace: NetworkNamespace, family: number, spare: number[]): void {
+    namespace.run(() => {
+      for (let i = 0; i < BATCH; i++) {
+        const fd = createSocket(family, SOCK_STREAM)
+        this.#descriptors.add(fd)
+        spare.push(fd)
+        setMark(fd, MESH_MARK)
+      }
+    })
+  }
+
+  close(): void {
+    for (const spare of [this.#spare4, this.#spare6]) {
+      for (const fd of spare.splice(0)) {
+        this.#descriptors.remove(fd)
+        close(fd)
+      }
+    }
+  }
+}
+
+function bindSource(fd: number, family: number, sourceIp: string): void {
+  setTransparent(fd, family)
+  setBindWithoutPort(fd)
+  const address = encodeSocketAddress(sourceIp, 0)
+  if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${sourceIp}`)
+}

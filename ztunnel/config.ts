@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of the ztunnel, for the supervisor and the data process alike: the supervisor hands its environment on.
+// The only reader of process.env in this room. docs/configuration.md is generated from this table.
+import { hostname } from 'node:os'
+import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
+import { type OptionTable, type OptionValues, readOptions } from '../mesh/runtime/options.ts'
+
+export const ZTUNNEL_OPTIONS = {
+  nodeName: {
+    type: 'text',
+    default: hostname(),
+    meaning: 'name of this node, as workloads name theirs',
+    synonyms: ['NODE_NAME'],
+  },
+  network: { type: 'text', default: '', meaning: 'network id of this node', synonyms: ['NETWORK'] },
+  configFile: {
+    type: 'path',
+    meaning: 'workloads, services and policies in the form of Istio’s LOCAL_XDS_PATH; watched',
+    synonyms: ['LOCAL_XDS_PATH'],
+  },
+  enrolmentFile: { type: 'path', meaning: 'pods of this node with their network namespaces; watched' },
+  caDirectory: { type: 'path', meaning: 'directory of the embedded CA: its key and root certificate' },
+  trustDomain: {
+    type: 'text',
+    default: 'cluster.local',
+    meaning: 'trust domain of workloads that name none',
+  },
+  adminSocket: { type: 'path', default: '/run/sidestep/admin.sock', meaning: 'Unix socket of the admin API' },
+  workerCount: {
+    type: 'integer',
+    default: '2',
+    min: 1,
+    max: 64,
+    unit: 'threads',
+    meaning: 'reactor workers',
+  },
+  records: {
+    type: 'text',
+    default: 'stdout',
+    meaning: 'where connection records go: stdout, off, or a file that is appended to',
+  },
+  logLevel: { type: 'text', default: 'info', choices: LOG_LEVELS, meaning: 'least severe log entry written' },
+  redirect: { type: 'boolean', default: 'true', meaning: 'write redirect rules into the pods’ namespaces' },
+  originalSource: {
+    type: 'boolean',
+    default: 'true',
+    meaning: 'present the client’s address to the application (needs NET_ADMIN)',
+    synonyms: ['ENABLE_ORIG_SRC'],
+  },
+  socks5: {
+    type: 'boolean',
+    default: 'false',
+    meaning: 'offer SOCKS5 on port 15080 of every pod',
+    synonyms: ['UNSTABLE_ENABLE_SOCKS5'],
+  },
+  ipv6: { type: 'boolean', default: 'true', meaning: 'listen on IPv6 as well', synonyms: ['IPV6_ENABLED'] },
+  drainSeconds: {
+    type: 'integer',
+    default: '5',
+    min: 0,
+    max: 86_400,
+    unit: 'seconds',
+    meaning: 'how long connections may finish after SIGTERM',
+  },
+} as const satisfies OptionTable
+
+export type ZtunnelConfig = OptionValues<typeof ZTUNNEL_OPTIONS>
+
+/** Reads the configuration; `mistakes` lists everything that is wrong with it. */
+export function readConfig(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): { readonly options: ZtunnelConfig; readonly mistakes: readonly string[] } {
+  return readOptions(ZTUNNEL_OPTIONS, args, environment)
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What supervisor, data process and workers say to each other about pods. Descriptors travel beside the messages.
+
+/** An enrolled pod. `uid` is the pod's own, not the workload's uid of the model. */
+export interface PodInfo {
+  readonly uid: string
+  readonly name: string
+  readonly namespace: string
+  readonly serviceAccount: string
+}
+
+/** The listening sockets of a pod, in the order their descriptors travel. */
+export const LISTENER_KINDS = ['outbound', 'inbound', 'passthrough', 'socks5'] as const
+/** outbound 15001 · inbound (HBONE) 15008 · passthrough (plaintext in) 15006 · socks5 15080 */
+export type ListenerKind = (typeof LISTENER_KINDS)[number]
+
+/** Supervisor to data process. */
+export type SupervisorMessage =
+  /** Descriptors: the network namespace unless `sharesHost`, then one per listener. */
+  | {
+      readonly type: 'pod-added'
+      readonly pod: PodInfo
+      readonly listeners: readonly ListenerKind[]
+      readonly sharesHost: boolean
+    }
+  | { readonly type: 'pod-removed'; readonly uid: string }
+  /** Every pod known at start has been sent. */
+  | { readonly type: 'snapshot-sent' }
+  | { readonly type: 'drain' }
+
+/** Data process to supervisor. */
+export type DataMessage =
+  | { readonly type: 'pod-ready'; readonly uid: string }
+  | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
+  /** All workers run and all pods of the snapshot are served. */
+  | { readonly type: 'ready' }

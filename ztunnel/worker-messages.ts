@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
+
+import type { DestinationView } from '../mesh/model/destination.ts'
+import type { InboundView } from '../mesh/model/inbound.ts'
+import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
+import type { ListenerKind, PodInfo } from './pods.ts'
+
+/** What a worker is started with. */
+export interface WorkerData {
+  readonly index: number
+  readonly acceptShare: AcceptShareMemory
+  /** Eventfds of all workers, by index. */
+  readonly wakeFds: readonly number[]
+  readonly counters: SharedArrayBuffer
+  readonly records: SharedArrayBuffer
+  readonly originalSource: boolean
+  readonly socks5: boolean
+  readonly network: string
+}
+
+/** A pod as a worker serves it. */
+export interface PodMessage {
+  readonly type: 'pod'
+  readonly pod: PodInfo
+  /** Number used in accept hand-overs: the same in every worker. */
+  readonly number: number
+  /** Descriptor of the namespace, owned by main; null when the pod shares the host's. */
+  readonly namespaceFd: number | null
+  readonly listeners: ReadonlyMap<ListenerKind, number>
+  /** null: enrolled but not configured. */
+  readonly inbound: InboundView | null
+}
+
+/** Main to worker. */
+export type DownMessage =
+  | PodMessage
+  | { readonly type: 'pod-removed'; readonly uid: string }
+  | {
+      readonly type: 'certificate'
+      readonly identity: string
+      readonly chainPem: readonly string[]
+      readonly privateKeyPem: string
+      readonly rootsPem: readonly string[]
+      readonly trustBundleId: string
+    }
+  | { readonly type: 'destination'; readonly uid: string; readonly view: DestinationView }
+  | {
+      readonly type: 'host'
+      readonly uid: string
+      readonly host: string
+      /** null: no such name. */
+      readonly ip: string | null
+    }
+  /** Everything learnt of destinations before this version is void. */
+  | { readonly type: 'model'; readonly version: number }
+  | { readonly type: 'report-connections'; readonly request: number }
+  | { readonly type: 'drain' }
+  | { readonly type: 'stop'; readonly reason: 'DRAIN' | 'SHUTDOWN' }
+
+/** A live connection as the admin API shows it. */
+export interface ConnectionReport {
+  readonly worker: number
+  readonly uid: string
+  readonly direction: 'outbound' | 'inbound'
+  readonly source: string
+  readonly destination: string
+  readonly protocol: 'HBONE' | 'TCP'
+  readonly peer: string
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly ageMs: number
+}
+
+/** Worker to main. */
+export type UpMessage =
+  | { readonly type: 'resolve'; readonly uid: string; readonly ip: string; readonly port: number }
+  | { readonly type: 'resolve-host'; readonly uid: string; readonly host: string }
+  | { readonly type: 'labels'; readonly slot: number; readonly labels: string }
+  | { readonly type: 'pod-ready'; readonly uid: string }
+  | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
+  | {
+      readonly type: 'connections'
+      readonly request: number
+      readonly connections: readonly ConnectionReport[]
+    }
+  | {
+      readonly type: 'log'
+      readonly level: 'warn' | 'error' | 'info'
+      readonly message: string
+      readonly fields: Readonly<Record<string, string | number>>
+    }
+  | { readonly type: 'drained' }
