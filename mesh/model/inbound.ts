@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker must know of a pod it serves to accept connections for it, without the model (SPEC HBONE §4.2).
+// Built in the main thread, cloned to workers, valid until the model's version changes.
+import { type WorkloadFacts, workloadFacts } from './destination.ts'
+import type { MeshState } from './mesh-state.ts'
+import { isVisible } from './mesh-state.ts'
+import type { Policy } from './policy.ts'
+import type { Service } from './service.ts'
+import type { ApplicationTunnel, GatewayAddress, Workload } from './workload.ts'
+
+/** One served pod. */
+export interface InboundView {
+  readonly modelVersion: number
+  readonly workload: WorkloadFacts
+  readonly applicationTunnel: ApplicationTunnel | null
+  /** Service host name → service port → target port (0: unknown), for authorities that are names. */
+  readonly hosts: ReadonlyMap<string, ReadonlyMap<number, number>>
+  /** Addresses this pod is the waypoint of: authorities it takes although they are not its own. */
+  readonly fronted: ReadonlySet<string>
+  /** The policies that apply here, for compilePolicies. */
+  readonly policies: readonly Policy[]
+}
+
+/** Describes a served pod. */
+export function describeInbound(state: MeshState, workload: Workload): InboundView {
+  return {
+    modelVersion: state.version,
+    workload: workloadFacts(workload),
+    applicationTunnel: workload.applicationTunnel,
+    hosts: hostsOf(state, workload),
+    fronted: frontedBy(state, workload),
+    policies: state.policiesFor(workload),
+  }
+}
+
+// SPEC HBONE §4.2: best match by host, the local namespace preferred; endpoint map, else the service's target port.
+function hostsOf(state: MeshState, workload: Workload): Map<string, Map<number, number>> {
+  const hosts = new Map<string, Map<number, number>>()
+  for (const key of Object.keys(workload.services)) {
+    const hostname = key.slice(key.indexOf('/') + 1)
+    const service = state.serviceByHost(hostname, workload.namespace)
+    if (service === undefined || hosts.has(hostname)) continue
+    const own = workload.services[`${service.namespace}/${service.hostname}`]
+    const ports = new Map<number, number>()
+    for (const [port, target] of Object.entries(service.ports)) {
+      ports.set(Number(port), own?.[Number(port)] || target)
+    }
+    hosts.set(hostname, ports)
+  }
+  return hosts
+}
+
+// SPEC HBONE §4.2: the authority may be of a service or workload whose waypoint is a service containing this
+// workload, or this workload itself ("sandwiched" waypoint).
+function frontedBy(state: MeshState, workload: Workload): Set<string> {
+  const fronted = new Set<string>()
+  const { network } = workload
+  const isMe = (gateway: GatewayAddress): boolean => {
+    const found = state.resolveGateway(gateway, workload.namespace)
+    if (found === undefined) return false
+    if ('uid' in found) return found.uid === workload.uid
+    return workload.services[`${found.namespace}/${found.hostname}`] !== undefined
+  }
+  for (const service of state.services) {
+    if (!isVisible(service, workload.namespace) || !waypointsOf(service).some(isMe)) continue
+    for (const vip of service.vips) if (vip.network === network) fronted.add(vip.ip)
+  }
+  for (const other of state.workloads) {
+    if (other.waypoint === null || other.network !== network || !isMe(other.waypoint)) continue
+    for (const ip of other.workloadIps) fronted.add(ip)
+  }
+  return fronted
+}
+
+function waypointsOf(service: Service): GatewayAddress[] {
+  const weighted = service.weightedWaypoints
+    .filter(({ weight }) => weight > 0)
+    .map((each) => each.destination)
+  return service.waypoint === null ? weighted : [service.waypoint, ...weighted]
+}
