@@ -18,7 +18,7 @@ export function workload(name: string, ip: string, more = ''): string {
     `uid: ${name}, name: ${name}, serviceAccount: ${name}-sa`,
     has('namespace') ? '' : 'namespace: shop',
     has('workloadIps') ? '' : `workloadIps: [${JSON.stringify(ip)}]`,
-    has('protocol: TCP') ? '' : 'protocol: HBONE',
+    more.includes('protocol: TCP') ? '' : 'protocol: HBONE',
     has('services') ? '' : 'services: {}',
     more,
   ]
