@@ -117,6 +117,8 @@ export function describeDestination(
     if (waypoints.length > 0) return { ...view, kind: 'service', service: serviceFacts(service), waypoints }
   }
   // SPEC HBONE §4.1 row 3: for the endpoint question a service comes first.
+  // SPEC-DEVIATION: when its address is also a workload's and it has no endpoint, rows 4–5 would pass the bytes on
+  // in plain text, because there the service counts as unknown; we refuse, as for any service without endpoint.
   if (service !== undefined) {
     const { candidates, refusal } = selectEndpoints(state, source, service, address)
     // SPEC HBONE §4.1 row 5: a PASSTHROUGH service without endpoint is dialled as it was asked for.
@@ -188,7 +190,8 @@ function select(
       unhealthy++
       continue
     }
-    // Without gateways an endpoint in another network cannot be reached, so it is none.
+    // SPEC-DEVIATION: row 6 picks first and fails afterwards; without gateways an endpoint in another network
+    // cannot be reached, so it is no candidate while a near one is.
     if (workload.network !== source.network) {
       elsewhere++
       continue

@@ -202,6 +202,11 @@ const ROWS: [string, Setup, object][] = [
     },
     hbone('10.0.0.2', '10.0.0.2:8080'),
   ],
+  [
+    '4 no endpoint, and a workload has the address too',
+    { services: [service('')], workloads: [workload('b', '10.9.0.1')] },
+    refusal('NO_ENDPOINT'),
+  ],
   ['4 no endpoint', { services: [service('')] }, refusal('NO_ENDPOINT')],
   [
     '4 unhealthy',
