@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all HTTP/2 sessions of one reactor share: the staging block in which the small frames of a turn gather,
+// blocks for bytes that must wait, and the budget for received bytes nobody reads. One per worker, so memory
+// does not grow with the number of idle tunnels.
+import { type Block, HEADROOM_BYTES } from '../reactor/byte-stream.ts'
+import type { Scheduler, TurnTask } from '../reactor/scheduler.ts'
+import { H2_LIMITS } from './limits.ts'
+
+/** Sizes of waiting blocks: small for a trickle, large for bulk. Each has headroom in front. */
+const BLOCK_CLASSES = [4_096, 32_768, 262_144] as const
+/** Free blocks kept per class: enough for the usual churn, at most 4.6 MB a worker in all. */
+const KEPT_BLOCKS = [64, 32, 12] as const
+
+/** Whoever has bytes in the staging block. */
+export interface StagingHolder {
+  /** Sends the staged bytes now; calls `takeStaged`. */
+  flushStaging(): void
+}
+
+/** How a worker lends memory and time to its sessions. */
+export interface SessionResourcesOptions {
+  readonly scheduler: Scheduler
+  /** Memory native code may see: `address` of the real reactor, 0 in tests. */
+  readonly allocateBlock: (bytes: number) => Block
+  readonly releaseBlock?: (block: Block) => void
+  /** Received bytes that may wait for paused streams, all sessions together. */
+  readonly inboundLimitBytes?: number
+}
+
+/** Shared by all sessions of a reactor; never closed. */
+export class SessionResources implements TurnTask {
+  readonly scheduler: Scheduler
+  readonly staging: Block
+  readonly inboundLimitBytes: number
+  /** Memory of blocks that hold received bytes, counted by block and not by content. */
+  inboundUsedBytes = 0
+  readonly #allocateBlock: (bytes: number) => Block
+  readonly #releaseBlock: ((block: Block) => void) | null
+  readonly #free: Block[][] = BLOCK_CLASSES.map(() => [])
+  #holder: StagingHolder | null = null
+  #stagedBytes = 0
+
+  constructor(options: SessionResourcesOptions) {
+    this.scheduler = options.scheduler
+    this.inboundLimitBytes = options.inboundLimitBytes ?? H2_LIMITS.inboundPerWorker.value
+    this.#allocateBlock = options.allocateBlock
+    this.#releaseBlock = options.releaseBlock ?? null
+    this.staging = options.allocateBlock(H2_LIMITS.stagingBlock.value)
+  }
+
+  /** Makes room for `bytes` (at most the block) in `holder`'s name; returns where to write. Follow with commit. */
+  reserve(holder: StagingHolder, bytes: number): number {
+    if (this.#holder !== holder) {
+      if (this.#holder !== null) this.#holder.flushStaging()
+      this.#holder = holder
+    }
+    if (this.#stagedBytes + bytes > this.staging.bytes.length) {
+      holder.flushStaging()
+      this.#holder = holder
+    }
+    if (this.#stagedBytes === 0) this.scheduler.atTurnEnd(this)
+    return this.#stagedBytes
+  }
+
+  /** Everything before `end` belongs to the holder's output. */
+  commit(end: number): void {
+    this.#stagedBytes = end
+  }
+
+  /** Gives the staged bytes to `holder`, who sends `[0, result)` at once, and frees the block. */
+  takeStaged(holder: StagingHolder): number {
+    if (this.#holder !== holder) return 0
+    const bytes = this.#stagedBytes
+    this.#stagedBytes = 0
+    this.#holder = null
+    return bytes
+  }
+
+  runAtTurnEnd(): void {
+    this.#holder?.flushStaging()
+  }
+
+  /** A block for bytes that wait: at least HEADROOM_BYTES + min(bytes, the largest class). */
+  takeBlock(bytes: number): Block {
+    const blockClass = classOf(bytes)
+    return (
+      this.#free[blockClass]?.pop() ?? this.#allocateBlock(HEADROOM_BYTES + (BLOCK_CLASSES[blockClass] ?? 0))
+    )
+  }
+
+  giveBlock(block: Block): void {
+    const blockClass = classOf(block.bytes.length - HEADROOM_BYTES)
+    const free = this.#free[blockClass]
+    if (free !== undefined && free.length < (KEPT_BLOCKS[blockClass] ?? 0)) free.push(block)
+    else this.#releaseBlock?.(block)
+  }
+}
+
+function classOf(bytes: number): number {
+  if (bytes <= BLOCK_CLASSES[0]) return 0
+  return bytes <= BLOCK_CLASSES[1] ? 1 : 2
+}
