@@ -17,7 +17,7 @@ const principals = trustDomains.flatMap((td) =>
 
 const list = <T>(item: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
   fc.oneof(
-    { weight: 4, arbitrary: fc.constant([]) },
+    { weight: 4, arbitrary: fc.constant<T[]>([]) },
     { weight: 1, arbitrary: fc.array(item, { maxLength: 3 }) },
   )
 
