@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Typed system calls of libc. A negative result means failure: read errno() in the very next statement.
 // Pointers are numbers (native.ts); every call is synchronous and must not block unless its name says so.
-import { bindFunction, openLibrary, type Pointer, viewOf } from './native.ts'
+import { bindAsyncFunction, bindFunction, openLibrary, type Pointer, viewOf } from './native.ts'
 
 const libc = openLibrary('libc.so.6')
 const bind2 = <F>(prototype: string): F => bindFunction<F>(libc, prototype)
@@ -50,6 +50,11 @@ export const epoll_ctl = bind2<(epoll: N, operation: N, fd: N, event: Pointer) =
 )
 /** Blocks for at most `timeoutMs`. */
 export const epoll_wait = bind2<(epoll: N, events: Pointer, most: N, timeoutMs: N) => N>(
+  'int epoll_wait(int, uintptr_t, int, int)',
+)
+/** Waits on a thread of libuv's pool; wake it by an event of the set (an eventfd). */
+export const epoll_wait_async = bindAsyncFunction<[epoll: N, events: Pointer, most: N, timeoutMs: N]>(
+  libc,
   'int epoll_wait(int, uintptr_t, int, int)',
 )
 export const eventfd = bind2<(initial: N, flags: N) => N>('int eventfd(uint32_t, int)')

@@ -31,6 +31,21 @@ export function bindFunction<F>(library: NativeLibrary, prototype: string): F {
   }
 }
 
+/**
+ * Binds one C function so that it runs on libuv's thread pool, for calls that wait. It occupies a thread of the pool
+ * meanwhile, keeps the event loop alive, and process exit waits for it: whoever calls it must be able to wake it.
+ * errno is the other thread's and cannot be read.
+ */
+export function bindAsyncFunction<A extends readonly unknown[]>(
+  library: NativeLibrary,
+  prototype: string,
+): (done: (result: number) => void, ...values: A) => void {
+  const f = library.func(prototype)
+  return (done, ...values) => {
+    f.async(...values, (error: Error | null, result: unknown) => done(error === null ? Number(result) : -1))
+  }
+}
+
 /** True when the library exports the symbol. */
 export function hasSymbol(library: NativeLibrary, name: string): boolean {
   try {
