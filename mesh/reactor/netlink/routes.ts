@@ -2,7 +2,7 @@
 // Routes and policy rules of a namespace by rtnetlink, IPv4 and IPv6. Adding what exists and deleting what is gone
 // are fine, so that a caller states what it wants and need not ask first.
 // SPEC RTNETLINK (linux/rtnetlink.h, fib_rules.h)
-import { formatIp, ipToBytes } from '../../net/address.ts'
+import { formatIp } from '../../net/address.ts'
 import { AF_INET, AF_INET6 } from '../ffi/constants.ts'
 import { E } from '../ffi/libc.ts'
 import { familyOf, parseInterfaceAddress } from './addresses.ts'
@@ -206,9 +206,4 @@ export function listMarkRules(connection: NetlinkConnection): readonly MarkRule[
     }
   }
   return rules
-}
-
-/** The family of a canonical address. */
-export function familyOfIp(ip: string): IpFamily {
-  return ipToBytes(ip)?.length === 16 ? 6 : 4
 }
