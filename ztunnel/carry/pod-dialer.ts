@@ -3,6 +3,8 @@
 // the client's address as source. Entering a namespace costs two system calls and a check, so sockets are made in
 // small batches.
 
+import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
 import { AF_INET, AF_INET6, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { bind, close } from '../../mesh/reactor/ffi/libc.ts'
@@ -81,4 +83,10 @@ function bindSource(fd: number, family: number, sourceIp: string): void {
   setBindWithoutPort(fd)
   const address = encodeSocketAddress(sourceIp, 0)
   if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${sourceIp}`)
+}
+
+/** What a failed system call means for the connection it was made for. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof MeshError) return refuse(error.code, error.detail)
+  throw error
 }

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Port 15006 of a pod: connections that arrive in plaintext, from outside the mesh.
+
+import { isRefusal } from '../../mesh/errors/refusal.ts'
+import { localAddress, originalDestination, peerAddress } from '../../mesh/reactor/socket-options.ts'
+import { TcpDownstream } from '../carry/downstream.ts'
+import { InboundConnection } from '../carry/inbound-connection.ts'
+import type { ServedPod } from '../carry/served-pod.ts'
+import { ConnectionFacts } from '../carry/worker-context.ts'
+import { decidePassthrough } from '../decide/passthrough-decision.ts'
+
+/** Takes one accepted connection. */
+export function acceptPassthrough(pod: ServedPod, fd: number): void {
+  const { context } = pod
+  const client = peerAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
+  const destination = originalDestination(fd, client.ip) ?? localAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
+  const downstream = new TcpDownstream(context.reactor, fd)
+  const facts = new ConnectionFacts('inbound', context.reactor.nowMs, `${client.ip}:${client.port}`)
+  facts.destinationAddress = `${destination.ip}:${destination.port}`
+  facts.destination = pod.inbound?.workload ?? null
+  const onClosed = (): void => context.share.released('stream')
+  pod.lastVerdict = null
+  const decision = decidePassthrough(pod.inbound, destination, client.ip, pod.evaluate)
+  facts.policy = pod.lastVerdict === null ? '' : policyOf(pod)
+  if (isRefusal(decision)) {
+    downstream.refuse()
+    context.closed(facts, decision, 0, 0)
+    onClosed()
+    return
+  }
+  const { dial, connection: authz } = decision
+  new InboundConnection(pod, downstream, { dial, authz, sourceIp: client.ip }, facts, onClosed).start()
+}
+
+function policyOf(pod: ServedPod): string {
+  return pod.lastVerdict?.policy ?? ''
+}

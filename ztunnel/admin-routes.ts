@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, connections, certificates, records,
+// metrics, log level, drain.
+import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
+import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
+import type { App } from './app.ts'
+import { formatMetrics } from './metrics.ts'
+
+/** One answer. */
+export interface AdminAnswer {
+  readonly status: number
+  readonly type: 'text/plain' | 'application/json'
+  readonly body: string
+}
+interface AdminRoute {
+  readonly method: 'GET' | 'POST'
+  readonly answer: (app: App, query: URLSearchParams) => AdminAnswer | Promise<AdminAnswer>
+}
+
+const text = (status: number, body: string): AdminAnswer => ({ status, type: 'text/plain', body })
+const json = (value: unknown): AdminAnswer => ({
+  status: 200,
+  type: 'application/json',
+  body: `${JSON.stringify(value, null, 2)}\n`,
+})
+const certificates = (app: App): unknown => (app.secrets?.list() ?? []).map(dumpIdentity)
+
+function ready(app: App): AdminAnswer {
+  const pending = app.pending()
+  return pending.length === 0
+    ? text(200, 'ready\n')
+    : text(500, `not ready, pending: ${pending.join(', ')}\n`)
+}
+
+function configDump(app: App): AdminAnswer {
+  const { workloads = [], services = [], policies = [], version = 0 } = app.model.state ?? {}
+  return json({
+    version: { model: version, node: process.version },
+    config: app.config,
+    findings: app.model.findings,
+    pods: app.pods,
+    workloads,
+    services,
+    policies,
+    certificates: certificates(app),
+  })
+}
+
+function setLogLevel(app: App, query: URLSearchParams): AdminAnswer {
+  const level = query.get('level')
+  if (level !== null) {
+    if (!LOG_LEVELS.some((each) => each === level)) return text(400, `levels: ${LOG_LEVELS.join(', ')}\n`)
+    app.log.level = level
+  }
+  return text(200, `current log level is ${app.log.level}\n`)
+}
+
+function records(app: App, query: URLSearchParams): AdminAnswer {
+  app.records.drain()
+  const limit = Number(query.get('last') ?? '1000')
+  const lines = app.records.recent()
+  return text(200, lines.length === 0 ? '' : `${lines.slice(-limit).join('\n')}\n`)
+}
+
+function quit(app: App): AdminAnswer {
+  void app.drain().then(() => process.kill(process.pid, 'SIGTERM'))
+  return text(200, 'shutdown now\n')
+}
+
+/** Routes by path. */
+export const adminRoutes: Readonly<Record<string, AdminRoute>> = {
+  '/ready': { method: 'GET', answer: ready },
+  '/config_dump': { method: 'GET', answer: configDump },
+  '/connections': { method: 'GET', answer: async (app) => json(await app.connections()) },
+  '/certificates': { method: 'GET', answer: (app) => json(certificates(app)) },
+  '/records': { method: 'GET', answer: records },
+  '/metrics': { method: 'GET', answer: (app) => text(200, formatMetrics(app)) },
+  '/logging': { method: 'POST', answer: setLogLevel },
+  '/quitquitquit': { method: 'POST', answer: quit },
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
+// around them. Ordinary async Node; the traffic itself is in the workers.
+import { closeSync } from 'node:fs'
+import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
+import { EmbeddedAuthority } from '../mesh/identity/embedded-authority.ts'
+import { SecretManager } from '../mesh/identity/secret-manager.ts'
+import { describeDestination } from '../mesh/model/destination.ts'
+import { describeInbound } from '../mesh/model/inbound.ts'
+import type { MeshState } from '../mesh/model/mesh-state.ts'
+import { identityOf, type Workload } from '../mesh/model/workload.ts'
+import { parseIp } from '../mesh/net/address.ts'
+import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
+import { systemClock } from '../mesh/runtime/clock.ts'
+import type { Log } from '../mesh/runtime/log.ts'
+import { AdminServer } from './admin-server.ts'
+import type { ZtunnelConfig } from './config.ts'
+import { ModelStore } from './model-store.ts'
+import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
+import { RecordWriter } from './record-writer.ts'
+import type { ConnectionReport, DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
+import { WorkerSet } from './worker-set.ts'
+
+/** How long a report of the workers is waited for. */
+const REPORT_DEADLINE_MS = 1000
+
+/** A pod this process serves. Owns its copies of the descriptors. */
+interface Pod {
+  readonly info: PodInfo
+  readonly number: number
+  readonly namespaceFd: number | null
+  readonly listeners: ReadonlyMap<ListenerKind, number>
+  /** Workers that have said they serve it. */
+  readonly servedBy: Set<number>
+}
+
+/** A request for live connections under way. */
+interface Report {
+  readonly connections: ConnectionReport[]
+  missing: number
+  readonly finish: () => void
+}
+
+/** The data process. */
+export class App {
+  readonly workers: WorkerSet
+  readonly records: RecordWriter
+  readonly model: ModelStore
+  readonly config: ZtunnelConfig
+  readonly log: Log
+  readonly #pods = new Map<string, Pod>()
+  readonly #reports = new Map<number, Report>()
+  readonly #channel: DescriptorChannel
+  readonly #admin: AdminServer
+  #secrets: SecretManager | null = null
+  #nextNumber = 1
+  #hasSnapshot = false
+  #wasReady = false
+  #drainedWorkers = new Set<number>()
+  #onDrained: (() => void) | null = null
+  #drain: Promise<void> | null = null
+
+  constructor(config: ZtunnelConfig, log: Log, channelFd: number) {
+    this.config = config
+    this.log = log
+    this.workers = new WorkerSet(config, log, {
+      onMessage: (worker, message) => this.#onWorkerMessage(worker, message),
+      onStarted: (worker) => this.#introduce(worker),
+    })
+    this.records = new RecordWriter(config.records, () => this.workers.rings, log)
+    this.model = new ModelStore({
+      file: config.configFile,
+      trustDomain: config.trustDomain,
+      clock: systemClock,
+      log,
+      onChange: (state) => this.#onModel(state),
+    })
+    this.#channel = new DescriptorChannel(channelFd, {
+      onMessage: ({ payload, fds }) => {
+        this.#onSupervisorMessage(JSON.parse(payload.toString()) as SupervisorMessage, fds) // as: our supervisor
+      },
+      onClosed: () => void this.shutdown('SHUTDOWN').then(() => process.exit(0)),
+    })
+    this.#admin = new AdminServer(this)
+  }
+
+  async start(): Promise<void> {
+    const { caDirectory, trustDomain, adminSocket } = this.config
+    const issuer = await EmbeddedAuthority.open({ directory: caDirectory, trustDomain, clock: systemClock })
+    this.#secrets = new SecretManager({ issuer, clock: systemClock, random: Math.random })
+    this.#secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
+    this.workers.start()
+    this.records.start()
+    await this.model.start()
+    await this.#admin.listen(adminSocket)
+  }
+
+  get secrets(): SecretManager | null {
+    return this.#secrets
+  }
+  get pods(): readonly PodInfo[] {
+    return [...this.#pods.values()].map(({ info }) => info)
+  }
+
+  /** What readiness still waits for; empty = ready. */
+  pending(): string[] {
+    const pending: string[] = []
+    if (!this.#hasSnapshot) pending.push('supervisor snapshot')
+    if (this.model.state === null) pending.push('configuration')
+    for (const { info, servedBy } of this.#pods.values()) {
+      if (servedBy.size < this.workers.count) pending.push(`pod ${info.namespace}/${info.name}`)
+    }
+    return pending
+  }
+
+  /** Live connections of all workers that answer in time. */
+  connections(): Promise<readonly ConnectionReport[]> {
+    const request = this.#nextNumber++
+    return new Promise((resolve) => {
+      const connections: ConnectionReport[] = []
+      const finish = (): void => {
+        clearTimeout(deadline)
+        this.#reports.delete(request)
+        resolve(connections)
+      }
+      const deadline = setTimeout(finish, REPORT_DEADLINE_MS)
+      this.#reports.set(request, { connections, missing: this.workers.count, finish })
+      this.workers.broadcast({ type: 'report-connections', request })
+    })
+  }
+
+  /** Lets connections finish for the configured time, then ends them and everything else. Callable twice. */
+  drain(): Promise<void> {
+    this.#drain ??= this.#runDrain()
+    return this.#drain
+  }
+
+  async #runDrain(): Promise<void> {
+    this.log.info({ seconds: this.config.drainSeconds }, 'draining')
+    this.workers.broadcast({ type: 'drain' })
+    await new Promise<void>((resolve) => {
+      const deadline = setTimeout(resolve, this.config.drainSeconds * 1000)
+      this.#onDrained = () => {
+        clearTimeout(deadline)
+        resolve()
+      }
+    })
+    await this.shutdown('DRAIN')
+  }
+
+  /** Ends everything now. */
+  async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
+    this.model.close()
+    this.#secrets?.close()
+    await this.workers.stop(reason)
+    await this.#admin.close()
+    await this.records.close()
+  }
+
+  #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
+    if (message.type === 'pod-added') this.#addPod(message, fds)
+    else if (message.type === 'pod-removed') this.#removePod(message.uid)
+    else if (message.type === 'drain') void this.drain().then(() => process.exit(0))
+    else {
+      this.#hasSnapshot = true
+      this.#reportReady()
+    }
+  }
+
+  #addPod(message: Extract<SupervisorMessage, { type: 'pod-added' }>, fds: readonly number[]): void {
+    this.#removePod(message.pod.uid)
+    const rest = message.sharesHost ? fds : fds.slice(1)
+    const listeners = new Map(message.listeners.map((kind, index) => [kind, rest[index] ?? -1]))
+    const namespaceFd = message.sharesHost ? null : (fds[0] ?? -1)
+    const pod: Pod = {
+      info: message.pod,
+      number: this.#nextNumber++,
+      namespaceFd,
+      listeners,
+      servedBy: new Set(),
+    }
+    this.#pods.set(message.pod.uid, pod)
+    this.workers.broadcast(this.#podMessage(pod))
+    this.#prefetch(pod)
+  }
+
+  #removePod(uid: string): void {
+    const pod = this.#pods.get(uid)
+    if (pod === undefined) return
+    this.#pods.delete(uid)
+    this.workers.broadcast({ type: 'pod-removed', uid })
+    const own = this.#workloadOf(pod)
+    if (
+      own !== undefined &&
+      ![...this.#pods.values()].some((other) => this.#identityOf(other) === identityOf(own))
+    ) {
+      this.#secrets?.forget(identityOf(own))
+    }
+    // The workers use these descriptors until they have read the message: main closes its copies afterwards.
+    setTimeout(() => {
+      for (const fd of pod.listeners.values()) closeSync(fd)
+      if (pod.namespaceFd !== null) closeSync(pod.namespaceFd)
+    }, REPORT_DEADLINE_MS)
+  }
+
+  #workloadOf({ info }: Pod): Workload | undefined {
+    return this.model.state?.ownWorkload(info.namespace, info.name, info.serviceAccount)
+  }
+
+  #identityOf(pod: Pod): string | undefined {
+    const workload = this.#workloadOf(pod)
+    return workload === undefined ? undefined : identityOf(workload)
+  }
+
+  #podMessage(pod: Pod): PodMessage {
+    const workload = this.#workloadOf(pod)
+    const { state } = this.model
+    const inbound = workload === undefined || state === null ? null : describeInbound(state, workload)
+    return {
+      type: 'pod',
+      pod: pod.info,
+      number: pod.number,
+      namespaceFd: pod.namespaceFd,
+      listeners: pod.listeners,
+      inbound,
+    }
+  }
+
+  /** Asks for the certificate before the first connection needs it. */
+  #prefetch(pod: Pod): void {
+    const identity = this.#identityOf(pod)
+    if (identity === undefined) return
+    this.#secrets?.get(identity, 'warm-up').catch((error: unknown) => {
+      this.log.warn({ identity, err: error }, 'certificate not available yet')
+    })
+  }
+
+  #onModel(state: MeshState): void {
+    this.workers.broadcast({ type: 'model', version: state.version })
+    for (const pod of this.#pods.values()) {
+      this.workers.broadcast(this.#podMessage(pod))
+      this.#prefetch(pod)
+    }
+    this.#reportReady()
+  }
+
+  #introduce(worker: number): void {
+    for (const { certificate } of this.#secrets?.list() ?? []) {
+      if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
+    }
+    for (const pod of this.#pods.values()) {
+      pod.servedBy.delete(worker)
+      this.workers.post(worker, this.#podMessage(pod))
+    }
+  }
+
+  #onWorkerMessage(worker: number, message: UpMessage): void {
+    switch (message.type) {
+      case 'resolve':
+        this.#resolve(worker, message.uid, message.ip, message.port)
+        break
+      case 'resolve-host':
+        this.#resolveHost(worker, message.uid, message.host)
+        break
+      case 'pod-ready':
+        this.#pods.get(message.uid)?.servedBy.add(worker)
+        this.#send({ type: 'pod-ready', uid: message.uid })
+        this.#reportReady()
+        break
+      case 'pod-failed':
+        this.#send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
+        break
+      case 'connections':
+        this.#onReport(message.request, message.connections)
+        break
+      case 'log':
+        this.log[message.level]({ worker, ...message.fields }, message.message)
+        break
+      case 'drained':
+        this.#drainedWorkers.add(worker)
+        if (this.#drainedWorkers.size >= this.workers.count) this.#onDrained?.()
+        break
+      case 'labels':
+        break // WorkerSet takes these
+    }
+  }
+
+  #resolve(worker: number, uid: string, ip: string, port: number): void {
+    const pod = this.#pods.get(uid)
+    const workload = pod === undefined ? undefined : this.#workloadOf(pod)
+    const { state } = this.model
+    if (workload === undefined || state === null) return // the worker's deadline names it
+    const view = describeDestination(state, workload, this.config.network, ip, port)
+    this.workers.post(worker, { type: 'destination', uid, view })
+  }
+
+  #resolveHost(worker: number, uid: string, host: string): void {
+    const namespace = this.#pods.get(uid)?.info.namespace ?? ''
+    const service = parseIp(host) === undefined ? this.model.state?.serviceByHost(host, namespace) : undefined
+    const vip = service?.vips.find(({ network }) => network === this.config.network)
+    this.workers.post(worker, { type: 'host', uid, host, ip: parseIp(host) ?? vip?.ip ?? null })
+  }
+
+  #onReport(request: number, connections: readonly ConnectionReport[]): void {
+    const report = this.#reports.get(request)
+    if (report === undefined) return
+    report.connections.push(...connections)
+    if (--report.missing === 0) report.finish()
+  }
+
+  #reportReady(): void {
+    if (this.#wasReady || this.pending().length > 0) return
+    this.#wasReady = true
+    this.log.info({ pods: this.#pods.size }, 'ready')
+    this.#send({ type: 'ready' })
+  }
+
+  #send(message: object): void {
+    this.#channel.send(Buffer.from(JSON.stringify(message)), [])
+  }
+}
+
+function certificateMessage(certificate: WorkloadCertificate): DownMessage {
+  const { identity, chainPem, privateKeyPem, rootsPem, trustBundleId } = certificate
+  return { type: 'certificate', identity, chainPem, privateKeyPem, rootsPem, trustBundleId }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection of somebody to an application of ours, out of a tunnel or in plaintext: already decided, now the
+// application is dialled with the client's address, then accepted, relayed and recorded. The near side hears 200
+// only when the application is connected.
+import type { AuthzConnection } from '../../mesh/authz/connection.ts'
+import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
+import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import {
+  type ConnectHandler,
+  openSocket,
+  type PendingConnect,
+  startConnect,
+} from '../../mesh/reactor/tcp-connect.ts'
+import type { ConnectionReport } from '../worker-messages.ts'
+import { type Downstream, noHandler } from './downstream.ts'
+import { CONNECT_TIMEOUT_MS } from './limits.ts'
+import { refusalOf } from './pod-dialer.ts'
+import type { PodConnection, ServedPod } from './served-pod.ts'
+import type { ConnectionFacts } from './worker-context.ts'
+
+/** An allowed connection. */
+export interface AllowedInbound {
+  /** The application. */
+  readonly dial: SocketAddress
+  /** What policies saw; evaluated again when they change. */
+  readonly authz: AuthzConnection
+  /** The client's address. */
+  readonly sourceIp: string
+}
+
+/** Carries one inbound connection. Start it once. */
+export class InboundConnection implements ConnectHandler, RelayOwner, PodConnection {
+  readonly #pod: ServedPod
+  readonly #downstream: Downstream
+  readonly #allowed: AllowedInbound
+  readonly #facts: ConnectionFacts
+  readonly #onClosed: () => void
+  #connect: PendingConnect | null = null
+  #near: ByteStream | null = null
+  #relay: Relay | null = null
+  #isClosed = false
+
+  constructor(
+    pod: ServedPod,
+    downstream: Downstream,
+    allowed: AllowedInbound,
+    facts: ConnectionFacts,
+    onClosed: () => void,
+  ) {
+    this.#pod = pod
+    this.#downstream = downstream
+    this.#allowed = allowed
+    this.#facts = facts
+    this.#onClosed = onClosed
+    pod.connections.add(this)
+  }
+
+  start(): void {
+    const { dial, sourceIp } = this.#allowed
+    const { dialer, canShowSource, context } = this.#pod
+    // A source equal to the destination would connect the application to itself.
+    const shownSource = canShowSource && sourceIp !== dial.ip ? sourceIp : null
+    try {
+      const fd = dialer.open(dial.ip, shownSource)
+      this.#connect = startConnect(context.reactor, fd, dial.ip, dial.port, CONNECT_TIMEOUT_MS, this)
+    } catch (error) {
+      this.#fail(refusalOf(error))
+    }
+  }
+
+  onConnected(fd: number): void {
+    this.#connect = null
+    const { context } = this.#pod
+    this.#near = this.#downstream.accept()
+    const application = openSocket(context.reactor, fd, noHandler)
+    this.#relay = new Relay(this.#near, application, this)
+    if (this.#downstream.hasEnded) application.end()
+    context.opened(this.#facts)
+  }
+
+  onConnectFailed(reason: CloseReason): void {
+    this.#fail(refuse(reason.code, reason.detail))
+  }
+
+  onRelayClosed(reason: CloseReason): void {
+    this.#finish(reason)
+  }
+
+  abort(reason: CloseReason): void {
+    if (this.#near !== null) this.#near.destroy(reason)
+    else {
+      this.#connect?.cancel()
+      this.#fail(refuse(reason.code, reason.detail))
+    }
+  }
+
+  recheck(): void {
+    const verdict = this.#pod.policies.evaluate(this.#allowed.authz)
+    if (verdict.allowed) return
+    this.#facts.policy = verdict.policy ?? ''
+    this.abort({ code: 'POLICY_CHANGED', detail: verdict.detail })
+  }
+
+  drain(): void {}
+
+  report(): Omit<ConnectionReport, 'worker' | 'uid'> {
+    const { context } = this.#pod
+    return {
+      direction: 'inbound',
+      source: this.#facts.sourceAddress,
+      destination: `${this.#allowed.dial.ip}:${this.#allowed.dial.port}`,
+      protocol: this.#facts.transport,
+      peer: this.#facts.sourceIdentity,
+      bytesSent: this.#relay?.bytesToClient ?? 0,
+      bytesReceived: this.#relay?.bytesToServer ?? 0,
+      ageMs: Math.round(context.reactor.nowMs - this.#facts.startedMs),
+    }
+  }
+
+  #fail(refusal: Refusal): void {
+    if (this.#isClosed) return
+    this.#downstream.refuse(refusal)
+    this.#finish(refusal)
+  }
+
+  #finish(reason: CloseReason): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#pod.connections.delete(this)
+    this.#pod.context.closed(
+      this.#facts,
+      reason,
+      this.#relay?.bytesToServer ?? 0,
+      this.#relay?.bytesToClient ?? 0,
+    )
+    this.#onClosed()
+  }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// One mTLS connection of a peer to a pod of ours: handshake with the pod's certificate, then its CONNECT streams, each
+// decided by itself. SPEC wire-protocols §3.1 (who may connect), §4.2 (which streams are carried).
+import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatBaggage } from '../../mesh/hbone/baggage.ts'
+import {
+  type InboundConnect,
+  TunnelServer,
+  type TunnelServerHandler,
+} from '../../mesh/hbone/tunnel-server.ts'
+import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
+import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import { type PeerFacts, type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import { decideInbound } from '../decide/inbound-decision.ts'
+import type { Downstream } from './downstream.ts'
+import { InboundConnection } from './inbound-connection.ts'
+import { HANDSHAKE_TIMEOUT_MS } from './limits.ts'
+import type { PodConnection, ServedPod } from './served-pod.ts'
+import { baggageOfWorkload } from './tunnels.ts'
+import { ConnectionFacts } from './worker-context.ts'
+
+/** The first SPIFFE id among the names of a certificate; null when there is none. */
+export function firstSpiffeId(uris: readonly string[]): SpiffeId | null {
+  for (const uri of uris) {
+    const id = parseSpiffeId(uri)
+    if (!isRefusal(id)) return id
+  }
+  return null
+}
+
+/** SPEC wire-protocols §3.1: one SPIFFE id of the client must be of the server's own trust domain. */
+export function checkTrustDomain(own: SpiffeId | null, uris: readonly string[]): Refusal | null {
+  if (firstSpiffeId(uris) === null) return refuse('CERT_INVALID', 'the certificate carries no SPIFFE id')
+  const isOurs = uris.some((uri) => {
+    const id = parseSpiffeId(uri)
+    return !isRefusal(id) && id.trustDomain === own?.trustDomain
+  })
+  return isOurs ? null : refuse('TRUST_DOMAIN', `${uris.join(' ')} is not of ${own?.trustDomain}`)
+}
+
+/** A CONNECT as the near side of a connection. */
+class StreamDownstream implements Downstream, ByteStreamHandler {
+  readonly #connect: InboundConnect
+  readonly #baggage: string
+  connection: InboundConnection | null = null
+  hasEnded = false
+
+  constructor(connect: InboundConnect, baggage: string) {
+    this.#connect = connect
+    this.#baggage = baggage
+    connect.stream.setHandler(this)
+    connect.stream.pause() // SPEC wire-protocols §3.4: bytes are taken once the application is connected
+  }
+
+  accept(): ByteStream {
+    this.#connect.accept(this.#baggage)
+    this.#connect.stream.resume()
+    return this.#connect.stream
+  }
+
+  refuse(refusal: Refusal): void {
+    this.#connect.refuse(refusal)
+  }
+
+  onData(): void {} // paused
+  onEnd(): void {
+    this.hasEnded = true
+  }
+  onDrain(): void {}
+  /** The client gave up before the application was connected. */
+  onClose(reason: CloseReason): void {
+    this.connection?.abort(reason.code === 'OK' ? { code: 'STREAM_RESET', detail: 'given up' } : reason)
+  }
+}
+
+/** One inbound tunnel. Start it by constructing it. */
+export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnection {
+  readonly #pod: ServedPod
+  readonly #client: SocketAddress
+  readonly #localIp: string
+  readonly #startedMs: number
+  #socket: TlsSocket | null = null
+  #server: TunnelServer | null = null
+  #identity: SpiffeId | null = null
+  #identityText = ''
+
+  constructor(pod: ServedPod, fd: number, client: SocketAddress, localIp: string) {
+    this.#pod = pod
+    this.#client = client
+    this.#localIp = localIp
+    const { context } = pod
+    this.#startedMs = context.reactor.nowMs
+    pod.connections.add(this)
+    const identity = context.identities.get(pod.identity)
+    if (identity === undefined) {
+      context.reactor.descriptors.add(fd)
+      context.reactor.closeLater(fd)
+      this.#end(refuse(pod.inbound === null ? 'WORKLOAD_UNKNOWN' : 'CERT_UNAVAILABLE', pod.info.name))
+      return
+    }
+    const own = parseSpiffeId(pod.identity)
+    this.#socket = new TlsSocket(context.reactor, fd, {
+      role: 'server',
+      context: identity.context,
+      credentials: identity.credentials,
+      peerCheck: (uris) => checkTrustDomain(isRefusal(own) ? null : own, uris),
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      handler: this,
+    })
+  }
+
+  onSecure(socket: TlsSocket, peer: PeerFacts): void {
+    this.#identity = firstSpiffeId(peer.uris)
+    this.#identityText = peer.uris[0] ?? ''
+    this.#server = new TunnelServer({
+      transport: socket,
+      resources: this.#pod.context.resources,
+      handler: this,
+    })
+  }
+
+  onHandshakeFailed(reason: CloseReason): void {
+    this.#end(reason)
+  }
+
+  onConnect(connect: InboundConnect): void {
+    const { context, inbound } = this.#pod
+    const facts = this.#facts(connect.authority)
+    const downstream = new StreamDownstream(connect, baggageOf(this.#pod))
+    const { host, port } = connect.target
+    const request = {
+      host,
+      port,
+      localIp: this.#localIp,
+      sourceIp: this.#client.ip,
+      identity: this.#identity,
+    }
+    this.#pod.lastVerdict = null
+    const decision = decideInbound(inbound, request, this.#pod.evaluate)
+    facts.policy = policyOf(this.#pod)
+    if (isRefusal(decision)) {
+      connect.refuse(decision)
+      context.closed(facts, decision, 0, 0)
+      return
+    }
+    facts.destinationAddress = `${decision.dial.ip}:${decision.dial.port}`
+    const allowed = { dial: decision.dial, authz: decision.connection, sourceIp: this.#client.ip }
+    const connection = new InboundConnection(this.#pod, downstream, allowed, facts, () => {})
+    downstream.connection = connection
+    connection.start()
+  }
+
+  onMalformed(refusal: Refusal, authority: string): void {
+    this.#pod.context.closed(this.#facts(authority), refusal, 0, 0)
+  }
+
+  onClosed(reason: CloseReason): void {
+    this.#server = null
+    this.#end(reason)
+  }
+
+  abort(reason: CloseReason): void {
+    if (this.#server !== null) this.#server.destroy(reason)
+    else this.#socket?.destroy(reason)
+  }
+
+  report(): null {
+    return null
+  }
+  recheck(): void {}
+
+  drain(): void {
+    this.#server?.drain()
+  }
+
+  #facts(authority: string): ConnectionFacts {
+    const { context, inbound } = this.#pod
+    const facts = new ConnectionFacts(
+      'inbound',
+      context.reactor.nowMs,
+      `${this.#client.ip}:${this.#client.port}`,
+    )
+    facts.transport = 'HBONE'
+    facts.sourceIdentity = this.#identityText
+    facts.hboneAddress = authority
+    facts.destination = inbound?.workload ?? null
+    return facts
+  }
+
+  /** A tunnel that never carried a stream because of its handshake leaves a record of its own. */
+  #end(reason: CloseReason): void {
+    const { context, connections } = this.#pod
+    if (!connections.delete(this)) return
+    context.share.released('tunnel')
+    if (this.#identityText !== '' || reason.code === 'OK') return
+    const facts = new ConnectionFacts('inbound', this.#startedMs, `${this.#client.ip}:${this.#client.port}`)
+    facts.transport = 'HBONE'
+    facts.destinationAddress = `${this.#localIp}:15008`
+    facts.destination = this.#pod.inbound?.workload ?? null
+    context.closed(facts, reason, 0, 0)
+  }
+}
+
+function policyOf(pod: ServedPod): string {
+  return pod.lastVerdict?.policy ?? ''
+}
+
+/** SPEC wire-protocols §3.4: the answer describes the destination. */
+function baggageOf(pod: ServedPod): string {
+  return pod.inbound === null ? '' : formatBaggage(baggageOfWorkload(pod.inbound.workload))
+}

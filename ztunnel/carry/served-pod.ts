@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pod in one worker: its own configuration, its policies, what it knows of destinations, its tunnels and its
+// live connections.
+import type { AuthzConnection } from '../../mesh/authz/connection.ts'
+import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
+import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { InboundView } from '../../mesh/model/inbound.ts'
+import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import type { OutboundSource } from '../decide/outbound-decision.ts'
+import type { PodInfo } from '../pods.ts'
+import type { ConnectionReport } from '../worker-messages.ts'
+import { Destinations } from './destinations.ts'
+import { HostLookups } from './host-lookups.ts'
+import { PodDialer } from './pod-dialer.ts'
+import { Tunnels } from './tunnels.ts'
+import type { WorkerContext } from './worker-context.ts'
+
+/** A connection or tunnel of a pod that can be listed and ended. */
+export interface PodConnection {
+  abort(reason: CloseReason): void
+  /** null: not a connection of its own (a tunnel). */
+  report(): Omit<ConnectionReport, 'worker' | 'uid'> | null
+  /** Policies changed: still allowed? */
+  recheck(): void
+  /** Take nothing new, finish what there is. */
+  drain(): void
+}
+
+/** A pod this worker serves. */
+export class ServedPod {
+  readonly context: WorkerContext
+  readonly info: PodInfo
+  readonly number: number
+  readonly dialer: PodDialer
+  readonly destinations: Destinations
+  readonly hosts: HostLookups
+  readonly tunnels: Tunnels
+  readonly connections = new Set<PodConnection>()
+  /** null: enrolled but not configured. */
+  inbound: InboundView | null = null
+  policies: PolicyIndex = compilePolicies([])
+  lastVerdict: Verdict | null = null
+  /** Who this pod is when it connects; null as long as it is not configured. */
+  source: OutboundSource | null = null
+  readonly #namespace: NetworkNamespace | null
+
+  /** `namespaceFd` stays main's; null when the pod shares the host's namespace. */
+  constructor(context: WorkerContext, info: PodInfo, number: number, namespaceFd: number | null) {
+    this.context = context
+    this.info = info
+    this.number = number
+    this.#namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
+    this.dialer = new PodDialer(this.#namespace, context.reactor.descriptors)
+    this.destinations = new Destinations(context.reactor, (ip, port) =>
+      context.post({ type: 'resolve', uid: info.uid, ip, port }),
+    )
+    this.hosts = new HostLookups(context.reactor, (host) =>
+      context.post({ type: 'resolve-host', uid: info.uid, host }),
+    )
+    this.tunnels = new Tunnels(this)
+  }
+
+  /** True when connections to the application may show the client's address. */
+  get canShowSource(): boolean {
+    return this.#namespace !== null && this.context.originalSource
+  }
+
+  /** The pod's own identity, '' while unknown. */
+  get identity(): string {
+    return this.inbound?.workload.identity ?? ''
+  }
+
+  /** New configuration of the pod. Live inbound connections are checked against the new policies. */
+  configure(inbound: InboundView | null): void {
+    const isChanged = JSON.stringify(inbound?.policies) !== JSON.stringify(this.inbound?.policies)
+    this.inbound = inbound
+    this.source =
+      inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
+    if (!isChanged) return
+    this.policies = compilePolicies(inbound?.policies ?? [])
+    for (const connection of this.connections) connection.recheck()
+  }
+
+  /** The policies' verdict, remembered for the record of a refusal. */
+  readonly evaluate = (connection: AuthzConnection): Verdict => {
+    this.lastVerdict = this.policies.evaluate(connection)
+    return this.lastVerdict
+  }
+
+  /** True when no connection is left; tunnels without streams do not count. */
+  get isIdle(): boolean {
+    for (const connection of this.connections) if (connection.report() !== null) return false
+    return true
+  }
+
+  /** Tells peers to open no more streams. */
+  drain(): void {
+    for (const connection of this.connections) connection.drain()
+    this.tunnels.drain()
+  }
+
+  /** Ends everything of the pod. */
+  close(reason: Refusal = refuse('ENDPOINT_GONE', 'the pod was un-enrolled')): void {
+    this.destinations.close(reason)
+    for (const connection of [...this.connections]) connection.abort(reason)
+    this.tunnels.close()
+    this.dialer.close()
+  }
+}

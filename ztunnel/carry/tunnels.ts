@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tunnels of one pod in one worker: which one a decision needs, and how a missing one is dialled: a socket in the
+// pod's namespace, TCP, mTLS with the pod's certificate, the peer's identity checked against the decision.
+// SPEC wire-protocols §3.5: the key is the peer's address and the identities it may have.
+import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { type Baggage, formatBaggage, WORKLOAD_TYPES, type WorkloadType } from '../../mesh/hbone/baggage.ts'
+import type { Cancellable, ConnectHandler } from '../../mesh/hbone/connect-attempt.ts'
+import { formatForwarded } from '../../mesh/hbone/forwarded.ts'
+import { createTraceparent } from '../../mesh/hbone/traceparent.ts'
+import { TunnelPool } from '../../mesh/hbone/tunnel-pool.ts'
+import type { WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import {
+  type PendingConnect,
+  startConnect,
+  type ConnectHandler as TcpHandler,
+} from '../../mesh/reactor/tcp-connect.ts'
+import type { PeerCheck } from '../../mesh/reactor/tls-context.ts'
+import { type PeerFacts, type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import type { TunnelDecision } from '../decide/outbound-decision.ts'
+import { CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
+import { refusalOf } from './pod-dialer.ts'
+import type { ServedPod } from './served-pod.ts'
+
+/** Dialling waits this long for the pod's own certificate. */
+const CERTIFICATE_DEADLINE_MS = 5000
+const CERTIFICATE_CHECK_MS = 20
+
+/** Separates the parts of a key; occurs in no address and no SPIFFE id. */
+const SEPARATOR = '|'
+
+function keyOf({ dial, expectedIdentities }: TunnelDecision): string {
+  return [dial.ip, dial.port, ...expectedIdentities].join(SEPARATOR)
+}
+
+/** SPEC wire-protocols §3.1: at least one SPIFFE URI must equal one of the expected identities. */
+export function checkIdentity(expected: readonly string[], uris: readonly string[]): Refusal | null {
+  if (uris.some((uri) => expected.includes(uri))) return null
+  return refuse('IDENTITY_MISMATCH', `expected ${expected.join(' or ')}, found ${uris.join(' ') || 'none'}`)
+}
+
+/** One tunnel being opened: waiting for a certificate → TCP → TLS. */
+class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
+  readonly #pod: ServedPod
+  readonly #target: SocketAddress
+  readonly #peerCheck: PeerCheck
+  readonly #deadlineMs: number
+  #callback: ((result: ByteStream | Refusal) => void) | null
+  #connect: PendingConnect | null = null
+  #socket: TlsSocket | null = null
+
+  constructor(pod: ServedPod, key: string, callback: (result: ByteStream | Refusal) => void) {
+    const [ip = '', port = '', ...expected] = key.split(SEPARATOR)
+    this.#pod = pod
+    this.#target = { ip, port: Number(port) }
+    this.#peerCheck = (uris) => checkIdentity(expected, uris)
+    this.#callback = callback
+    this.#deadlineMs = pod.context.reactor.nowMs + CERTIFICATE_DEADLINE_MS
+    pod.context.reactor.inNextTurn(() => this.#start())
+  }
+
+  #start(): void {
+    const { reactor, identities } = this.#pod.context
+    if (this.#callback === null) return
+    if (identities.get(this.#pod.identity) === undefined) {
+      if (reactor.nowMs > this.#deadlineMs) this.#finish(refuse('CERT_UNAVAILABLE', this.#pod.identity))
+      else reactor.startTimer(CERTIFICATE_CHECK_MS, () => this.#start())
+      return
+    }
+    const { ip, port } = this.#target
+    try {
+      const fd = this.#pod.dialer.open(ip, null)
+      this.#connect = startConnect(reactor, fd, ip, port, CONNECT_TIMEOUT_MS, this)
+    } catch (error) {
+      this.#finish(refusalOf(error))
+    }
+  }
+
+  onConnected(fd: number): void {
+    const { reactor, identities } = this.#pod.context
+    this.#connect = null
+    const identity = identities.get(this.#pod.identity)
+    if (identity === undefined) {
+      reactor.closeLater(fd)
+      this.#finish(refuse('CERT_UNAVAILABLE', this.#pod.identity))
+      return
+    }
+    this.#socket = new TlsSocket(reactor, fd, {
+      role: 'client',
+      context: identity.context,
+      credentials: identity.credentials,
+      peerCheck: this.#peerCheck,
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      handler: this,
+      isWatched: true,
+    })
+  }
+
+  onConnectFailed(reason: CloseReason): void {
+    // SPEC wire-protocols §3.5: silence on 15008 is most likely a NetworkPolicy.
+    const code = reason.code === 'CONNECT_TIMEOUT' ? 'HBONE_PORT_BLOCKED' : reason.code
+    this.#finish(refuse(code, reason.detail))
+  }
+
+  onSecure(socket: TlsSocket, _peer: PeerFacts): void {
+    this.#socket = null
+    this.#finish(socket)
+  }
+
+  onHandshakeFailed(reason: CloseReason): void {
+    this.#socket = null
+    this.#finish(refuse(reason.code, `${this.#target.ip}: ${reason.detail}`))
+  }
+
+  cancel(): void {
+    this.#callback = null
+    this.#connect?.cancel()
+    this.#socket?.destroy({ code: 'SHUTDOWN', detail: 'not wanted any more' })
+  }
+
+  #finish(result: ByteStream | Refusal): void {
+    const callback = this.#callback
+    this.#callback = null
+    callback?.(result)
+  }
+}
+
+/** The tunnels of one pod. */
+export class Tunnels {
+  readonly #pod: ServedPod
+  readonly #pool: TunnelPool
+  #baggage = ''
+  #baggageOf: WorkloadFacts | null = null
+
+  constructor(pod: ServedPod) {
+    this.#pod = pod
+    this.#pool = new TunnelPool({
+      resources: pod.context.resources,
+      dial: (key, callback) => new TunnelDial(pod, key, callback),
+    })
+  }
+
+  /** Asks for a stream to the decision's destination; the outcome comes later, once. */
+  open(decision: TunnelDecision, client: SocketAddress, handler: ConnectHandler): Cancellable {
+    const request = {
+      authority: decision.authority,
+      baggage: this.#ownBaggage(),
+      forwarded: formatForwarded(client.ip, client.port, decision.service?.hostname ?? null),
+      traceparent: createTraceparent(),
+    }
+    return this.#pool.connect(keyOf(decision), request, handler)
+  }
+
+  drain(): void {
+    this.#pool.drain()
+  }
+
+  close(): void {
+    this.#pool.closeAll({ code: 'SHUTDOWN', detail: '' })
+  }
+
+  #ownBaggage(): string {
+    const workload = this.#pod.inbound?.workload ?? null
+    if (workload !== this.#baggageOf) {
+      this.#baggageOf = workload
+      this.#baggage = workload === null ? '' : formatBaggage(baggageOfWorkload(workload))
+    }
+    return this.#baggage
+  }
+}
+
+/** SPEC wire-protocols §3.3: how a workload describes itself. */
+export function baggageOfWorkload(workload: WorkloadFacts): Baggage {
+  const type =
+    WORKLOAD_TYPES.find((each: WorkloadType) => each === workload.workloadType.toLowerCase()) ?? 'pod'
+  return {
+    clusterName: workload.clusterId,
+    namespace: workload.namespace,
+    workloadType: type,
+    workloadName: workload.workloadName || workload.name,
+    serviceName: workload.canonicalName,
+    serviceVersion: workload.canonicalRevision,
+    region: workload.region,
+    zone: workload.zone,
+  }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// What everything in one worker shares: its reactor, its identities, its way to main, and the records and counters of
+// its connections.
+
+import { REASONS } from '../../mesh/errors/reasons.ts'
+import type { SessionResources } from '../../mesh/h2/session-resources.ts'
+import type { ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
+import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { Reactor } from '../../mesh/reactor/reactor.ts'
+import { formatConnectionRecord } from '../../mesh/telemetry/connection-record.ts'
+import {
+  CLOSED,
+  FAILED,
+  OPENED,
+  RECEIVED_BYTES,
+  SENT_BYTES,
+  type TrafficCounters,
+} from '../../mesh/telemetry/counters.ts'
+import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
+import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
+import type { UpMessage } from '../worker-messages.ts'
+import type { WorkerIdentities } from './identities.ts'
+
+/** What is known of one connection; filled as it proceeds. */
+export class ConnectionFacts {
+  readonly direction: 'outbound' | 'inbound'
+  readonly startedMs: number
+  readonly sourceAddress: string
+  connectedMs = -1
+  transport: 'HBONE' | 'TCP' = 'TCP'
+  source: WorkloadFacts | null = null
+  sourceIdentity = ''
+  destinationAddress = ''
+  hboneAddress = ''
+  service: ServiceFacts | null = null
+  destination: WorkloadFacts | null = null
+  policy = ''
+
+  constructor(direction: 'outbound' | 'inbound', startedMs: number, sourceAddress: string) {
+    this.direction = direction
+    this.startedMs = startedMs
+    this.sourceAddress = sourceAddress
+  }
+}
+
+/** One worker. */
+export class WorkerContext {
+  readonly reactor: Reactor
+  readonly resources: SessionResources
+  readonly share: AcceptShare
+  readonly identities: WorkerIdentities
+  /** Present the client's address to the application. */
+  readonly originalSource: boolean
+  readonly isSocks5Enabled: boolean
+  readonly post: (message: UpMessage) => void
+  readonly #counters: TrafficCounters
+  readonly #records: RecordRing
+
+  constructor(parts: {
+    readonly reactor: Reactor
+    readonly resources: SessionResources
+    readonly share: AcceptShare
+    readonly identities: WorkerIdentities
+    readonly originalSource: boolean
+    readonly isSocks5Enabled: boolean
+    readonly post: (message: UpMessage) => void
+    readonly counters: TrafficCounters
+    readonly records: RecordRing
+  }) {
+    this.reactor = parts.reactor
+    this.resources = parts.resources
+    this.share = parts.share
+    this.identities = parts.identities
+    this.originalSource = parts.originalSource
+    this.isSocks5Enabled = parts.isSocks5Enabled
+    this.post = parts.post
+    this.#counters = parts.counters
+    this.#records = parts.records
+  }
+
+  /** The connection can carry bytes from now on. */
+  opened(facts: ConnectionFacts): void {
+    facts.connectedMs = this.reactor.nowMs
+    this.#counters.add(this.#slot(facts, '-'), OPENED, 1)
+  }
+
+  /** The connection has ended: its one record, its counters. */
+  closed(facts: ConnectionFacts, reason: CloseReason, bytesToServer: number, bytesToClient: number): void {
+    const { nowMs } = this.reactor
+    const isOutbound = facts.direction === 'outbound'
+    if (facts.connectedMs >= 0) {
+      const plain = this.#slot(facts, '-')
+      if (bytesToServer > 0) this.#counters.add(plain, RECEIVED_BYTES, bytesToServer)
+      if (bytesToClient > 0) this.#counters.add(plain, SENT_BYTES, bytesToClient)
+    }
+    const slot = this.#slot(facts, REASONS[reason.code].responseFlag)
+    if (facts.connectedMs >= 0) this.#counters.add(slot, CLOSED, 1)
+    if (reason.code !== 'OK') this.#counters.add(slot, FAILED, 1)
+    this.#records.push(
+      formatConnectionRecord({
+        endMs: performance.timeOrigin + nowMs,
+        direction: facts.direction,
+        code: reason.code,
+        detail: reason.detail,
+        transport: facts.transport,
+        sourceAddress: facts.sourceAddress,
+        source: facts.source,
+        sourceIdentity: facts.sourceIdentity,
+        destinationAddress: facts.destinationAddress,
+        hboneAddress: facts.hboneAddress,
+        service: facts.service?.hostname ?? '',
+        destination: facts.destination,
+        policy: facts.policy,
+        bytesSent: isOutbound ? bytesToServer : bytesToClient,
+        bytesReceived: isOutbound ? bytesToClient : bytesToServer,
+        durationMs: nowMs - facts.startedMs,
+        connectMs: facts.connectedMs < 0 ? -1 : facts.connectedMs - facts.startedMs,
+      }),
+    )
+  }
+
+  #slot(facts: ConnectionFacts, responseFlag: string): number {
+    const { direction, source, destination, service, transport } = facts
+    const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${responseFlag}`
+    return this.#counters.slotOf(key, () =>
+      formatTrafficLabels({
+        reporter: direction === 'outbound' ? 'source' : 'destination',
+        source,
+        destination,
+        service,
+        responseFlag,
+        isMutualTls: transport === 'HBONE',
+      }),
+    )
+  }
+}

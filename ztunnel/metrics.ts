@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metrics page: Istio's TCP metrics summed over the workers, and the process's own health. Written as OpenMetrics
+// text directly from shared memory: a registry of objects would double what is already counted.
+import { readdirSync } from 'node:fs'
+import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
+import type { App } from './app.ts'
+
+const HELP: Readonly<Record<(typeof TRAFFIC_METRICS)[number], string>> = {
+  istio_tcp_connections_opened: 'connections opened',
+  istio_tcp_connections_closed: 'connections closed',
+  istio_tcp_connections_failed: 'connections that ended with a reason other than OK',
+  istio_tcp_received_bytes: 'bytes from client to server',
+  istio_tcp_sent_bytes: 'bytes from server to client',
+}
+
+function family(name: string, type: 'counter' | 'gauge', help: string, samples: readonly string[]): string {
+  if (samples.length === 0) return ''
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join('\n')}\n`
+}
+
+function gauge(name: string, help: string, value: number): string {
+  return family(name, 'gauge', help, [`${name} ${value}`])
+}
+
+function counter(name: string, help: string, value: number): string {
+  return family(name, 'counter', help, [`${name}_total ${value}`])
+}
+
+/** The whole page. */
+export function formatMetrics(app: App): string {
+  const traffic = TRAFFIC_METRICS.map((name, metric) => {
+    const samples = [...app.workers.counters.sums(metric)].map(
+      ([labels, sum]) => `${name}_total{${labels}} ${sum}`,
+    )
+    return family(name, 'counter', HELP[name], samples)
+  })
+  const expiries = (app.secrets?.list() ?? []).flatMap(({ identity, certificate }) =>
+    certificate === null
+      ? []
+      : [
+          `sidestep_certificate_expiry_seconds{identity="${identity}"} ${Math.round(certificate.notAfterMs / 1000)}`,
+        ],
+  )
+  return [
+    ...traffic,
+    family('sidestep_certificate_expiry_seconds', 'gauge', 'end of validity, Unix time', expiries),
+    counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
+    counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
+    counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),
+    gauge('workload_manager_active_proxy_count', 'pods served', app.pods.length),
+    gauge('process_open_fds', 'open file descriptors', readdirSync('/proc/self/fd').length),
+    gauge('process_resident_memory_bytes', 'resident set size', process.memoryUsage.rss()),
+    '# EOF\n',
+  ].join('')
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reactor workers of the data process: started together, replaced one by one when they die. A dead worker's
+// connections are reset; its listeners are shared, so nobody is turned away meanwhile.
+import {
+  type AcceptShareMemory,
+  createAcceptShareMemory,
+  retireFromAcceptShare,
+} from '../mesh/reactor/accept-share.ts'
+import { createWakeFd, ReactorWorker } from '../mesh/reactor/worker.ts'
+import type { Log } from '../mesh/runtime/log.ts'
+import { CounterReader, createCounterMemory } from '../mesh/telemetry/counters.ts'
+import { RecordRing } from '../mesh/telemetry/record-ring.ts'
+import type { ZtunnelConfig } from './config.ts'
+import type { DownMessage, UpMessage, WorkerData } from './worker-messages.ts'
+
+/** Wait before a dead worker is replaced: one that dies at once must not keep a core busy. */
+const RESTART_DELAY_MS = 100
+
+/** Hears what workers say. */
+export interface WorkerSetHandler {
+  onMessage(worker: number, message: UpMessage): void
+  /** A worker (re)started and knows nothing: send it everything. */
+  onStarted(worker: number): void
+}
+
+/** All workers. */
+export class WorkerSet {
+  readonly counters = new CounterReader()
+  readonly rings: RecordRing[] = []
+  /** Workers that ended unexpectedly since the start. */
+  lostCount = 0
+  readonly #config: ZtunnelConfig
+  readonly #log: Log
+  readonly #handler: WorkerSetHandler
+  readonly #share: AcceptShareMemory
+  readonly #wakeFds: number[]
+  readonly #workers: Array<ReactorWorker<DownMessage, UpMessage> | null>
+  #isStopping = false
+
+  constructor(config: ZtunnelConfig, log: Log, handler: WorkerSetHandler) {
+    this.#config = config
+    this.#log = log
+    this.#handler = handler
+    this.#share = createAcceptShareMemory(config.workerCount)
+    this.#wakeFds = Array.from({ length: config.workerCount }, createWakeFd)
+    this.#workers = this.#wakeFds.map(() => null)
+  }
+
+  start(): void {
+    for (let index = 0; index < this.#workers.length; index++) this.#startWorker(index)
+  }
+
+  post(worker: number, message: DownMessage): void {
+    this.#workers[worker]?.post(message)
+  }
+
+  broadcast(message: DownMessage): void {
+    for (const worker of this.#workers) worker?.post(message)
+  }
+
+  get count(): number {
+    return this.#workers.length
+  }
+  /** Messages dropped in either direction because one side did not keep up. */
+  get droppedMessageCount(): number {
+    return this.#workers.reduce(
+      (sum, each) => sum + (each?.droppedCount ?? 0) + (each?.droppedByWorkerCount ?? 0),
+      0,
+    )
+  }
+  /** Open descriptors per worker. */
+  get descriptorCounts(): number[] {
+    return this.#workers.map((each) => each?.descriptorCount ?? 0)
+  }
+
+  /** Ends all workers; their connections end with `reason`. */
+  async stop(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
+    this.#isStopping = true
+    this.broadcast({ type: 'stop', reason })
+    await Promise.all(this.#workers.map((worker) => worker?.stop()))
+  }
+
+  #startWorker(index: number): void {
+    const counters = createCounterMemory()
+    const ring = new RecordRing()
+    const register = this.counters.addWorker(counters)
+    this.rings.push(ring)
+    const data: WorkerData = {
+      index,
+      acceptShare: this.#share,
+      wakeFds: this.#wakeFds,
+      counters,
+      records: ring.memory,
+      originalSource: this.#config.originalSource,
+      socks5: this.#config.socks5,
+      network: this.#config.network,
+    }
+    this.#workers[index] = new ReactorWorker<DownMessage, UpMessage>(
+      new URL('./worker.ts', import.meta.url),
+      {
+        name: `worker-${index}`,
+        data,
+        wakeFd: this.#wakeFds[index] ?? -1,
+        onMessage: (message) => {
+          if (message.type === 'labels') register(message.slot, message.labels)
+          else this.#handler.onMessage(index, message)
+        },
+        onExit: ({ error, closedDescriptors }) => {
+          this.#workers[index] = null
+          retireFromAcceptShare(this.#share, index)
+          if (this.#isStopping) return
+          this.lostCount++
+          this.#log.error(
+            { reason: 'WORKER_LOST', worker: index, closedDescriptors, err: error },
+            'worker lost',
+          )
+          setTimeout(() => {
+            if (!this.#isStopping) this.#startWorker(index)
+          }, RESTART_DELAY_MS)
+        },
+      },
+    )
+    this.#handler.onStarted(index)
+  }
+}
