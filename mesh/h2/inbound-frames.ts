@@ -313,7 +313,7 @@ export class InboundFrames implements FrameSink {
     if (stream === null) {
       const isIdle = streamId === 0 || core.streams.isIdle(streamId)
       if (isIdle) core.fail('H2_PROTOCOL', 'RST_STREAM on an idle stream')
-      else core.chargeControl()
+      else if (!core.streams.forgetReset(streamId)) core.chargeControl()
       return
     }
     // Rapid reset: a request that is withdrawn before it is answered has cost us everything and the peer nothing.

@@ -82,4 +82,12 @@ export class StreamTable {
   wasReset(id: number): boolean {
     return this.#resetIds?.includes(id) ?? false
   }
+
+  /** The peer's own RST_STREAM for a stream we reset: the two crossed. True once per reset, so it cannot be abused. */
+  forgetReset(id: number): boolean {
+    const at = this.#resetIds?.indexOf(id) ?? -1
+    if (at < 0 || this.#resetIds === null) return false
+    this.#resetIds[at] = 0
+    return true
+  }
 }
