@@ -151,7 +151,10 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       this.#sweepTimer?.cancel()
       this.#sweepTimer = null
     }
-    if (isUnproven && !this.#isDraining) this.#noteFailure(entry, refuse(reason.code, reason.detail))
+    if (isUnproven && !this.#isDraining) {
+      // An orderly end before HTTP/2 was spoken is a failure all the same.
+      this.#noteFailure(entry, refuse(reason.code === 'OK' ? 'TUNNEL_RESET' : reason.code, reason.detail))
+    }
     this.#serve(entry)
   }
 

@@ -416,3 +416,42 @@ t.test('misuse by our own code throws', async (t) => {
   t.throws(() => pair.serverSays.streams[0]?.end(), { code: 'INTERNAL' })
   t.throws(() => pair.server.openStream(CONNECT), { code: 'INTERNAL' })
 })
+
+t.test('a stream is not told to write while another one has filled the transport again', async (t) => {
+  const peer = new RawPeer('client', { pair: { highWaterBytes: 8_000 } })
+  const [first, firstRecord] = open(peer.session)
+  const [second, secondRecord] = open(peer.session)
+  peer.run()
+  peer.transport.pause()
+  t.equal(send(first, Buffer.alloc(9_000)), false)
+  t.equal(send(second, 'waits'), false)
+  let drainCount = 0
+  firstRecord.onDrain = () => {
+    if (drainCount++ > 0) return
+    peer.transport.pause()
+    t.equal(send(first, Buffer.alloc(9_000)), false)
+  }
+  peer.transport.resume()
+  peer.run()
+  t.equal(drainCount, 1)
+  t.notOk(secondRecord.events.includes('drain'))
+  peer.transport.resume()
+  peer.run()
+  t.ok(secondRecord.events.includes('drain'))
+})
+
+t.test('bytes held back by a shut window leave when SETTINGS open it', async (t) => {
+  const peer = new RawPeer('client')
+  peer.frame(4, 0, 0, '000400000000')
+  peer.run()
+  const [stream] = open(peer.session)
+  t.equal(send(stream, 'held'), false)
+  peer.frame(8, 0, 0, '00000001')
+  t.equal(peer.run().filter((frame) => frame.type === 0).length, 0)
+  peer.frame(4, 0, 0, '000400000064')
+  const data = peer.run().filter((frame) => frame.type === 0)
+  t.same(
+    data.map((frame) => frame.payload.toString()),
+    ['held'],
+  )
+})

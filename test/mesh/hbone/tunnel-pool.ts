@@ -132,6 +132,19 @@ t.test('a connection that breaks before HTTP/2 was spoken counts as a failed dia
   t.equal(bench.dials.length, 0)
 })
 
+t.test('a peer that closes in order before HTTP/2 was spoken is a failed dial, too', async (t) => {
+  const bench = new Bench()
+  bench.pool.connect('k', { authority: 'a:1' }, new Outcome()).cancel()
+  const [near, far] = createMemoryPair(bench.scheduler)
+  bench.dials.shift()?.callback(near)
+  far.setHandler({ onData() {}, onEnd() {}, onDrain() {}, onClose() {} })
+  far.end()
+  bench.scheduler.runUntilIdle()
+  const next = bench.connect()
+  bench.scheduler.runUntilIdle()
+  t.equal(next.refusal?.code, 'TUNNEL_RESET')
+})
+
 t.test('waiting is bounded in number and time', async (t) => {
   const bench = new Bench({ maxWaitingPerKey: 2 })
   const [first, second, third] = [bench.connect(), bench.connect(), bench.connect()]
