@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `demo --once` proves: each promise of the demo as one named check on a running cluster.
+import { setTimeout as wait } from 'node:timers/promises'
+import { addressOf, type DemoCluster } from './cluster.ts'
+import { explainRefusal, type RefusalExplanation, splitAddress } from './explanation.ts'
+import { CART_VIP, DENY_POLICY, identityOf, meshFile, SERVICE_PORT } from './plan.ts'
+import type { DemoRecord } from './records.ts'
+import type { CallAnswer } from './service.ts'
+
+/** One check and how it went. */
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  /** What was seen. */
+  readonly detail: string
+}
+/** The result of all of them. */
+export interface CheckReport {
+  readonly checks: readonly Check[]
+  readonly explanation: RefusalExplanation | null
+}
+
+/** Records are written every 100 ms; a late one would be a defect. */
+const RECORDS_TIMEOUT_MS = 3000
+const RECORDS_INTERVAL_MS = 50
+/** Longer than two intervals of the writers: a record too many has come by then. */
+const SETTLE_MS = 300
+
+interface Calls {
+  readonly byService: CallAnswer
+  readonly byAddress: CallAnswer
+  readonly refused: CallAnswer
+  /** Null without a pod that is not enrolled. */
+  readonly legacy: CallAnswer | null
+}
+
+/** Runs every check; `onCheck` hears each when it is decided. */
+export async function runChecks(
+  cluster: DemoCluster,
+  onCheck: (check: Check) => void,
+  signal: AbortSignal,
+): Promise<CheckReport> {
+  const checks: Check[] = []
+  const check = (name: string, ok: boolean, detail: string): void => {
+    const result = { name, ok, detail }
+    checks.push(result)
+    onCheck(result)
+  }
+  check('both ztunnels serve their pods', true, cluster.nodes.map(({ place }) => place.name).join(', '))
+  const calls = await makeCalls(cluster)
+  const expected = { node1: 3, node2: calls.legacy === null ? 3 : 4 }
+  await recordsArrive(cluster, expected.node1 + expected.node2, signal)
+  checkAnswers(cluster, calls, check)
+  checkRecords(cluster, calls, expected, check)
+  const refusal = cluster.records.find((each) => each.direction === 'inbound' && each.reason !== 'OK')
+  const explanation = refusal === undefined ? null : explainRefusal(meshFile(cluster.plan), refusal)
+  check(
+    'the refusal is explained with its policy and its fix',
+    explanation?.policy === DENY_POLICY && explanation.fix !== '',
+    explanation === null ? 'no explanation' : `${explanation.reason}; fix: ${explanation.fix}`,
+  )
+  return { checks, explanation }
+}
+
+async function makeCalls(cluster: DemoCluster): Promise<Calls> {
+  const cart = addressOf(cluster, 'cart')
+  const hasLegacy = cluster.plan.pods.some(({ name }) => name === 'legacy')
+  return {
+    byService: await cluster.call('front', CART_VIP, 80, '/items'),
+    byAddress: await cluster.call('front', cart, SERVICE_PORT, '/orders', 'one umbrella'),
+    refused: await cluster.call('batch', CART_VIP, 80, '/items'),
+    legacy: hasLegacy ? await cluster.call('legacy', cart, SERVICE_PORT, '/items') : null,
+  }
+}
+
+async function recordsArrive(cluster: DemoCluster, count: number, signal: AbortSignal): Promise<void> {
+  const deadlineMs = performance.now() + RECORDS_TIMEOUT_MS
+  while (cluster.records.length < count && performance.now() < deadlineMs) {
+    await wait(RECORDS_INTERVAL_MS, undefined, { signal })
+  }
+  await wait(SETTLE_MS, undefined, { signal })
+}
+
+type AddCheck = (name: string, ok: boolean, detail: string) => void
+
+function summary({ status, text }: CallAnswer): string {
+  return status === 0 ? text : `${status} ${text.trim()}`
+}
+
+function checkAnswers(cluster: DemoCluster, calls: Calls, check: AddCheck): void {
+  const comesFrom = (answer: CallAnswer): boolean => answer.status === 200 && answer.text.includes('"cart"')
+  check('front reaches cart by its service address', comesFrom(calls.byService), summary(calls.byService))
+  check('front reaches cart by its pod address', comesFrom(calls.byAddress), summary(calls.byAddress))
+  check('batch is refused', calls.refused.status === 0, summary(calls.refused))
+  if (calls.legacy === null) return
+  const sees = `"caller":"${addressOf(cluster, 'front')}"`
+  check('cart sees the address of its caller', calls.byService.text.includes(sees), sees)
+  check('legacy, which is not enrolled, reaches cart', comesFrom(calls.legacy), summary(calls.legacy))
+}
+
+function checkRecords(
+  cluster: DemoCluster,
+  calls: Calls,
+  expected: { readonly node1: number; readonly node2: number },
+  check: AddCheck,
+): void {
+  const { records } = cluster
+  const of = (node: string, from: string): DemoRecord[] =>
+    records.filter((record) => record.node === node && record.sourceIdentity === from)
+  const front = identityOf('front')
+  const carried = [...of('node1', front), ...of('node2', front)]
+  const isProved = (record: DemoRecord): boolean =>
+    record.transport === 'HBONE' &&
+    record.reason === 'OK' &&
+    record.destinationIdentity === identityOf('cart')
+  check(
+    'what front sends is carried inside mTLS between proved identities',
+    carried.length === 4 && carried.every(isProved),
+    `${front} → ${identityOf('cart')}, ${carried.map(({ transport }) => transport).join(', ')}`,
+  )
+  const refusals = of('node2', identityOf('batch'))
+  const [refusal] = refusals
+  check(
+    'batch is refused with POLICY_DENY, and the record names the policy',
+    refusals.length === 1 && refusal?.reason === 'POLICY_DENY' && refusal.policy === DENY_POLICY,
+    refusal === undefined ? 'no record' : `${refusal.reason} by ${refusal.policy}`,
+  )
+  if (calls.legacy !== null) {
+    const plain = of('node2', '')
+    const isPlain = plain.length === 1 && plain[0]?.transport === 'TCP' && plain[0].reason === 'OK'
+    const source = splitAddress(plain[0]?.sourceAddress ?? ':').ip
+    const isLegacy = source === addressOf(cluster, 'legacy')
+    check(
+      'what legacy sends is recorded as plain text',
+      isPlain && isLegacy,
+      `${source}, ${plain[0]?.transport}`,
+    )
+  }
+  const counts = cluster.plan.nodes.map((name) => records.filter(({ node }) => node === name).length)
+  check(
+    'every connection leaves exactly one record on each side',
+    counts[0] === expected.node1 && counts[1] === expected.node2,
+    `node1 ${counts[0]} of ${expected.node1}, node2 ${counts[1]} of ${expected.node2}`,
+  )
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The endless form of the demo: the same calls again and again, every record shown as it is written.
+import { setTimeout as wait } from 'node:timers/promises'
+import { addressOf, type DemoCluster } from './cluster.ts'
+import { explainRefusal } from './explanation.ts'
+import type { DemoOutput } from './output.ts'
+import { CART_VIP, type DemoPod, meshFile, SERVICE_PORT } from './plan.ts'
+
+/** Slow enough to read. */
+const CALL_INTERVAL_MS = 1500
+
+interface LiveCall {
+  readonly from: DemoPod['name']
+  readonly what: string
+  readonly ip: string
+  readonly port: number
+}
+
+/** Calls until `signal` fires or a process of the cluster ends. @throws Error when one did */
+export async function runLive(cluster: DemoCluster, output: DemoOutput, signal: AbortSignal): Promise<void> {
+  const configuration = meshFile(cluster.plan)
+  cluster.onRecord = (record) => output.record(record, explainRefusal(configuration, record))
+  output.ready()
+  const calls = callsOf(cluster)
+  for (let turn = 0; !signal.aborted; turn++) {
+    const call = calls[turn % calls.length]
+    if (call === undefined) return
+    const { status, text } = await cluster.call(call.from, call.ip, call.port, '/items')
+    output.call(call.what, status === 0 ? `no answer (${text})` : `HTTP ${status}`)
+    cluster.assertRunning()
+    await wait(CALL_INTERVAL_MS, undefined, { signal }).catch(() => {})
+    cluster.forgetRecords()
+  }
+}
+
+function callsOf(cluster: DemoCluster): readonly LiveCall[] {
+  const cart = addressOf(cluster, 'cart')
+  const byService = { ip: CART_VIP, port: 80 }
+  const byAddress = { ip: cart, port: SERVICE_PORT }
+  const calls: LiveCall[] = [
+    { from: 'front', what: 'front calls the service cart', ...byService },
+    { from: 'legacy', what: 'legacy, not enrolled, calls the pod of cart', ...byAddress },
+    { from: 'front', what: 'front calls the pod of cart', ...byAddress },
+    { from: 'batch', what: 'batch calls the service cart', ...byService },
+  ]
+  return calls.filter(({ from }) => cluster.plan.pods.some(({ name }) => name === from))
+}
