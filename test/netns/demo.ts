@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of the README, run as a newcomer runs them: as root, as nobody, where nothing is allowed, and ended
+// by a signal. Nothing may be left behind.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const MAIN = join(ROOT, 'demo', 'main.ts')
+const NOBODY = 65_534
+const BIN = join(ROOT, 'node_modules', '.bin')
+/** What `--once` promises. */
+const ONCE_MS = 60_000
+
+interface Report {
+  readonly mode: string
+  readonly privilege: string
+  readonly missing: readonly string[]
+  readonly notShown: readonly string[]
+  readonly ok: boolean
+  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[]
+  readonly explanation: { readonly code: string; readonly policy: string; readonly fix: string }
+}
+
+/** A directory for temporary files, writable by everybody, so that what stays behind is seen. */
+function temporary(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'demo-test-'))
+  chmodSync(directory, 0o777)
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+function start(directory: string, args: readonly string[], user?: number): ChildProcess {
+  // tap's own preload must not reach the demo.
+  const env = { PATH: `${BIN}:/usr/sbin:/usr/bin:/sbin:/bin`, TMPDIR: directory, HOME: directory }
+  const identity = user === undefined ? {} : { uid: user, gid: user }
+  const [command = '', ...rest] = args
+  return spawn(command, rest, { cwd: ROOT, env, timeout: ONCE_MS, ...identity })
+}
+
+async function run(
+  directory: string,
+  args: readonly string[],
+  user?: number,
+): Promise<{ readonly code: number | null; readonly output: string; readonly errors: string }> {
+  const child = start(directory, args, user)
+  if (child.stdout === null || child.stderr === null) throw new Error('no pipes')
+  const closed = once(child, 'close')
+  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)])
+  const [code] = (await closed) as [number | null] // as: what the event carries
+  return { code, output, errors }
+}
+
+/** Processes whose command line or environment names the directory. */
+function processesOf(directory: string): readonly string[] {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return false
+    try {
+      return ['cmdline', 'environ'].some((file) =>
+        readFileSync(`/proc/${pid}/${file}`, 'latin1').includes(directory),
+      )
+    } catch {
+      return false // it ended meanwhile
+    }
+  })
+}
+
+function leavesNothing(t: Test, directory: string): void {
+  t.strictSame(readdirSync(directory), [], 'no file stays')
+  t.strictSame(processesOf(directory), [], 'no process stays')
+}
+
+const demo = (...args: readonly string[]): readonly string[] => [
+  process.execPath,
+  '--no-warnings',
+  MAIN,
+  ...args,
+]
+
+for (const { name, user, args, mode, privilege, checkCount } of [
+  { name: 'root', user: undefined, args: [], mode: 'netns', privilege: 'root', checkCount: 11 },
+  { name: 'nobody', user: NOBODY, args: [], mode: 'netns', privilege: 'user namespace', checkCount: 11 },
+  {
+    name: 'loopback',
+    user: NOBODY,
+    args: ['--mode', 'loopback'],
+    mode: 'loopback',
+    privilege: 'nothing',
+    checkCount: 8,
+  },
+] as const) {
+  t.test(`--once --json passes all its checks: ${name}`, async (t) => {
+    const directory = temporary(t)
+    const { code, output, errors } = await run(directory, demo('--once', '--json', ...args), user)
+    t.equal(code, 0, errors)
+    const report = JSON.parse(output) as Report // as: checked field by field below
+    t.match(report, { mode, privilege, ok: true })
+    t.equal(report.checks.length, checkCount)
+    for (const check of report.checks) t.ok(check.ok, `${check.name}: ${check.detail}`)
+    t.match(report.explanation, { code: 'POLICY_DENY', policy: 'shop/batch-may-not-call-cart' })
+    t.equal(report.missing.length > 0, mode === 'loopback')
+    t.equal(report.notShown.length > 0, mode === 'loopback')
+    leavesNothing(t, directory)
+  })
+}
+
+t.test('where no unshare is installed an unprivileged user gets loopback mode and is told why', async (t) => {
+  const directory = temporary(t)
+  const env = ['env', '-i', `PATH=${directory}`, `TMPDIR=${directory}`]
+  const { code, output } = await run(directory, [...env, ...demo('--once')], NOBODY)
+  t.equal(code, 0, output)
+  t.match(output, /^mode: loopback$/m)
+  t.match(output, /^ {2}missing: not root: .*Operation not permitted/m)
+  t.match(output, /^ {2}missing: the program unshare \(util-linux\) is not installed$/m)
+  leavesNothing(t, directory)
+})
+
+t.test('npm run demo shows what flows and why a call is refused, until a signal ends it', async (t) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const directory = temporary(t)
+    const child = start(directory, demo())
+    const closed = once(child, 'close')
+    let output = ''
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString()
+      if (/^ +fix /m.test(output)) child.kill(signal)
+    })
+    const [code] = await closed
+    t.equal(code, 0, output)
+    t.match(output, /^mode: netns \(by root\)$/m)
+    t.match(output, /^[\d:.]+ node1 out +shop\/front +shop\/cart +mTLS +\d+ +\d+ +OK$/m)
+    t.match(output, /^[\d:.]+ node2 in +10\.1\.0\.4 \(nobody\) +shop\/cart +plain text +\d+ +\d+ +OK$/m)
+    t.match(output, / POLICY_DENY by shop\/batch-may-not-call-cart$/m)
+    leavesNothing(t, directory)
+  }
+})
+
+t.test('a user namespace ends with its signal too', async (t) => {
+  const directory = temporary(t)
+  const child = start(directory, demo('--json'), NOBODY)
+  const closed = once(child, 'close')
+  child.stdout?.on('data', (chunk: Buffer) => {
+    if (chunk.includes('"type":"record"')) child.kill('SIGTERM')
+  })
+  const [code] = await closed
+  t.equal(code, 0)
+  leavesNothing(t, directory)
+})
+
+t.test('wrong arguments are named and exit with 2', async (t) => {
+  const { code, errors } = await run(temporary(t), demo('--twice'))
+  t.equal(code, 2)
+  t.match(errors, /unknown option '--twice'/)
+})
