@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `demo --once` proves: each promise of the demo as one named check on a running cluster.
 import { setTimeout as wait } from 'node:timers/promises'
-import { addressOf, type DemoCluster } from './cluster.ts'
+import type { DemoCluster } from './cluster.ts'
 import { explainRefusal, type RefusalExplanation, splitAddress } from './explanation.ts'
-import { CART_VIP, DENY_POLICY, identityOf, meshFile, SERVICE_PORT } from './plan.ts'
+import { CART_VIP, DENY_POLICY, identityOf, meshFile, podOf, SERVICE_PORT } from './plan.ts'
 import type { DemoRecord } from './records.ts'
 import type { CallAnswer } from './service.ts'
 
@@ -34,9 +34,12 @@ interface Calls {
   readonly legacy: CallAnswer | null
 }
 
+/** What is checked of a cluster that is up. */
+export type CheckedCluster = Pick<DemoCluster, 'plan' | 'call'> & { readonly records: readonly DemoRecord[] }
+
 /** Runs every check; `onCheck` hears each when it is decided. */
 export async function runChecks(
-  cluster: DemoCluster,
+  cluster: CheckedCluster,
   onCheck: (check: Check) => void,
   signal: AbortSignal,
 ): Promise<CheckReport> {
@@ -46,7 +49,8 @@ export async function runChecks(
     checks.push(result)
     onCheck(result)
   }
-  check('both ztunnels serve their pods', true, cluster.nodes.map(({ place }) => place.name).join(', '))
+  // DemoCluster.start() resolves only then.
+  check('both ztunnels serve their pods', true, cluster.plan.nodes.join(', '))
   const calls = await makeCalls(cluster)
   const expected = { node1: 3, node2: calls.legacy === null ? 3 : 4 }
   await recordsArrive(cluster, expected.node1 + expected.node2, signal)
@@ -62,8 +66,8 @@ export async function runChecks(
   return { checks, explanation }
 }
 
-async function makeCalls(cluster: DemoCluster): Promise<Calls> {
-  const cart = addressOf(cluster, 'cart')
+async function makeCalls(cluster: CheckedCluster): Promise<Calls> {
+  const cart = podOf(cluster.plan, 'cart').ip
   const hasLegacy = cluster.plan.pods.some(({ name }) => name === 'legacy')
   return {
     byService: await cluster.call('front', CART_VIP, 80, '/items'),
@@ -73,7 +77,7 @@ async function makeCalls(cluster: DemoCluster): Promise<Calls> {
   }
 }
 
-async function recordsArrive(cluster: DemoCluster, count: number, signal: AbortSignal): Promise<void> {
+async function recordsArrive(cluster: CheckedCluster, count: number, signal: AbortSignal): Promise<void> {
   const deadlineMs = performance.now() + RECORDS_TIMEOUT_MS
   while (cluster.records.length < count && performance.now() < deadlineMs) {
     await wait(RECORDS_INTERVAL_MS, undefined, { signal })
@@ -87,19 +91,19 @@ function summary({ status, text }: CallAnswer): string {
   return status === 0 ? text : `${status} ${text.trim()}`
 }
 
-function checkAnswers(cluster: DemoCluster, calls: Calls, check: AddCheck): void {
+function checkAnswers(cluster: CheckedCluster, calls: Calls, check: AddCheck): void {
   const comesFrom = (answer: CallAnswer): boolean => answer.status === 200 && answer.text.includes('"cart"')
   check('front reaches cart by its service address', comesFrom(calls.byService), summary(calls.byService))
   check('front reaches cart by its pod address', comesFrom(calls.byAddress), summary(calls.byAddress))
   check('batch is refused', calls.refused.status === 0, summary(calls.refused))
   if (calls.legacy === null) return
-  const sees = `"caller":"${addressOf(cluster, 'front')}"`
+  const sees = `"caller":"${podOf(cluster.plan, 'front').ip}"`
   check('cart sees the address of its caller', calls.byService.text.includes(sees), sees)
   check('legacy, which is not enrolled, reaches cart', comesFrom(calls.legacy), summary(calls.legacy))
 }
 
 function checkRecords(
-  cluster: DemoCluster,
+  cluster: CheckedCluster,
   calls: Calls,
   expected: { readonly node1: number; readonly node2: number },
   check: AddCheck,
@@ -112,6 +116,8 @@ function checkRecords(
   const isProved = (record: DemoRecord): boolean =>
     record.transport === 'HBONE' &&
     record.reason === 'OK' &&
+    record.bytesSent > 0 &&
+    record.bytesReceived > 0 &&
     record.destinationIdentity === identityOf('cart')
   check(
     'what front sends is carried inside mTLS between proved identities',
@@ -129,7 +135,7 @@ function checkRecords(
     const plain = of('node2', '')
     const isPlain = plain.length === 1 && plain[0]?.transport === 'TCP' && plain[0].reason === 'OK'
     const source = splitAddress(plain[0]?.sourceAddress ?? ':').ip
-    const isLegacy = source === addressOf(cluster, 'legacy')
+    const isLegacy = source === podOf(cluster.plan, 'legacy').ip
     check(
       'what legacy sends is recorded as plain text',
       isPlain && isLegacy,

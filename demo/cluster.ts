@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VirtualNetwork } from '../mesh/reactor/netlink/virtual-network.ts'
 import { NodeProcess, nodeFiles } from './node-process.ts'
-import { type DemoPlan, type DemoPod, enrolmentFile, meshFile, podOf } from './plan.ts'
+import { type DemoPlan, type DemoPod, enrolmentFile, meshFile } from './plan.ts'
 import { PodProcess } from './pod-process.ts'
 import { type DemoRecord, RecordTail } from './records.ts'
 import type { CallAnswer } from './service.ts'
@@ -126,9 +126,4 @@ function buildNetwork(plan: DemoPlan): VirtualNetwork {
       pods: plan.pods.filter(({ node }) => node === name).map((pod) => ({ name: pod.name, ip: pod.ip })),
     })),
   })
-}
-
-/** The address of a pod of the cluster. */
-export function addressOf(cluster: DemoCluster, name: DemoPod['name']): string {
-  return podOf(cluster.plan, name).ip
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The endless form of the demo: the same calls again and again, every record shown as it is written.
 import { setTimeout as wait } from 'node:timers/promises'
-import { addressOf, type DemoCluster } from './cluster.ts'
+import type { DemoCluster } from './cluster.ts'
 import { explainRefusal } from './explanation.ts'
 import type { DemoOutput } from './output.ts'
-import { CART_VIP, type DemoPod, meshFile, SERVICE_PORT } from './plan.ts'
+import { CART_VIP, type DemoPod, meshFile, podOf, SERVICE_PORT } from './plan.ts'
 
 /** Slow enough to read. */
 const CALL_INTERVAL_MS = 1500
@@ -34,7 +34,7 @@ export async function runLive(cluster: DemoCluster, output: DemoOutput, signal: 
 }
 
 function callsOf(cluster: DemoCluster): readonly LiveCall[] {
-  const cart = addressOf(cluster, 'cart')
+  const cart = podOf(cluster.plan, 'cart').ip
   const byService = { ip: CART_VIP, port: 80 }
   const byAddress = { ip: cart, port: SERVICE_PORT }
   const calls: LiveCall[] = [

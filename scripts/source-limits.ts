@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Limits that live beside the code they bound: value and reason are read from the source, so that the documentation
+// cannot say another number than the program obeys. Pure but for the source it is given.
+
+/** Where a limit stands. */
+export interface SourceLimit {
+  readonly file: string
+  readonly constant: string
+  readonly unit: 'bytes' | 'ms' | 'count'
+}
+/** A limit as documented. */
+export interface ReadLimit extends SourceLimit {
+  readonly value: number
+  readonly meaning: string
+}
+
+const limits = (file: string, unit: SourceLimit['unit'], ...constants: readonly string[]): SourceLimit[] =>
+  constants.map((constant) => ({ file, constant, unit }))
+
+/** Every limit outside the tables of HTTP/2 and HBONE that a user may meet. */
+export const SOURCE_LIMITS: readonly SourceLimit[] = [
+  ...limits('ztunnel/carry/limits.ts', 'ms', 'CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS'),
+  ...limits('ztunnel/carry/destinations.ts', 'count', 'MAX_DESTINATIONS', 'MAX_WAITING'),
+  ...limits('ztunnel/carry/destinations.ts', 'ms', 'RESOLVE_DEADLINE_MS'),
+  ...limits('ztunnel/carry/host-lookups.ts', 'count', 'MAX_LOOKUPS'),
+  ...limits('ztunnel/carry/tunnels.ts', 'ms', 'CERTIFICATE_DEADLINE_MS'),
+  ...limits('ztunnel/accept/socks5-listener.ts', 'bytes', 'MAX_REQUEST_BYTES'),
+  ...limits('ztunnel/accept/socks5-listener.ts', 'ms', 'REQUEST_DEADLINE_MS'),
+  ...limits('ztunnel/supervisor/enrolment-file.ts', 'count', 'MAX_PODS'),
+  ...limits('ztunnel/supervisor/supervisor.ts', 'ms', 'RESTART_MAX_MS', 'EXIT_GRACE_MS'),
+  ...limits('ztunnel/record-writer.ts', 'count', 'RECENT_RECORDS'),
+  ...limits('ztunnel/record-writer.ts', 'bytes', 'MAX_UNWRITTEN_BYTES'),
+  ...limits('mesh/telemetry/record-ring.ts', 'bytes', 'RECORD_RING_BYTES', 'MAX_RECORD_BYTES'),
+  ...limits('mesh/telemetry/counters.ts', 'count', 'MAX_LABEL_SETS'),
+  ...limits('mesh/reactor/tcp-listener.ts', 'count', 'LISTEN_BACKLOG', 'MAX_ACCEPTS_PER_TURN'),
+  ...limits('mesh/reactor/tls-socket.ts', 'bytes', 'HIGH_WATER_BYTES'),
+  ...limits('mesh/reactor/subject-alt-name.ts', 'count', 'MAX_NAMES'),
+  ...limits('mesh/reactor/subject-alt-name.ts', 'bytes', 'MAX_URI_BYTES'),
+  ...limits('mesh/reactor/worker.ts', 'count', 'MAX_MESSAGES_UNDER_WAY'),
+  ...limits('mesh/reactor/worker.ts', 'ms', 'STUCK_AFTER_MS'),
+  ...limits('mesh/reactor/descriptor-passing.ts', 'count', 'MAX_QUEUED_MESSAGES'),
+  ...limits('mesh/model/yaml-reader.ts', 'bytes', 'MAX_TEXT_LENGTH'),
+  ...limits('mesh/model/yaml-reader.ts', 'count', 'MAX_NODES', 'MAX_FINDINGS'),
+]
+
+/** Finds a limit in the text of its file. @throws Error when it is not there, not a number, or has no reason */
+export function readSourceLimit(limit: SourceLimit, source: string): ReadLimit {
+  const { file, constant } = limit
+  const line = new RegExp(`^(?:export )?const ${constant} = ([\\d_ *+]+?)(?: // (.+))?$`, 'm').exec(source)
+  if (line?.[1] === undefined) throw new Error(`${file}: there is no ${constant} that is a number`)
+  const before = source.slice(0, line.index).trimEnd().split('\n').at(-1) ?? ''
+  const meaning = line[2] ?? /^\/\*\* (.+) \*\/$/.exec(before)?.[1]
+  if (meaning === undefined) throw new Error(`${file}: ${constant} has no comment that gives its reason`)
+  const value = line[1]
+    .replaceAll('_', '')
+    .split('+')
+    .reduce((sum, term) => sum + term.split('*').reduce((product, factor) => product * Number(factor), 1), 0)
+  return { ...limit, value, meaning }
+}
