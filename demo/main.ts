@@ -74,6 +74,8 @@ if (choice.restartUnder !== null) {
   process.exit(await runUnder('unshare', args))
 }
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
+// Whoever read us has gone (`npm run demo | head`): end in order.
+process.stdout.on('error', () => stop.abort())
 const write = (text: string): void => void process.stdout.write(text)
 const isColoured = process.stdout.isTTY && process.stdout.hasColors()
 const output = flags.json ? new JsonOutput(write, !flags.once) : new TextOutput(write, isColoured)

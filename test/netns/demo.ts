@@ -151,6 +151,13 @@ t.test('a user namespace ends with its signal too', async (t) => {
   leavesNothing(t, directory)
 })
 
+t.test('a reader that goes away ends the demo in order', async (t) => {
+  const directory = temporary(t)
+  const { output } = await run(directory, ['sh', '-c', `${demo().join(' ')} | head -n 1`])
+  t.equal(output, 'mode: netns (by root)\n')
+  leavesNothing(t, directory)
+})
+
 t.test('wrong arguments are named and exit with 2', async (t) => {
   const { code, errors } = await run(temporary(t), demo('--twice'))
   t.equal(code, 2)
