@@ -26,7 +26,8 @@ function run(command, args, cwd = root) {
 const isCurrent = existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted
 if (!isCurrent) {
   process.stderr.write('installing dependencies …\n')
-  run('npm', ['ci', '--no-fund', '--no-audit'])
+  // Not `npm ci`: it refuses a lock file from which a registry left out packages of other platforms.
+  run('npm', ['install', '--no-save', '--no-fund', '--no-audit'])
   const node24 = join(root, 'node_modules', '.bin', 'node')
   const works = spawnSync(node24, ['--version'], { encoding: 'utf8' })
   // npm versions that do not run install scripts leave the `node` package without its binary.
