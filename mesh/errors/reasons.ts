@@ -113,7 +113,14 @@ const ROWS = {
     'IDENTITY_ERROR',
     'no certificate for the workload yet: check the CA and the log of the node',
   ],
-  POLICY_DENY: [20, 401, 7, 'CANCEL', 'DENY', 'the named DENY policy matches: change it or the caller'],
+  POLICY_DENY: [
+    20,
+    401,
+    7,
+    'CANCEL',
+    'DENY',
+    'a policy of the destination refuses the caller: its record there names it',
+  ],
   POLICY_NO_ALLOW: [
     21,
     401,

@@ -47,7 +47,7 @@ export function connectHeaders(request: ConnectRequest): HeaderList {
 export function refusalOfStatus(status: string): Refusal {
   switch (status) {
     case '401':
-      return refuse('POLICY_DENY', 'the other node refused: status 401')
+      return refuse('POLICY_DENY', 'refused by the destination (401): its record names the policy')
     case '503':
       return refuse('ENDPOINT_REFUSED', 'the other node could not connect: status 503')
     case '431':

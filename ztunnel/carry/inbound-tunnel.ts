@@ -2,13 +2,14 @@
 // One mTLS connection of a peer to a pod of ours: handshake with the pod's certificate, then its CONNECT streams, each
 // decided by itself. SPEC wire-protocols §3.1 (who may connect), §4.2 (which streams are carried).
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import { formatBaggage } from '../../mesh/hbone/baggage.ts'
+import { formatBaggage, parseBaggage } from '../../mesh/hbone/baggage.ts'
 import {
   type InboundConnect,
   TunnelServer,
   type TunnelServerHandler,
 } from '../../mesh/hbone/tunnel-server.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
+import type { WorkloadFacts } from '../../mesh/model/destination.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { type PeerFacts, type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
@@ -84,6 +85,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   #server: TunnelServer | null = null
   #identity: SpiffeId | null = null
   #identityText = ''
+  #baggage = ''
+  #source: WorkloadFacts | null = null
 
   constructor(pod: ServedPod, fd: number, client: SocketAddress, localIp: string) {
     this.#pod = pod
@@ -127,6 +130,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   onConnect(connect: InboundConnect): void {
     const { context, inbound } = this.#pod
     const facts = this.#facts(connect.authority)
+    facts.source = this.#sourceOf(connect.baggage)
     const downstream = new StreamDownstream(connect, baggageOf(this.#pod))
     const { host, port } = connect.target
     const request = {
@@ -183,9 +187,36 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     )
     facts.transport = 'HBONE'
     facts.sourceIdentity = this.#identityText
+    facts.destinationAddress = authority
     facts.hboneAddress = authority
     facts.destination = inbound?.workload ?? null
     return facts
+  }
+
+  /**
+   * The calling workload, for telemetry: its identity is proven, its name is what it says of itself. One object as
+   * long as it says the same, so that records and labels are made once.
+   */
+  #sourceOf(text: string): WorkloadFacts | null {
+    if (this.#identity === null) return null
+    if (this.#source !== null && this.#baggage === text) return this.#source
+    const claim = parseBaggage(text)
+    this.#baggage = text
+    this.#source = {
+      uid: `${this.#identityText} ${text}`,
+      name: claim.workloadName ?? '',
+      namespace: this.#identity.namespace,
+      serviceAccount: this.#identity.serviceAccount,
+      identity: this.#identityText,
+      clusterId: claim.clusterName ?? '',
+      workloadName: claim.workloadName ?? '',
+      workloadType: claim.workloadType ?? '',
+      canonicalName: claim.serviceName ?? '',
+      canonicalRevision: claim.serviceVersion ?? '',
+      region: claim.region ?? '',
+      zone: claim.zone ?? '',
+    }
+    return this.#source
   }
 
   /** A tunnel that never carried a stream because of its handshake leaves a record of its own. */

@@ -27,12 +27,15 @@ export class DataProcess {
   readonly #channel: DescriptorChannel
   readonly #exited: Promise<void>
 
-  constructor(args: readonly string[], log: Log, handler: DataProcessHandler) {
+  constructor(args: readonly string[], compileCache: string, log: Log, handler: DataProcessHandler) {
     const [own, theirs] = createChannelPair()
     this.#child = spawn(
       process.execPath,
       [...NODE_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
-      { stdio: ['ignore', 'inherit', 'inherit', theirs] },
+      {
+        stdio: ['ignore', 'inherit', 'inherit', theirs],
+        env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+      },
     )
     closeSync(theirs)
     this.#channel = new DescriptorChannel(own, {

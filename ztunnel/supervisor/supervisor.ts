@@ -9,6 +9,7 @@ import type { Log } from '../../mesh/runtime/log.ts'
 import { WatchedFile } from '../../mesh/runtime/watched-file.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import type { DataMessage } from '../pods.ts'
+import { compileCacheDirectory, warmCompileCache } from './compile-cache.ts'
 import { DataProcess } from './data-process.ts'
 import { type EnrolledPod, parseEnrolment } from './enrolment-file.ts'
 import { PodSockets } from './pod-sockets.ts'
@@ -48,6 +49,7 @@ export class Supervisor {
   }
 
   async start(): Promise<void> {
+    await warmCompileCache(compileCacheDirectory(this.#config.adminSocket), this.#log)
     await this.#enrolment.start()
     this.#startData()
   }
@@ -65,7 +67,7 @@ export class Supervisor {
   #startData(): void {
     if (this.#isStopping) return
     this.#startedMs = performance.now()
-    const data = new DataProcess(this.#args, this.#log, {
+    const data = new DataProcess(this.#args, compileCacheDirectory(this.#config.adminSocket), this.#log, {
       onMessage: (message) => this.#onDataMessage(message),
       onExit: (description) => this.#onDataExit(description),
     })

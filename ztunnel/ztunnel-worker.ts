@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// A reactor worker of the data process: takes pods, certificates and destinations from main, accepts on the pods' listeners and
+// hands each connection to the room that carries it. Never returns to libuv while it runs.
+import { MeshError } from '../mesh/errors/mesh-error.ts'
+import { type Refusal, refuse } from '../mesh/errors/refusal.ts'
+import { SessionResources } from '../mesh/h2/session-resources.ts'
+import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
+import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
+import { TcpListener } from '../mesh/reactor/tcp-listener.ts'
+import { ReactorThread } from '../mesh/reactor/worker.ts'
+import { TrafficCounters } from '../mesh/telemetry/counters.ts'
+import { RecordRing } from '../mesh/telemetry/record-ring.ts'
+import { acceptInbound } from './accept/inbound-listener.ts'
+import { acceptOutbound } from './accept/outbound-listener.ts'
+import { acceptPassthrough } from './accept/passthrough-listener.ts'
+import { acceptSocks5 } from './accept/socks5-listener.ts'
+import { WorkerIdentities } from './carry/identities.ts'
+import { ServedPod } from './carry/served-pod.ts'
+import { WorkerContext } from './carry/worker-context.ts'
+import { LISTENER_KINDS, type ListenerKind } from './pods.ts'
+import type { DownMessage, PodMessage, UpMessage, WorkerData } from './worker-messages.ts'
+
+/** How often a draining worker looks whether it is empty. */
+const DRAIN_CHECK_MS = 50
+/** Warnings of one kind are sent at most this often. */
+const WARN_INTERVAL_MS = 1000
+
+const ACCEPT: Readonly<Record<ListenerKind, (pod: ServedPod, fd: number) => void>> = {
+  outbound: acceptOutbound,
+  inbound: acceptInbound,
+  passthrough: acceptPassthrough,
+  socks5: acceptSocks5,
+}
+const ACCEPT_KIND: Readonly<Record<ListenerKind, AcceptKind>> = {
+  outbound: 'stream',
+  inbound: 'tunnel',
+  passthrough: 'stream',
+  socks5: 'stream',
+}
+
+/** One worker of the data process. Made in its own thread. */
+export class ZtunnelWorker {
+  readonly #thread = new ReactorThread<DownMessage, UpMessage>()
+  readonly #context: WorkerContext
+  readonly #index: number
+  readonly #pods = new Map<string, ServedPod>()
+  readonly #byNumber = new Map<number, ServedPod>()
+  readonly #listeners = new Map<string, TcpListener[]>()
+  #isDraining = false
+  #lastWarnedMs = Number.NEGATIVE_INFINITY
+
+  constructor() {
+    const data = this.#thread.data as WorkerData // as: WorkerSet starts this thread
+    const { reactor } = this.#thread
+    const post = (message: UpMessage): void => void this.#thread.post(message)
+    this.#index = data.index
+    this.#context = new WorkerContext({
+      reactor,
+      resources: new SessionResources({ scheduler: reactor, allocateBlock }),
+      share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),
+      identities: new WorkerIdentities(),
+      originalSource: data.originalSource,
+      isSocks5Enabled: data.socks5,
+      post,
+      counters: new TrafficCounters(data.counters, (slot, labels) => post({ type: 'labels', slot, labels })),
+      records: new RecordRing(data.records),
+    })
+  }
+
+  run(): void {
+    this.#thread.run(
+      (message) => this.#onMessage(message),
+      () => this.#context.share.adoptAll((fd, listener) => this.#adopt(fd, listener)),
+    )
+    // stop(): every connection has been ended, the last records are in the ring.
+    this.#context.identities.close()
+    this.#thread.reactor.destroy()
+  }
+
+  #onMessage(message: DownMessage): void {
+    switch (message.type) {
+      case 'pod':
+        this.#onPod(message)
+        break
+      case 'pod-removed':
+        this.#removePod(message.uid, refuse('ENDPOINT_GONE', 'the pod was un-enrolled'))
+        break
+      case 'certificate':
+        this.#onCertificate(message)
+        break
+      case 'destination':
+        this.#pods.get(message.uid)?.destinations.learn(message.view)
+        break
+      case 'host':
+        this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
+        break
+      case 'model':
+        for (const pod of this.#pods.values()) pod.destinations.invalidate()
+        break
+      case 'report-connections':
+        this.#report(message.request)
+        break
+      case 'drain':
+        this.#drain()
+        break
+      case 'stop':
+        this.#stop(message.reason)
+        break
+    }
+  }
+
+  #onPod(message: PodMessage): void {
+    const { pod: info, number, namespaceFd, listeners, inbound } = message
+    let pod = this.#pods.get(info.uid)
+    if (pod !== undefined && pod.number !== number) {
+      this.#removePod(info.uid, refuse('ENDPOINT_GONE', 'the pod was replaced'))
+      pod = undefined
+    }
+    try {
+      if (pod === undefined) {
+        pod = new ServedPod(this.#context, info, number, namespaceFd)
+        this.#pods.set(info.uid, pod)
+        this.#byNumber.set(number, pod)
+        this.#listen(pod, listeners)
+      }
+      pod.configure(inbound)
+      this.#context.post({ type: 'pod-ready', uid: info.uid })
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error)
+      this.#context.post({ type: 'pod-failed', uid: info.uid, detail })
+    }
+  }
+
+  #listen(pod: ServedPod, listeners: ReadonlyMap<ListenerKind, number>): void {
+    const opened = [...listeners].map(
+      ([kind, fd]) =>
+        new TcpListener(
+          this.#context.reactor,
+          fd,
+          {
+            onAccept: (connection) => this.#onAccept(pod, kind, connection),
+            onAcceptRefused: (error) => this.#onAcceptRefused(pod, error),
+          },
+          true,
+        ),
+    )
+    this.#listeners.set(pod.info.uid, opened)
+  }
+
+  #onAccept(pod: ServedPod, kind: ListenerKind, fd: number): void {
+    const listener = pod.number * LISTENER_KINDS.length + LISTENER_KINDS.indexOf(kind)
+    if (this.#context.share.keep(ACCEPT_KIND[kind], fd, listener)) ACCEPT[kind](pod, fd)
+  }
+
+  /** A connection another worker accepted for us. */
+  #adopt(fd: number, listener: number): void {
+    const kind = LISTENER_KINDS[listener % LISTENER_KINDS.length]
+    const pod = this.#byNumber.get(Math.floor(listener / LISTENER_KINDS.length))
+    if (kind === undefined) return
+    if (pod === undefined) {
+      this.#context.reactor.closeLater(fd)
+      this.#context.share.released(ACCEPT_KIND[kind])
+    } else ACCEPT[kind](pod, fd)
+  }
+
+  #onAcceptRefused(pod: ServedPod, error: MeshError): void {
+    const { nowMs } = this.#context.reactor
+    if (nowMs - this.#lastWarnedMs < WARN_INTERVAL_MS) return
+    this.#lastWarnedMs = nowMs
+    const fields = { uid: pod.info.uid, reason: error.code, detail: error.detail }
+    this.#context.post({ type: 'log', level: 'warn', message: 'connections turned away', fields })
+  }
+
+  #onCertificate(message: Extract<DownMessage, { type: 'certificate' }>): void {
+    const { identity, chainPem, privateKeyPem, rootsPem, trustBundleId } = message
+    try {
+      this.#context.identities.replace(identity, chainPem, privateKeyPem, rootsPem, trustBundleId)
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      const fields = { identity, reason: error.code, detail: error.detail }
+      this.#context.post({
+        type: 'log',
+        level: 'error',
+        message: 'certificate refused, the old one stays',
+        fields,
+      })
+    }
+  }
+
+  #removePod(uid: string, reason: Refusal): void {
+    const pod = this.#pods.get(uid)
+    if (pod === undefined) return
+    for (const listener of this.#listeners.get(uid) ?? []) listener.close()
+    this.#listeners.delete(uid)
+    this.#pods.delete(uid)
+    this.#byNumber.delete(pod.number)
+    pod.close(reason)
+  }
+
+  #report(request: number): void {
+    const connections = [...this.#pods.values()].flatMap((pod) =>
+      [...pod.connections].flatMap((connection) => {
+        const report = connection.report()
+        return report === null ? [] : [{ worker: this.#index, uid: pod.info.uid, ...report }]
+      }),
+    )
+    this.#context.post({ type: 'connections', request, connections })
+  }
+
+  /** Takes nothing new; what is open may finish. */
+  #drain(): void {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    for (const listeners of this.#listeners.values()) for (const listener of listeners) listener.close()
+    this.#listeners.clear()
+    for (const pod of this.#pods.values()) pod.drain()
+    this.#checkDrained()
+  }
+
+  #checkDrained(): void {
+    const isEmpty = [...this.#pods.values()].every((pod) => pod.isIdle)
+    if (isEmpty) this.#context.post({ type: 'drained' })
+    else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#checkDrained())
+  }
+
+  #stop(reason: 'DRAIN' | 'SHUTDOWN'): void {
+    for (const uid of [...this.#pods.keys()]) this.#removePod(uid, refuse(reason, 'the process ends'))
+    // One more turn: closing streams and sockets happens at the end of this one.
+    this.#context.reactor.inNextTurn(() => this.#context.reactor.stop())
+  }
+}
