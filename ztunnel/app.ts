@@ -11,6 +11,7 @@ import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
+import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { AdminServer } from './admin-server.ts'
@@ -23,6 +24,9 @@ import { WorkerSet } from './worker-set.ts'
 
 /** How long a report of the workers is waited for. */
 const REPORT_DEADLINE_MS = 1000
+
+/** Start-up garbage is collected this long after the process became ready. */
+const TRIM_DELAY_MS = 500
 
 /** A pod this process serves. Owns its copies of the descriptors. */
 interface Pod {
@@ -313,6 +317,10 @@ export class App {
     this.#wasReady = true
     this.log.info({ pods: this.#pods.size }, 'ready')
     this.#send({ type: 'ready' })
+    setTimeout(() => {
+      this.workers.broadcast({ type: 'trim-memory' })
+      trimMemory()
+    }, TRIM_DELAY_MS)
   }
 
   #send(message: object): void {

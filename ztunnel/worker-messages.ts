@@ -55,6 +55,8 @@ export type DownMessage =
   /** Everything learnt of destinations before this version is void. */
   | { readonly type: 'model'; readonly version: number }
   | { readonly type: 'report-connections'; readonly request: number }
+  /** Start-up is over: collect its garbage once. */
+  | { readonly type: 'trim-memory' }
   | { readonly type: 'drain' }
   | { readonly type: 'stop'; readonly reason: 'DRAIN' | 'SHUTDOWN' }
 

@@ -7,6 +7,7 @@ import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
 import { TcpListener } from '../mesh/reactor/tcp-listener.ts'
+import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
@@ -99,6 +100,9 @@ export class ZtunnelWorker {
         break
       case 'report-connections':
         this.#report(message.request)
+        break
+      case 'trim-memory':
+        trimMemory()
         break
       case 'drain':
         this.#drain()

@@ -12,7 +12,7 @@ import type { PodSockets } from './pod-sockets.ts'
 /** Descriptor of the channel in the child. */
 export const CHANNEL_FD = 3
 /** Flags of the child: small young generations keep idle memory low; a debugger must not be opened by a signal. */
-const NODE_FLAGS = ['--disable-sigusr1', '--max-semi-space-size=4', '--no-warnings']
+const NODE_FLAGS = ['--disable-sigusr1', '--expose-gc', '--max-semi-space-size=4', '--no-warnings']
 
 /** Hears how the process fares. */
 export interface DataProcessHandler {
