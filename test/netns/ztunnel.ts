@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { DemoCluster } from '../../demo/cluster.ts'
-import { CART_VIP, meshFile, planDemo, SERVICE_PORT } from '../../demo/plan.ts'
+import { CART_VIP, meshFile, planDemo, podOf, SERVICE_PORT } from '../../demo/plan.ts'
 
 const POLL_MS = 50
 
@@ -50,21 +50,25 @@ t.test('a ztunnel under faults', async (t) => {
   }
   const good = meshFile(plan)
 
-  await t.test('an application sees the address of its client, by service and by pod', async (t) => {
-    t.ok(await reaches('front'))
-    t.equal((await cluster.call('front', '10.2.0.2', SERVICE_PORT, '/')).status, 200)
+  await t.test('front reaches cart by service and by pod, batch does not', async (t) => {
+    const addresses = [
+      [CART_VIP, 80],
+      ['10.2.0.2', SERVICE_PORT],
+    ] as const
+    for (const [ip, port] of addresses) {
+      const { status, text } = await cluster.call('front', ip, port, '/')
+      t.equal(status, 200)
+      t.match(JSON.parse(text), { caller: podOf(plan, 'front').ip }, 'the application sees its client')
+    }
     t.notOk(await reaches('batch'), 'a policy refuses batch')
   })
 
-  await t.test('a killed data process is back within two seconds', async (t) => {
+  await t.test('traffic flows again after a data process was killed', async (t) => {
     for (const node of ['node1', 'node2']) {
       const [victim, ...others] = dataProcesses(cluster, node)
       t.same(others, [], 'one per node')
       process.kill(victim ?? -1, 'SIGKILL')
-      const killedMs = performance.now()
       t.ok(await eventually(() => reaches('front')), `${node}: traffic flows again`)
-      const awayMs = performance.now() - killedMs
-      t.ok(awayMs < 5000, `${node}: ${Math.round(awayMs)} ms`)
       t.not(dataProcesses(cluster, node)[0], victim)
     }
   })
