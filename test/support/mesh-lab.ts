@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two nodes with real ztunnels and real pods: front, batch and a stranger that is not enrolled on n1, cart on n2.
+// Everything is observed from outside: sockets in the pods, admin sockets, files, /proc.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { get, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
+import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import type { AgentCommand, AgentEvent } from './pod-agent.ts'
+
+const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
+const AGENT = fileURLToPath(new URL('./pod-agent.ts', import.meta.url))
+const POLL_MS = 20
+/** Longest wait for anything: far above what it takes, so that only a defect meets it. */
+const DEADLINE_MS = 15_000
+const NODES = { n1: ['front', 'batch'], n2: ['cart'] } as const
+const IPS = { front: '10.1.0.1', batch: '10.1.0.2', stranger: '10.1.0.3', cart: '10.2.0.1' } as const
+
+export type LabNode = keyof typeof NODES
+export type LabPod = keyof typeof IPS
+/** A parsed record line. */
+export type LabRecord = Readonly<Record<string, string | number>>
+
+/** Polls until `get` gives something but null; `what` names it when it never does. */
+export async function poll<T>(
+  what: string,
+  get: () => T | null | Promise<T | null>,
+  deadlineMs = DEADLINE_MS,
+): Promise<T> {
+  for (const endMs = performance.now() + deadlineMs; performance.now() < endMs; await wait(POLL_MS)) {
+    const value = await get()
+    if (value !== null) return value
+  }
+  throw new Error(`${what}: not within ${deadlineMs} ms`)
+}
+
+/** The configuration; `denied` are the service accounts cart refuses. */
+export function labMesh(denied: readonly string[]): string {
+  const workload = (name: string, ip: string, node: string, services: string): string =>
+    `- {uid: ${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, trustDomain: cluster.local, ` +
+    `workloadIps: ["${ip}"], protocol: HBONE, node: ${node}, services: ${services}}\n`
+  const policy = (name: string): string =>
+    `- {name: no-${name}, namespace: shop, scope: Namespace, action: Deny, dryRun: false, ` +
+    `rules: [[[{principals: [!Exact cluster.local/ns/shop/sa/${name}]}]]]}\n`
+  const host = 'cart.shop.svc.cluster.local'
+  return (
+    'workloads:\n' +
+    workload('front', IPS.front, 'n1', '{}') +
+    workload('batch', IPS.batch, 'n1', '{}') +
+    workload('cart', IPS.cart, 'n2', `{"shop/${host}": {80: 8080}}`) +
+    `services:\n- {name: cart, namespace: shop, hostname: ${host}, vips: ["/10.96.0.10"], ports: {80: 8080}}\n` +
+    `policies:\n${denied.map(policy).join('')}`
+  )
+}
+
+/** A connection inside a pod, seen through its agent. */
+export class LabSocket {
+  text = ''
+  error = ''
+  isConnected = false
+  hasEnded = false
+  isClosed = false
+  readonly #send: (type: AgentCommand['type'], text: string) => void
+
+  constructor(send: (type: AgentCommand['type'], text: string) => void) {
+    this.#send = send
+  }
+  write(text: string): void {
+    this.#send('write', text)
+  }
+  end(): void {
+    this.#send('end', '')
+  }
+  destroy(): void {
+    this.#send('destroy', '')
+  }
+  /** Waits until `holds(this)`. */
+  async until(what: string, holds: (socket: LabSocket) => boolean, deadlineMs = DEADLINE_MS): Promise<void> {
+    await poll(what, () => holds(this) || null, deadlineMs).catch((error: Error) => {
+      const { isConnected, isClosed, text } = this
+      throw new Error(
+        `${error.message} (${JSON.stringify({ isConnected, isClosed, error: this.error, text })})`,
+      )
+    })
+  }
+  onEvent({ type, text }: AgentEvent): void {
+    if (type === 'connected') this.isConnected = true
+    else if (type === 'data') this.text += text
+    else if (type === 'end') this.hasEnded = true
+    else if (type === 'error') this.error = text
+    else this.isClosed = true
+  }
+}
+
+/** Owns every process and namespace it started. */
+export class MeshLab {
+  readonly directory: string
+  readonly network: VirtualNetwork
+  readonly #nodes = new Map<LabNode, ChildProcess>()
+  readonly #agents = new Map<LabPod, ChildProcess>()
+  readonly #sockets = new Map<number, LabSocket>()
+
+  private constructor(directory: string) {
+    this.directory = directory
+    const pod = (name: LabPod): { name: LabPod; ip: string } => ({ name, ip: IPS[name] })
+    this.network = VirtualNetwork.create({
+      nodes: [
+        { name: 'n1', pods: [pod('front'), pod('batch'), pod('stranger')] },
+        { name: 'n2', pods: [pod('cart')] },
+      ],
+    })
+  }
+
+  /** Everything serves when this resolves. `directory` is the test's own. */
+  static async start(directory: string, mesh: string): Promise<MeshLab> {
+    const lab = new MeshLab(directory)
+    try {
+      await mkdir(join(directory, 'ca'), { mode: 0o700 })
+      await lab.configure(mesh)
+      for (const name of ['n1', 'n2'] as const) await lab.#startNode(name)
+      await Promise.all(
+        (['front', 'batch', 'stranger', 'cart'] as const).map((name) => lab.#startAgent(name)),
+      )
+      await Promise.all((['n1', 'n2'] as const).map((name) => lab.ready(name)))
+      return lab
+    } catch (error) {
+      await lab.close()
+      throw error
+    }
+  }
+
+  /** Replaces the configuration as a whole. */
+  async configure(mesh: string): Promise<void> {
+    const path = join(this.directory, 'mesh.yaml')
+    await writeFile(`${path}.new`, mesh)
+    await rename(`${path}.new`, path)
+  }
+
+  namespaceOf(pod: LabPod): NetworkNamespace {
+    return this.network.pod(pod).namespace
+  }
+
+  /** Opens a connection from inside `pod`. */
+  connect(pod: LabPod, ip: string, port: number): LabSocket {
+    const id = this.#sockets.size + 1
+    const send = (type: AgentCommand['type'], text: string): void => {
+      this.#agents.get(pod)?.send({ type, id, ip, port, text } satisfies AgentCommand)
+    }
+    const socket = new LabSocket(send)
+    this.#sockets.set(id, socket)
+    send('connect', '')
+    return socket
+  }
+
+  /** What the ztunnel of a node answers; throws while nobody listens. */
+  async admin(node: LabNode, path: string): Promise<{ readonly status: number; readonly text: string }> {
+    const socketPath = join(this.directory, `${node}.sock`)
+    const asked = get({ socketPath, path, agent: false, signal: AbortSignal.timeout(2000) })
+    const [response] = (await once(asked, 'response')) as [IncomingMessage] // as: what the event carries
+    let text = ''
+    for await (const chunk of response.setEncoding('utf8')) text += chunk
+    return { status: response.statusCode ?? 0, text }
+  }
+
+  /** Waits until the node serves. */
+  async ready(node: LabNode): Promise<void> {
+    await poll(`${node} ready`, async () => {
+      const answer = await this.admin(node, '/ready').catch(() => null)
+      return answer?.status === 200 || null
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}\n${this.log(node)}`)
+    })
+  }
+
+  /** The records the node has kept. */
+  async records(node: LabNode): Promise<LabRecord[]> {
+    const { text } = await this.admin(node, '/records')
+    const lines = text.split('\n').filter((line) => line !== '')
+    return lines.map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
+  }
+
+  /** Waits for records that match, beyond the first `known`; gives all of those. */
+  async recordsAfter(
+    node: LabNode,
+    known: number,
+    holds: (record: LabRecord) => boolean,
+  ): Promise<LabRecord[]> {
+    let seen: LabRecord[] = []
+    return await poll(`a record at ${node}`, async () => {
+      seen = (await this.records(node)).slice(known)
+      return seen.some(holds) ? seen.filter(holds) : null
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(seen)}`)
+    })
+  }
+
+  log(node: LabNode): string {
+    return readFileSync(join(this.directory, `${node}.log`), 'utf8').slice(-4000)
+  }
+
+  /** The children of the node's supervisor: its data process. */
+  dataPids(node: LabNode): number[] {
+    const pid = this.#nodes.get(node)?.pid
+    const path = `/proc/${pid}/task/${pid}/children`
+    if (!existsSync(path)) return []
+    return readFileSync(path, 'latin1').split(' ').filter(Boolean).map(Number)
+  }
+
+  /** Sends SIGTERM and waits for the end of the supervisor: its exit code or signal. */
+  async stop(node: LabNode): Promise<string> {
+    const child = this.#nodes.get(node)
+    if (child === undefined) return 'never started'
+    child.kill('SIGTERM')
+    await poll(`${node} ended`, () => (hasExited(child) ? true : null))
+    return String(child.exitCode ?? child.signalCode)
+  }
+
+  /** Ends what still runs. Idempotent. */
+  async close(): Promise<void> {
+    for (const agent of this.#agents.values()) if (agent.connected) agent.disconnect()
+    const names = [...this.#nodes].filter(([, child]) => !hasExited(child)).map(([name]) => name)
+    await Promise.all(
+      names.map((name) => this.stop(name).catch(() => this.#nodes.get(name)?.kill('SIGKILL'))),
+    )
+    this.network.close()
+  }
+
+  async #startNode(name: LabNode): Promise<void> {
+    const file = (ending: string): string => join(this.directory, `${name}.${ending}`)
+    const pods = NODES[name].map(
+      (pod) =>
+        `- {uid: u-${pod}, name: ${pod}, namespace: shop, serviceAccount: ${pod}, netns: ${this.namespaceOf(pod).path}}\n`,
+    )
+    await writeFile(file('yaml'), `pods:\n${pods.join('')}`)
+    const log = openSync(file('log'), 'a', 0o600)
+    const env = {
+      SIDESTEP_NODE_NAME: name,
+      SIDESTEP_CONFIG_FILE: join(this.directory, 'mesh.yaml'),
+      SIDESTEP_ENROLMENT_FILE: file('yaml'),
+      SIDESTEP_CA_DIRECTORY: join(this.directory, 'ca'),
+      SIDESTEP_ADMIN_SOCKET: file('sock'),
+      SIDESTEP_RECORDS: file('records'),
+      SIDESTEP_DRAIN_SECONDS: '1',
+    }
+    const { namespace } = this.network.node(name)
+    const start = (): ChildProcess =>
+      spawn(process.execPath, ['--no-warnings', SUPERVISOR], { stdio: ['ignore', log, log], env })
+    this.#nodes.set(name, namespace.run(start))
+    closeSync(log)
+  }
+
+  async #startAgent(name: LabPod): Promise<void> {
+    const args = ['--no-warnings', AGENT, ...(name === 'cart' ? ['serve'] : [])]
+    const start = (): ChildProcess =>
+      spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: {} })
+    const agent = this.namespaceOf(name).run(start)
+    this.#agents.set(name, agent)
+    let isUp = false
+    agent.on('message', (event: AgentEvent) => {
+      if (event.type === 'up') isUp = true
+      else this.#sockets.get(event.id)?.onEvent(event)
+    })
+    await poll(`the agent of ${name}`, () => isUp || null)
+  }
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null
+}
