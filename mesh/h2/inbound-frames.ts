@@ -341,6 +341,10 @@ export class InboundFrames implements FrameSink {
       return
     }
     core.writer.peerMaxFrameBytes = core.peer.maxFrameBytes
+    // SPEC RFC7541 §4.2: of several changes between two header blocks the smallest is announced as well.
+    if (core.peer.lowestHeaderTableBytes < core.peer.headerTableBytes) {
+      core.encoder.setPeerTableBytes(core.peer.lowestHeaderTableBytes)
+    }
     core.encoder.setPeerTableBytes(core.peer.headerTableBytes)
     core.writer.commit(writeSettingsAck(core.writer.staging, core.writer.reserve(FRAME_HEADER_BYTES)))
     const delta = core.peer.initialWindowBytes - windowBytes

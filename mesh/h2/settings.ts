@@ -53,6 +53,8 @@ export function settingsToSend(role: Role, local: LocalSettings): number[] {
 /** What the peer allows us; the values before its first SETTINGS are those of the RFC. */
 export class PeerSettings {
   headerTableBytes = 4_096
+  /** The lowest size in the latest SETTINGS: a later entry of the frame may have raised it. Infinity = none. */
+  lowestHeaderTableBytes = Number.POSITIVE_INFINITY
   /** Infinity until the peer names a limit. */
   maxConcurrentStreams = Number.POSITIVE_INFINITY
   initialWindowBytes = DEFAULT_WINDOW_BYTES
@@ -61,6 +63,7 @@ export class PeerSettings {
 
   /** Applies the payload of a SETTINGS frame, a multiple of six bytes. */
   apply(peerRole: Role, bytes: Buffer, start: number, end: number): Refusal | null {
+    this.lowestHeaderTableBytes = Number.POSITIVE_INFINITY
     for (let at = start; at + 6 <= end; at += 6) {
       const identifier = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
       const refusal = this.#set(peerRole, identifier, readUint32(bytes, at + 2))
@@ -73,6 +76,7 @@ export class PeerSettings {
     switch (identifier) {
       case SETTING.HEADER_TABLE_SIZE:
         this.headerTableBytes = value
+        this.lowestHeaderTableBytes = Math.min(this.lowestHeaderTableBytes, value)
         return null
       case SETTING.ENABLE_PUSH:
         // SPEC RFC9113 §6.5.2: 0 or 1, and a server must not send 1.

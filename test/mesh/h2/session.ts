@@ -455,3 +455,15 @@ t.test('bytes held back by a shut window leave when SETTINGS open it', async (t)
     ['held'],
   )
 })
+
+t.test(
+  'a header table that SETTINGS shrink and grow in one frame is announced at its lowest size',
+  async (t) => {
+    const peer = new RawPeer('server', { isSilent: true })
+    peer.greet([1, 0, 1, 65_536])
+    peer.headers(1, CONNECT)
+    const answer = peer.run().find(({ type }) => type === 1)
+    // RFC 7541 §4.2: size 0, then 4,096, before the indexed :status 200.
+    t.equal(answer?.payload.toString('hex'), '203fe11f88')
+  },
+)
