@@ -2,6 +2,7 @@
 // Which descriptors a worker owns, in shared memory: when the worker dies its sockets do not die with it, so the
 // main thread reads the table and closes them (peers see a reset). One writer, the worker; read after its end.
 import { SO_LINGER, SOL_SOCKET } from './ffi/constants.ts'
+import { countCreated, countFreed, DESCRIPTOR } from './ffi/handle-counts.ts'
 import { close, setsockopt } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 
@@ -18,14 +19,23 @@ export class DescriptorTable {
     this.#words = new Uint32Array(memory)
   }
 
+  /** Idempotent, so that every layer may claim what it holds. */
   add(fd: number): void {
     const word = fd >>> 5
-    this.#words[word] = (this.#words[word] ?? 0) | (1 << (fd & 31))
+    const bits = this.#words[word] ?? 0
+    const bit = 1 << (fd & 31)
+    if ((bits & bit) !== 0) return
+    this.#words[word] = bits | bit
+    countCreated(DESCRIPTOR)
   }
 
   remove(fd: number): void {
     const word = fd >>> 5
-    this.#words[word] = (this.#words[word] ?? 0) & ~(1 << (fd & 31))
+    const bits = this.#words[word] ?? 0
+    const bit = 1 << (fd & 31)
+    if ((bits & bit) === 0) return
+    this.#words[word] = bits & ~bit
+    countFreed(DESCRIPTOR)
   }
 
   has(fd: number): boolean {
@@ -52,8 +62,8 @@ export class DescriptorTable {
     for (const fd of owned) {
       setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.address, 8) // fails on what is no socket: fine
       close(fd)
-      this.remove(fd)
     }
+    this.#words.fill(0) // not remove(): that would count in main what the worker has created
     return owned.length
   }
 }

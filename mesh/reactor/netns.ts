@@ -5,7 +5,7 @@
 import { closeSync, openSync, statSync } from 'node:fs'
 import { MeshError } from '../errors/mesh-error.ts'
 import { CLONE_NEWNET } from './ffi/constants.ts'
-import { setns, unshare } from './ffi/libc.ts'
+import { close, setns, unshare } from './ffi/libc.ts'
 import { systemError } from './socket-options.ts'
 
 const SELF = '/proc/thread-self/ns/net'
@@ -32,16 +32,19 @@ export class NetworkNamespace {
   readonly fd: number
   readonly inode: number
 
-  private constructor(fd: number, inode: number) {
+  readonly #isOpenedHere: boolean
+
+  private constructor(fd: number, inode: number, isOpenedHere: boolean) {
     this.fd = fd
     this.inode = inode
+    this.#isOpenedHere = isOpenedHere
   }
 
   /** Opens a namespace by path (`/run/netns/x`, `/proc/PID/ns/net`). @throws NAMESPACE_GONE */
   static open(path: string): NetworkNamespace {
     try {
       const fd = openSync(path, 'r')
-      return new NetworkNamespace(fd, statSync(path).ino)
+      return new NetworkNamespace(fd, statSync(path).ino, true)
     } catch (cause) {
       throw new MeshError('NAMESPACE_GONE', { detail: path, cause })
     }
@@ -49,7 +52,7 @@ export class NetworkNamespace {
 
   /** Wraps a descriptor that was received or is owned by the process already. */
   static fromDescriptor(fd: number): NetworkNamespace {
-    return new NetworkNamespace(fd, statSync(`/proc/self/fd/${fd}`).ino)
+    return new NetworkNamespace(fd, statSync(`/proc/self/fd/${fd}`).ino, false)
   }
 
   /** Makes a new, empty namespace. It lives as long as the handle or a process in it. @throws MISSING_CAPABILITY */
@@ -83,7 +86,9 @@ export class NetworkNamespace {
   }
 
   close(): void {
-    closeSync(this.fd)
+    // In a worker node keeps book of what its own open() returned, and warns of every other number.
+    if (this.#isOpenedHere) closeSync(this.fd)
+    else close(this.fd)
   }
 }
 

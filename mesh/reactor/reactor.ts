@@ -54,6 +54,7 @@ export class Reactor implements Scheduler {
   #nextTurn: Array<() => void> = []
   readonly #taskSet = new Set<TurnTask>()
   readonly #closing: number[] = []
+  readonly #atDestroy: Array<() => void> = []
   #isStopping = false
 
   /** @throws NATIVE_UNSUPPORTED when the machine differs from what the native calls assume. */
@@ -153,9 +154,17 @@ export class Reactor implements Scheduler {
     this.#isStopping = true
   }
 
-  /** Closes the loop itself. Sockets must have been closed before. */
+  /** Runs `free` when the loop is destroyed: native memory that its sockets share. */
+  atDestroy(free: () => void): void {
+    this.#atDestroy.push(free)
+  }
+
+  /** Closes the loop itself. Sockets must have been closed before. Idempotent. */
   destroy(): void {
     this.#closeAll()
+    for (const free of this.#atDestroy) free()
+    this.#atDestroy.length = 0
+    if (!this.descriptors.has(this.#epoll)) return
     this.descriptors.remove(this.#epoll)
     close(this.#epoll)
   }

@@ -33,22 +33,32 @@ function writeIpv6(bytes: Buffer, offset: number, ip: string): void {
   })
 }
 
+/** A sockaddr in the thread's scratch memory. */
+export interface EncodedAddress {
+  readonly address: number
+  readonly bytes: number
+  /** Copies `[start, end)` of the sockaddr, all of it unless told otherwise. */
+  copyTo(target: Buffer, at: number, start?: number, end?: number): void
+}
+const copyTo = (target: Buffer, at: number, start = 0, end = SOCKADDR_BYTES): void => {
+  scratch.bytes.copy(target, at, start, end)
+}
+// One object per length and thread: connecting and sending allocate nothing for an address.
+const ENCODED_IPV4: EncodedAddress = { address: scratch.address, bytes: 16, copyTo }
+const ENCODED_IPV6: EncodedAddress = { address: scratch.address, bytes: SOCKADDR_BYTES, copyTo }
+
 /**
  * Fills a sockaddr into the thread's scratch memory and returns where it lies; valid until the next call.
  * `asIpv6` writes an IPv4 address in its v4-mapped form, for dual-stack sockets. `ip` must be valid.
  */
-export function encodeSocketAddress(
-  ip: string,
-  port: number,
-  asIpv6 = false,
-): { readonly address: number; readonly bytes: number } {
+export function encodeSocketAddress(ip: string, port: number, asIpv6 = false): EncodedAddress {
   const bytes = scratch.bytes
   bytes.writeUInt16BE(port, 2)
   if (!isIpv6(ip) && !asIpv6) {
     bytes.writeUInt16LE(AF_INET, 0)
     writeIpv4(bytes, 4, ip)
     bytes.fill(0, 8, 16)
-    return { address: scratch.address, bytes: 16 }
+    return ENCODED_IPV4
   }
   bytes.writeUInt16LE(AF_INET6, 0)
   bytes.writeUInt32LE(0, 4)
@@ -59,7 +69,7 @@ export function encodeSocketAddress(
     writeIpv4(bytes, 20, ip)
   }
   bytes.writeUInt32LE(0, 24)
-  return { address: scratch.address, bytes: SOCKADDR_BYTES }
+  return ENCODED_IPV6
 }
 
 function writeIpv4(bytes: Buffer, offset: number, ip: string): void {
@@ -78,16 +88,22 @@ function writeIpv4(bytes: Buffer, offset: number, ip: string): void {
 export function decodeSocketAddress(bytes: Buffer, offset = 0): SocketAddress | null {
   const family = bytes.readUInt16LE(offset)
   const port = bytes.readUInt16BE(offset + 2)
-  if (family === AF_INET) return { ip: ipv4At(bytes, offset + 4), port }
+  if (family === AF_INET) return { ip: ipv4TextAt(bytes, offset + 4), port }
   if (family !== AF_INET6) return null
-  const isMapped =
-    bytes.readUInt32LE(offset + 8) === 0 &&
-    bytes.readUInt32LE(offset + 12) === 0 &&
-    bytes.readUInt32BE(offset + 16) === 0xffff
-  return { ip: isMapped ? ipv4At(bytes, offset + 20) : formatIpv6(bytes, offset + 8), port }
+  return { ip: ipv6TextAt(bytes, offset + 8), port }
 }
 
-function ipv4At(bytes: Buffer, offset: number): string {
+/** Text of 16 address bytes; IPv4 for a v4-mapped one. */
+export function ipv6TextAt(bytes: Buffer, offset: number): string {
+  const isMapped =
+    bytes.readUInt32LE(offset) === 0 &&
+    bytes.readUInt32LE(offset + 4) === 0 &&
+    bytes.readUInt32BE(offset + 8) === 0xffff
+  return isMapped ? ipv4TextAt(bytes, offset + 12) : formatIpv6(bytes, offset)
+}
+
+/** Text of 4 address bytes. */
+export function ipv4TextAt(bytes: Buffer, offset: number): string {
   return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`
 }
 

@@ -34,6 +34,7 @@ export class PendingConnect implements ReadinessHandler {
   readonly #target: string
   #deadline: Timer | null = null
   #isDone = false
+  #isCancelled = false
 
   constructor(reactor: Reactor, fd: number, target: string, timeoutMs: number, handler: ConnectHandler) {
     this.#reactor = reactor
@@ -53,7 +54,21 @@ export class PendingConnect implements ReadinessHandler {
 
   /** Gives up silently: no callback follows. */
   cancel(): void {
+    this.#isCancelled = true
     if (this.#finish()) this.#reactor.closeLater(this.#fd)
+  }
+
+  /** The kernel said no at once (no route): reported like every other failure, in a later turn. */
+  failLater(code: number): void {
+    if (!this.#finish()) return
+    this.#reactor.closeLater(this.#fd)
+    const reason: CloseReason = {
+      code: REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED',
+      detail: `${this.#target}: ${describeErrno(code)}`,
+    }
+    this.#reactor.inNextTurn(() => {
+      if (!this.#isCancelled) this.#handler.onConnectFailed(reason)
+    })
   }
 
   #fail(code: ReasonCode, detail: string): void {
@@ -85,15 +100,7 @@ export function startConnect(
   const result = connect(fd, address.address, address.bytes)
   const code = result === 0 ? 0 : errno()
   const pending = new PendingConnect(reactor, fd, `${ip}:${port}`, timeoutMs, handler)
-  if (code !== 0 && code !== E.INPROGRESS) {
-    // The kernel said no at once (no route): report it like every other failure, in a later turn.
-    pending.cancel()
-    const reason: CloseReason = {
-      code: REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED',
-      detail: `${ip}:${port}: ${describeErrno(code)}`,
-    }
-    reactor.inNextTurn(() => handler.onConnectFailed(reason))
-  }
+  if (code !== 0 && code !== E.INPROGRESS && code !== E.INTR) pending.failLater(code)
   return pending
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accepting. The listening socket may be shared with other workers (the supervisor owns it): EPOLLEXCLUSIVE wakes
 // one of them per connection. Running out of descriptors must neither spin nor leave the peer waiting.
-import { openSync } from 'node:fs'
 import type { MeshError } from '../errors/mesh-error.ts'
 import type { Block } from './byte-stream.ts'
 import {
@@ -9,13 +8,15 @@ import {
   AF_INET6,
   EPOLLEXCLUSIVE,
   EPOLLIN,
+  O_CLOEXEC,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
 } from './ffi/constants.ts'
-import { accept4, bind, close, E, errno, listen } from './ffi/libc.ts'
+import { accept4, bind, close, E, errno, listen, open } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 import type { Reactor, ReadinessHandler } from './reactor.ts'
+import type { Timer } from './scheduler.ts'
 import {
   decodeSocketAddress,
   encodeSocketAddress,
@@ -26,6 +27,8 @@ import { createSocket, setIpv6Only, setNoDelay, setReuseAddress, systemError } f
 
 /** Connections taken per turn: the rest waits in the kernel's queue, so that established ones are served between. */
 const MAX_ACCEPTS_PER_TURN = 64
+/** Pause when the kernel can give us nothing: long enough not to burn the CPU, short enough for a waiting client. */
+const ACCEPT_RETRY_MS = 100
 /** Waiting connects per listening socket. */
 export const LISTEN_BACKLOG = 1024
 
@@ -37,6 +40,18 @@ export interface AcceptHandler {
   onAcceptRefused(error: MeshError): void
 }
 
+// SPEC accept(2): errors of the new connection itself arrive here and are gone with it: the next may be fine.
+const PASSING_ERRORS: ReadonlySet<number> = new Set([
+  E.INTR,
+  E.CONNABORTED,
+  E.PROTO,
+  E.NETDOWN,
+  E.NETUNREACH,
+  E.HOSTUNREACH,
+  E.OPNOTSUPP,
+  E.PERM, // a firewall rule forbids this one
+])
+
 const peerAddress: Block = allocateBlock(SOCKADDR_BYTES)
 const peerLength: Block = allocateBlock(4)
 
@@ -46,7 +61,8 @@ export class TcpListener implements ReadinessHandler {
   readonly #reactor: Reactor
   readonly #handler: AcceptHandler
   readonly #isShared: boolean
-  #reserve: number
+  #reserve = -1
+  #retry: Timer | null = null
   #isClosed = false
 
   /** `isShared`: the descriptor belongs to somebody else and is never closed here. */
@@ -55,9 +71,8 @@ export class TcpListener implements ReadinessHandler {
     this.fd = fd
     this.#handler = handler
     this.#isShared = isShared
-    this.#reserve = openSync('/dev/null', 'r')
-    reactor.descriptors.add(this.#reserve)
-    reactor.watch(fd, isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN, this, isShared)
+    this.#openReserve()
+    this.#watch()
   }
 
   onReady(): void {
@@ -70,8 +85,9 @@ export class TcpListener implements ReadinessHandler {
         continue
       }
       const code = errno()
-      if (code === E.INTR || code === E.CONNABORTED) continue
+      if (PASSING_ERRORS.has(code)) continue
       if (code === E.MFILE || code === E.NFILE) this.#turnAway(code)
+      else if (code !== E.AGAIN) this.#pause() // ENOBUFS, ENOMEM: still readable, so asking again would spin
       return
     }
   }
@@ -79,20 +95,40 @@ export class TcpListener implements ReadinessHandler {
   /** Gives the reserve descriptor up to accept and drop one connection: the peer is told, the queue moves on. */
   #turnAway(code: number): void {
     const error = systemError('accept4', code)
-    if (this.#reserve >= 0) {
-      close(this.#reserve)
-      this.#reactor.descriptors.remove(this.#reserve)
-      const fd = accept4(this.fd, 0, 0, SOCK_CLOEXEC)
-      if (fd >= 0) close(fd)
-      this.#reserve = -1
-    }
-    try {
-      this.#reserve = openSync('/dev/null', 'r')
-      this.#reactor.descriptors.add(this.#reserve)
-    } catch {
-      // still none left: the next connection waits until one is free
-    }
+    this.#closeReserve()
+    const fd = accept4(this.fd, 0, 0, SOCK_CLOEXEC)
+    if (fd >= 0) close(fd)
+    this.#openReserve()
+    // Somebody else took the last number: nobody can be told now, and asking again at once would spin.
+    if (fd < 0 || this.#reserve < 0) this.#pause()
     this.#handler.onAcceptRefused(error)
+  }
+
+  #pause(): void {
+    if (this.#isClosed || this.#retry !== null) return
+    this.#reactor.unwatch(this.fd) // EPOLLEXCLUSIVE allows no change, only leaving and coming back
+    this.#retry = this.#reactor.startTimer(ACCEPT_RETRY_MS, () => {
+      this.#retry = null
+      if (this.#reserve < 0) this.#openReserve()
+      this.#watch()
+    })
+  }
+
+  #watch(): void {
+    const events = this.#isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN
+    this.#reactor.watch(this.fd, events, this, this.#isShared)
+  }
+
+  #openReserve(): void {
+    this.#reserve = open('/dev/null', O_CLOEXEC)
+    if (this.#reserve >= 0) this.#reactor.descriptors.add(this.#reserve)
+  }
+
+  #closeReserve(): void {
+    if (this.#reserve < 0) return
+    this.#reactor.descriptors.remove(this.#reserve) // before the number is free for others
+    close(this.#reserve)
+    this.#reserve = -1
   }
 
   /** Stops accepting; a descriptor of our own is closed, a shared one is left to its owner. */
@@ -101,10 +137,8 @@ export class TcpListener implements ReadinessHandler {
     this.#isClosed = true
     if (this.#isShared) this.#reactor.unwatch(this.fd)
     else this.#reactor.closeLater(this.fd)
-    if (this.#reserve >= 0) {
-      close(this.#reserve)
-      this.#reactor.descriptors.remove(this.#reserve)
-    }
+    this.#retry?.cancel()
+    this.#closeReserve()
   }
 }
 

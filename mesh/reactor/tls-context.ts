@@ -155,17 +155,24 @@ export class TlsCredentials {
 
   /** `chainPem` is leaf first, without the root. @throws CERT_INVALID */
   constructor(chainPem: readonly string[], privateKeyPem: string) {
-    const parsed = chainPem.map((pem) => {
-      const bytes = Buffer.from(pem)
-      return o.readCertificate(bytes, addressOf(bytes))
-    })
-    const [leaf, ...chain] = parsed
-    if (leaf === undefined) throw new MeshError('CERT_INVALID', { detail: 'an empty chain' })
+    if (chainPem.length === 0) throw new MeshError('CERT_INVALID', { detail: 'an empty chain' })
+    const parsed: Pointer[] = []
     const keyBytes = Buffer.from(privateKeyPem)
+    try {
+      for (const pem of chainPem) {
+        const bytes = Buffer.from(pem)
+        parsed.push(o.readCertificate(bytes, addressOf(bytes)))
+      }
+      this.key = o.readPrivateKey(keyBytes, addressOf(keyBytes))
+    } catch (error) {
+      for (const certificate of parsed) o.freeCertificate(certificate)
+      throw error
+    } finally {
+      keyBytes.fill(0)
+    }
+    const [leaf = 0, ...chain] = parsed
     this.certificate = leaf
     this.chain = chain
-    this.key = o.readPrivateKey(keyBytes, addressOf(keyBytes))
-    keyBytes.fill(0)
   }
 
   retain(): void {

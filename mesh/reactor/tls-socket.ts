@@ -67,8 +67,10 @@ const stagingPools = new WeakMap<Reactor, StagingPool>()
 function stagingPoolOf(reactor: Reactor): StagingPool {
   let pool = stagingPools.get(reactor)
   if (pool === undefined) {
-    pool = new StagingPool()
-    stagingPools.set(reactor, pool)
+    const created = new StagingPool()
+    reactor.atDestroy(() => created.free())
+    stagingPools.set(reactor, created)
+    pool = created
   }
   return pool
 }
@@ -446,7 +448,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       // Last words (a GOAWAY) leave if the socket takes them; what does not must not leave through the next
       // owner's socket.
       if (this.isStagingBusy && o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0) <= 0) {
-        o.BIO_ctrl(this.#staging.bio, BIO_CTRL_RESET, 0, 0)
+        o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_RESET, 0, 0)
       }
       this.#staging.user = null
       this.#staging = null
@@ -454,10 +456,9 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     // No reset: it would discard an alert or GOAWAY on its way. The peer knows by the missing close_notify.
     this.#reactor.closeLater(this.fd)
     o.freeSsl(this.#ssl)
+    o.forgetBio() // the socket BIO: the SSL held its only reference
     this.#credentials.release()
     if (this.#tlsHandler !== null) this.#tlsHandler.onHandshakeFailed(this.#reason)
     else this.#handler?.onClose(this.#reason)
   }
 }
-
-const BIO_CTRL_RESET = 1

@@ -31,6 +31,13 @@ export class Staging {
     this.bio = o.BIO_push(buffer, o.newBio(o.BIO_s_socket()))
   }
 
+  /** Frees both BIOs. No SSL may use them any more. */
+  free(): void {
+    const socket = o.BIO_pop(this.bio)
+    o.freeBio(this.bio)
+    o.freeBio(socket)
+  }
+
   /** Points the buffer at a socket it does not own. */
   attach(fd: number): void {
     o.BIO_int_ctrl(this.bio, o.BIO_C_SET_FD, 0, fd)
@@ -63,6 +70,12 @@ export class StagingPool {
   /** Marks the buffer as used now, so that it is not the first to be taken away. */
   touch(staging: Staging): void {
     staging.lastUse = ++this.#clock
+  }
+
+  /** Frees the buffers when the worker ends, after its sockets. */
+  free(): void {
+    for (const staging of this.#all) staging.free()
+    this.#all.length = 0
   }
 
   #give(staging: Staging, user: StagingUser): Staging {

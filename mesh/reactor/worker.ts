@@ -5,6 +5,12 @@ import { parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worke
 import { MeshError } from '../errors/mesh-error.ts'
 import { DescriptorTable } from './descriptor-table.ts'
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN } from './ffi/constants.ts'
+import {
+  createHandleMemory,
+  type HandleCounts,
+  readHandleCounts,
+  shareHandleCounts,
+} from './ffi/handle-counts.ts'
 import { eventfd, read, write } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 import { Reactor } from './reactor.ts'
@@ -30,6 +36,7 @@ const CONTROL_WORDS = 8
 interface WorkerEnvelope {
   readonly control: SharedArrayBuffer
   readonly descriptors: SharedArrayBuffer
+  readonly handles: SharedArrayBuffer
   readonly wakeFd: number
   readonly data: unknown
 }
@@ -75,6 +82,7 @@ export class ReactorWorker<Down, Up> {
   readonly #worker: Worker
   readonly #control: Int32Array
   readonly #descriptors = new DescriptorTable()
+  readonly #handles = createHandleMemory()
   readonly #heartbeat: NodeJS.Timeout
   #lastTurns = -1
   #stuckSinceMs = performance.now()
@@ -90,6 +98,7 @@ export class ReactorWorker<Down, Up> {
     const envelope: WorkerEnvelope = {
       control,
       descriptors: this.#descriptors.memory,
+      handles: this.#handles,
       wakeFd: this.wakeFd,
       data: options.data,
     }
@@ -135,6 +144,11 @@ export class ReactorWorker<Down, Up> {
   /** Descriptors the worker owns now. */
   get descriptorCount(): number {
     return this.#descriptors.list().length
+  }
+
+  /** Native handles the worker has created and freed. After its end, a difference of an SSL kind is lost memory. */
+  get handles(): HandleCounts {
+    return readHandleCounts(this.#handles)
   }
 
   /** Ends the worker: its loop is asked by the caller's own message first; here the thread is ended for good. */
@@ -184,6 +198,7 @@ export class ReactorThread<Down, Up> {
     this.#control = new Int32Array(envelope.control)
     this.#wakeFd = envelope.wakeFd
     this.data = envelope.data
+    shareHandleCounts(envelope.handles)
     this.reactor = new Reactor(new DescriptorTable(envelope.descriptors))
   }
 

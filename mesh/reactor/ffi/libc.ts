@@ -17,6 +17,8 @@ export const connect = bind2<(fd: N, address: Pointer, bytes: N) => N>(
   'int connect(int, uintptr_t, uint32_t)',
 )
 export const shutdown = bind2<(fd: N, how: N) => N>('int shutdown(int, int)')
+/** Not node's: in a worker, node closes at the thread's end whatever number its own open() once returned. */
+export const open = bind2<(path: string, flags: N) => N>('int open(const char*, int)')
 export const close = bind2<(fd: N) => N>('int close(int)')
 export const read = bind2<(fd: N, into: Pointer, bytes: N) => N>('int64_t read(int, uintptr_t, uint64_t)')
 export const write = bind2<(fd: N, from: Pointer, bytes: N) => N>('int64_t write(int, uintptr_t, uint64_t)')
@@ -86,5 +88,5 @@ export const E = {
   PERM: 1, NOENT: 2, INTR: 4, BADF: 9, AGAIN: 11, NOMEM: 12, ACCES: 13, EXIST: 17, INVAL: 22, NFILE: 23,
   MFILE: 24, PIPE: 32, MSGSIZE: 90, ADDRINUSE: 98, ADDRNOTAVAIL: 99, NETUNREACH: 101, CONNABORTED: 103,
   CONNRESET: 104, NOBUFS: 105, ISCONN: 106, NOTCONN: 107, TIMEDOUT: 110, CONNREFUSED: 111, HOSTUNREACH: 113,
-  INPROGRESS: 115,
+  INPROGRESS: 115, PROTO: 71, NETDOWN: 100, OPNOTSUPP: 95,
 } as const // biome-ignore format: a table

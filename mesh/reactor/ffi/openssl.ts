@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Typed calls of the OpenSSL that the Node binary carries (or a distribution's libssl.so.3), and the counters that
-// prove nothing leaks. Macros of the C headers are spelled as the *_ctrl call they expand to.
+// Typed calls of the OpenSSL that the Node binary carries (or a distribution's libssl.so.3). Everything created here is
+// counted until it is freed (handle-counts.ts). Macros of the C headers are spelled as the *_ctrl call they expand to.
 import { MeshError } from '../../errors/mesh-error.ts'
+import { BIO, countCreated, countFreed, EVP_PKEY, HANDLE_KINDS, SSL, SSL_CTX, X509 } from './handle-counts.ts'
 import { bindFunction, hasSymbol, openLibrary, type Pointer } from './native.ts'
 
 type N = number
@@ -25,9 +26,6 @@ export function assertOpensslSupported(): void {
     detail: `OpenSSL 3 is needed, found 0x${version.toString(16)}`,
   })
 }
-
-/** Native objects created minus freed, by kind: all zero when no socket is open. */
-export const opensslCounts = { SSL_CTX: 0, SSL: 0, X509: 0, EVP_PKEY: 0, BIO: 0 }
 
 export const TLS_method = f<() => P>('uintptr_t TLS_method()')
 const SSL_CTX_new_ = f<(method: P) => P>('uintptr_t SSL_CTX_new(uintptr_t)')
@@ -128,6 +126,7 @@ const BIO_new_mem_buf_ = f<(from: P, bytes: N) => P>('uintptr_t BIO_new_mem_buf(
 const BIO_free_ = f<(bio: P) => N>('int BIO_free(uintptr_t)')
 export const BIO_s_socket = f<() => P>('uintptr_t BIO_s_socket()')
 export const BIO_f_buffer = f<() => P>('uintptr_t BIO_f_buffer()')
+export const BIO_pop = f<(bio: P) => P>('uintptr_t BIO_pop(uintptr_t)')
 export const BIO_up_ref = f<(bio: P) => N>('int BIO_up_ref(uintptr_t)')
 export const BIO_push = f<(bio: P, next: P) => P>('uintptr_t BIO_push(uintptr_t, uintptr_t)')
 export const BIO_ctrl = f<(bio: P, command: N, large: N, pointer: P) => N>(
@@ -163,57 +162,62 @@ export const SSL_MODE_RELEASE_BUFFERS = 0x10
 export const SSL_OP_NO_TICKET = 0x4000
 export const SSL_OP_NO_COMPRESSION = 0x20000
 export const SSL_VERIFY_PEER_ALWAYS = 3
+export const BIO_CTRL_RESET = 1
 export const BIO_CTRL_FLUSH = 11
 export const BIO_CTRL_WPENDING = 13
 export const BIO_C_SET_FD = 104
 export const BIO_C_SET_BUFF_SIZE = 117
 export const NID_subject_alt_name = 85
 
-function counted(kind: keyof typeof opensslCounts, pointer: P): P {
-  if (pointer === 0) throw new MeshError('INTERNAL', { detail: `${kind}: ${takeOpensslError()}` })
-  opensslCounts[kind]++
+function counted(kind: number, pointer: P): P {
+  if (pointer === 0)
+    throw new MeshError('INTERNAL', { detail: `${HANDLE_KINDS[kind]}: ${takeOpensslError()}` })
+  countCreated(kind)
   return pointer
 }
 export function newSslContext(): P {
-  return counted('SSL_CTX', SSL_CTX_new_(TLS_method()))
+  return counted(SSL_CTX, SSL_CTX_new_(TLS_method()))
 }
 export function freeSslContext(context: P): void {
-  opensslCounts.SSL_CTX--
+  countFreed(SSL_CTX)
   SSL_CTX_free_(context)
 }
 export function newSsl(context: P): P {
-  return counted('SSL', SSL_new_(context))
+  return counted(SSL, SSL_new_(context))
 }
-/** Frees the SSL and its BIOs. */
+/** Frees the SSL and the references it holds on its BIOs; a BIO that only the SSL held is reported by forgetBio. */
 export function freeSsl(ssl: P): void {
-  opensslCounts.SSL--
+  countFreed(SSL)
   SSL_free_(ssl)
 }
 export function freeCertificate(certificate: P): void {
-  opensslCounts.X509--
+  countFreed(X509)
   X509_free_(certificate)
 }
 export function freeKey(key: P): void {
-  opensslCounts.EVP_PKEY--
+  countFreed(EVP_PKEY)
   EVP_PKEY_free_(key)
 }
-/** Owned by whoever calls; BIOs handed to an SSL are freed (and counted) by freeBio's caller's book-keeping. */
+/** Owned by whoever calls, until it is freed or its only reference is handed to an SSL or a chain. */
 export function newBio(method: P): P {
-  const bio = BIO_new_(method)
-  if (bio === 0) throw new MeshError('INTERNAL', { detail: `BIO_new: ${takeOpensslError()}` })
-  return bio
+  return counted(BIO, BIO_new_(method))
 }
+/** Gives up a BIO whose last reference goes with its SSL: counts, frees nothing. */
+export function forgetBio(): void {
+  countFreed(BIO)
+}
+/** Frees a BIO that nobody else references. */
 export function freeBio(bio: P): void {
+  countFreed(BIO)
   BIO_free_(bio)
 }
 
 function withPem<T>(pem: Buffer, address: P, action: (bio: P) => T): T {
-  const bio = counted('BIO', BIO_new_mem_buf_(address, pem.length))
+  const bio = counted(BIO, BIO_new_mem_buf_(address, pem.length))
   try {
     return action(bio)
   } finally {
-    opensslCounts.BIO--
-    BIO_free_(bio)
+    freeBio(bio)
   }
 }
 /** Reads the first certificate of a PEM text. `address` is that of `pem`. @throws CERT_INVALID */
@@ -221,14 +225,14 @@ export function readCertificate(pem: Buffer, address: P): P {
   ERR_clear_error()
   const certificate = withPem(pem, address, (bio) => PEM_read_bio_X509_(bio, 0, 0, 0))
   if (certificate === 0) throw new MeshError('CERT_INVALID', { detail: `not PEM: ${takeOpensslError()}` })
-  return counted('X509', certificate)
+  return counted(X509, certificate)
 }
 /** Reads an unencrypted private key. @throws CERT_INVALID */
 export function readPrivateKey(pem: Buffer, address: P): P {
   ERR_clear_error()
   const key = withPem(pem, address, (bio) => PEM_read_bio_PrivateKey_(bio, 0, 0, 0))
   if (key === 0) throw new MeshError('CERT_INVALID', { detail: `no private key: ${takeOpensslError()}` })
-  return counted('EVP_PKEY', key)
+  return counted(EVP_PKEY, key)
 }
 
 /** Text and reason number of the newest cause in this thread's error queue, which is emptied. */

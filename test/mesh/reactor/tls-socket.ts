@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { refuse } from '../../../mesh/errors/refusal.ts'
+import { openHandles } from '../../../mesh/reactor/ffi/handle-counts.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
-import { opensslCounts } from '../../../mesh/reactor/ffi/openssl.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
 import { TcpSocket, tcpSocketCount } from '../../../mesh/reactor/tcp-socket.ts'
 import { TlsContext, TlsCredentials } from '../../../mesh/reactor/tls-context.ts'
@@ -117,7 +117,7 @@ t.test('bulk data survives congestion and moving buffers', async (t) => {
 })
 
 t.test('native objects are freed: created equals freed', async (t) => {
-  const before = { ...opensslCounts }
+  const before = openHandles()
   const sockets = tcpSocketCount.open
   const reactor = new Reactor()
   for (let i = 0; i < 20; i++) {
@@ -127,7 +127,8 @@ t.test('native objects are freed: created equals freed', async (t) => {
     runUntil(reactor, () => client.failure !== null && server.failure !== null)
     t.same([client.failure?.code, server.failure?.code], ['OK', 'OK'])
   }
-  t.same(opensslCounts, before)
+  reactor.destroy()
+  t.same(openHandles(), before)
   t.equal(tcpSocketCount.open, sockets)
   t.equal(reactor.pendingTimerCount, 0)
 })
