@@ -23,7 +23,7 @@ const json = (value: unknown): AdminAnswer => ({
   type: 'application/json',
   body: `${JSON.stringify(value, null, 2)}\n`,
 })
-const certificates = (app: App): unknown => (app.secrets?.list() ?? []).map(dumpIdentity)
+const certificates = (app: App): unknown => app.secrets.list().map(dumpIdentity)
 
 function ready(app: App): AdminAnswer {
   const pending = app.pending()

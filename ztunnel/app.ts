@@ -3,7 +3,6 @@
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import { closeSync } from 'node:fs'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
-import { EmbeddedAuthority } from '../mesh/identity/embedded-authority.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination } from '../mesh/model/destination.ts'
 import { describeInbound } from '../mesh/model/inbound.ts'
@@ -11,10 +10,12 @@ import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
-import { trimMemory } from '../mesh/reactor/trim-memory.ts'
+import { releaseCodePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
 import { AdminServer } from './admin-server.ts'
+import type { BackgroundMethods } from './background-worker.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
@@ -27,6 +28,8 @@ const REPORT_DEADLINE_MS = 1000
 
 /** Start-up garbage is collected this long after the process became ready. */
 const TRIM_DELAY_MS = 500
+
+const BACKGROUND = new URL('./background-worker.ts', import.meta.url)
 
 /** A pod this process serves. Owns its copies of the descriptors. */
 interface Pod {
@@ -56,7 +59,8 @@ export class App {
   readonly #reports = new Map<number, Report>()
   readonly #channel: DescriptorChannel
   readonly #admin: AdminServer
-  #secrets: SecretManager | null = null
+  readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
+  readonly secrets: SecretManager
   #nextNumber = 1
   #hasSnapshot = false
   #wasReady = false
@@ -72,8 +76,19 @@ export class App {
       onStarted: (worker) => this.#introduce(worker),
     })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
+    const ca = { directory: config.caDirectory, trustDomain: config.trustDomain }
+    this.secrets = new SecretManager({
+      issuer: { issue: (...request) => this.#background.call('issue', ca, ...request) },
+      requests: {
+        begin: (identity) => this.#background.call('begin', identity),
+        finish: (...answer) => this.#background.call('finish', ...answer),
+      },
+      clock: systemClock,
+      random: Math.random,
+    })
     this.model = new ModelStore({
       file: config.configFile,
+      parse: (text, options) => this.#background.call('parseConfig', text, options),
       trustDomain: config.trustDomain,
       clock: systemClock,
       log,
@@ -90,18 +105,14 @@ export class App {
 
   async start(): Promise<void> {
     const { caDirectory, trustDomain, adminSocket } = this.config
-    const issuer = await EmbeddedAuthority.open({ directory: caDirectory, trustDomain, clock: systemClock })
-    this.#secrets = new SecretManager({ issuer, clock: systemClock, random: Math.random })
-    this.#secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
+    await this.#background.call('openCa', caDirectory, trustDomain)
+    this.secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
     this.workers.start()
     this.records.start()
     await this.model.start()
     await this.#admin.listen(adminSocket)
   }
 
-  get secrets(): SecretManager | null {
-    return this.#secrets
-  }
   get pods(): readonly PodInfo[] {
     return [...this.#pods.values()].map(({ info }) => info)
   }
@@ -155,10 +166,11 @@ export class App {
   /** Ends everything now. */
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
     this.model.close()
-    this.#secrets?.close()
+    this.secrets.close()
     await this.workers.stop(reason)
     await this.#admin.close()
     await this.records.close()
+    await this.#background.close()
   }
 
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
@@ -198,7 +210,7 @@ export class App {
       own !== undefined &&
       ![...this.#pods.values()].some((other) => this.#identityOf(other) === identityOf(own))
     ) {
-      this.#secrets?.forget(identityOf(own))
+      this.secrets.forget(identityOf(own))
     }
     // The workers use these descriptors until they have read the message: main closes its copies afterwards.
     setTimeout(() => {
@@ -234,7 +246,7 @@ export class App {
   #prefetch(pod: Pod): void {
     const identity = this.#identityOf(pod)
     if (identity === undefined) return
-    this.#secrets?.get(identity, 'warm-up').catch((error: unknown) => {
+    this.secrets.get(identity, 'warm-up').catch((error: unknown) => {
       this.log.warn({ identity, err: error }, 'certificate not available yet')
     })
   }
@@ -249,7 +261,7 @@ export class App {
   }
 
   #introduce(worker: number): void {
-    for (const { certificate } of this.#secrets?.list() ?? []) {
+    for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }
     for (const pod of this.#pods.values()) {
@@ -320,6 +332,7 @@ export class App {
     setTimeout(() => {
       this.workers.broadcast({ type: 'trim-memory' })
       trimMemory()
+      releaseCodePages()
     }, TRIM_DELAY_MS)
   }
 

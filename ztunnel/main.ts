@@ -8,14 +8,17 @@ import { readConfig } from './config.ts'
 
 const CHANNEL_FD = 3
 
-const { options, mistakes } = readConfig(process.argv.slice(2))
-if (mistakes.length > 0) {
-  for (const mistake of mistakes) process.stderr.write(`${mistake}\n`)
-  process.exit(2)
-}
-const log = openLog(options.logLevel as LogLevel, { component: 'ztunnel', node: options.nodeName }) // as: checked by its choices
-const app = new App(options, log, CHANNEL_FD)
-await app.start()
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.on(signal, () => void app.drain().then(() => process.exit(0)))
+// The warm-up imports this file only to have it in the compile cache.
+if (import.meta.main) {
+  const { options, mistakes } = readConfig(process.argv.slice(2))
+  if (mistakes.length > 0) {
+    for (const mistake of mistakes) process.stderr.write(`${mistake}\n`)
+    process.exit(2)
+  }
+  const log = openLog(options.logLevel as LogLevel, { component: 'ztunnel', node: options.nodeName }) // as: checked by its choices
+  const app = new App(options, log, CHANNEL_FD)
+  await app.start()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => void app.drain().then(() => process.exit(0)))
+  }
 }

@@ -34,13 +34,15 @@ export function formatMetrics(app: App): string {
     )
     return family(name, 'counter', HELP[name], samples)
   })
-  const expiries = (app.secrets?.list() ?? []).flatMap(({ identity, certificate }) =>
-    certificate === null
-      ? []
-      : [
-          `sidestep_certificate_expiry_seconds{identity="${identity}"} ${Math.round(certificate.notAfterMs / 1000)}`,
-        ],
-  )
+  const expiries = app.secrets
+    .list()
+    .flatMap(({ identity, certificate }) =>
+      certificate === null
+        ? []
+        : [
+            `sidestep_certificate_expiry_seconds{identity="${identity}"} ${Math.round(certificate.notAfterMs / 1000)}`,
+          ],
+    )
   return [
     ...traffic,
     family('sidestep_certificate_expiry_seconds', 'gauge', 'end of validity, Unix time', expiries),

@@ -2,7 +2,7 @@
 // The model of the node, once per process: read from the configuration file, replaced as a whole. A broken file
 // changes nothing: the last good one stays in force and the findings are kept for the admin API.
 import { formatFinding } from '../mesh/model/finding.ts'
-import { parseLocalConfig } from '../mesh/model/local-config.ts'
+import type { ConfigFindings, LocalConfig, LocalConfigOptions } from '../mesh/model/local-config.ts'
 import { MeshState } from '../mesh/model/mesh-state.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
@@ -14,6 +14,8 @@ export interface ModelStoreOptions {
   readonly trustDomain: string
   readonly clock: Clock
   readonly log: Log
+  /** parseLocalConfig, wherever it runs. */
+  readonly parse: (text: string, options: LocalConfigOptions) => Promise<LocalConfig | ConfigFindings>
   /** Called with every new model. */
   readonly onChange: (state: MeshState) => void
 }
@@ -52,9 +54,9 @@ export class ModelStore {
     this.#file.close()
   }
 
-  #onContent(text: string): void {
-    const { file, trustDomain, log } = this.#options
-    const config = parseLocalConfig(text, { file, trustDomain, serviceAccount: 'default' })
+  async #onContent(text: string): Promise<void> {
+    const { file, trustDomain, log, parse } = this.#options
+    const config = await parse(text, { file, trustDomain, serviceAccount: 'default' })
     if (config.kind === 'findings') {
       this.#findings = config.findings.map(formatFinding)
       log.error(

@@ -2,8 +2,8 @@
 // Loads everything the data process will load and leaves it in the compile cache, then ends: a process that finds
 // its code there needs no TypeScript stripper, which would cost about 12 MB per thread.
 import { flushCompileCache } from 'node:module'
-import './app.ts'
-import './config.ts'
-import './ztunnel-worker.ts'
+import './background-worker.ts'
+import './main.ts'
+import './worker.ts'
 
 flushCompileCache()

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entry of a reactor worker. Does nothing but start it, so that the worker's code can be loaded without running.
+// Entry of a reactor worker.
+import { isMainThread } from 'node:worker_threads'
 import { ZtunnelWorker } from './ztunnel-worker.ts'
 
-new ZtunnelWorker().run()
+// The warm-up imports this file only to have it in the compile cache.
+if (!isMainThread) new ZtunnelWorker().run()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates as `/config_dump` prints them (SPEC HBONE §7.2). Public parts only: no private key leaves here.
-import { isRefusal } from '../errors/refusal.ts'
-import { parseCertificate } from './pki.ts'
+import { X509Certificate } from 'node:crypto'
 import type { CertificateStatus } from './secret-manager.ts'
 
 /** One certificate of a dump. Times are RFC 3339 in whole seconds, UTC. */
@@ -27,24 +26,22 @@ export function dumpIdentity(status: CertificateStatus): DumpedIdentity {
   return {
     identity: status.identity,
     state: status.state === 'Unavailable' ? `Unavailable: ${status.reason}` : status.state,
-    certChain: (status.certificate?.chainPem ?? []).flatMap(dumpCertificate),
-    rootCerts: (status.certificate?.rootsPem ?? []).flatMap(dumpCertificate),
+    certChain: (status.certificate?.chainPem ?? []).map(dumpCertificate),
+    rootCerts: (status.certificate?.rootsPem ?? []).map(dumpCertificate),
   }
 }
 
-function dumpCertificate(pem: string): DumpedCertificate[] {
-  const facts = parseCertificate(pem)
-  if (isRefusal(facts)) return []
-  return [
-    {
-      pem: Buffer.from(facts.pem).toString('base64'),
-      serialNumber: facts.serialNumber,
-      validFrom: seconds(facts.notBeforeMs),
-      expirationTime: seconds(facts.notAfterMs),
-    },
-  ]
+function dumpCertificate(pem: string): DumpedCertificate {
+  // Certificates of a SecretManager were read once, so they can be read; node's reader spares us the PKI libraries.
+  const certificate = new X509Certificate(pem)
+  return {
+    pem: Buffer.from(pem).toString('base64'),
+    serialNumber: BigInt(`0x${certificate.serialNumber}`).toString(),
+    validFrom: seconds(certificate.validFromDate),
+    expirationTime: seconds(certificate.validToDate),
+  }
 }
 
-function seconds(atMs: number): string {
-  return new Date(atMs).toISOString().replace(/\.\d{3}Z$/, 'Z')
+function seconds(at: Date): string {
+  return at.toISOString().replace(/\.\d{3}Z$/, 'Z')
 }

@@ -4,12 +4,11 @@
 // Numbers: SPEC HBONE §2 (renewal at half life, ×2 backoff up to 150 s, at most 8 requests in flight).
 import { MeshError } from '../errors/mesh-error.ts'
 import type { ReasonCode } from '../errors/reasons.ts'
-import { isRefusal } from '../errors/refusal.ts'
 import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import type { CertificateIssuer } from './ca-client.ts'
-import { assembleCertificate, type WorkloadCertificate } from './certificate.ts'
-import { createCertificateRequest, exportPrivateKey, generateKeyPair, publicKeyInfoOf } from './pki.ts'
+import type { WorkloadCertificate } from './certificate.ts'
+import type { CertificateRequests } from './certificate-requests.ts'
 
 const DEFAULT_TTL_SECONDS = 86_400
 const MAX_IN_FLIGHT = 8
@@ -41,6 +40,7 @@ export interface CertificateStatus {
 /** What a SecretManager is made of. */
 export interface SecretManagerOptions {
   readonly issuer: CertificateIssuer
+  readonly requests: CertificateRequests
   readonly clock: Clock
   /** Uniform in [0, 1). */
   readonly random: () => number
@@ -213,16 +213,10 @@ export class SecretManager {
   }
 
   async #request(identity: string): Promise<WorkloadCertificate> {
-    const { issuer, clock, ttlSeconds = DEFAULT_TTL_SECONDS } = this.#options
-    // SPEC HBONE §2: a fresh key for every request.
-    const pair = await generateKeyPair()
-    const csrPem = await createCertificateRequest(pair, identity)
+    const { issuer, requests, clock, ttlSeconds = DEFAULT_TTL_SECONDS } = this.#options
+    const { owner, csrPem } = await requests.begin(identity)
     const chain = await issuer.issue(identity, csrPem, ttlSeconds)
-    const privateKeyPem = await exportPrivateKey(pair.privateKey)
-    const owner = { identity, privateKeyPem, publicKeyInfo: await publicKeyInfoOf(pair) }
-    const certificate = assembleCertificate(owner, chain, clock.nowMs)
-    if (isRefusal(certificate)) throw new MeshError(certificate.code, { detail: certificate.detail })
-    return certificate
+    return await requests.finish(owner, chain, clock.nowMs)
   }
 
   /** A late answer is dropped with its key: the retry has a fresh one. */

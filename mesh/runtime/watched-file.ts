@@ -9,7 +9,8 @@ export const WATCH_INTERVAL_MS = 500
 
 /** Hears of contents. */
 export interface WatchedFileHandler {
-  onContent(text: string): void
+  /** The file is not looked at again before this is done. May fail: that counts as unreadable. */
+  onContent(text: string): void | Promise<void>
   onUnreadable(cause: unknown): void
 }
 
@@ -47,7 +48,7 @@ export class WatchedFile {
       if (stamp === this.#stamp) return
       const text = await readFile(this.#path, 'utf8')
       this.#stamp = stamp
-      if (!this.#isClosed) this.#handler.onContent(text)
+      if (!this.#isClosed) await this.#handler.onContent(text)
     } catch (cause) {
       const stamp = String(cause)
       if (stamp === this.#stamp) return

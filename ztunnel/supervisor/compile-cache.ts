@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Log } from '../../mesh/runtime/log.ts'
+import { DATA_PROCESS_FLAGS } from './data-process-flags.ts'
 
 /** Filling takes about a second; without it the process only needs more memory. */
 const WARM_UP_DEADLINE_MS = 15_000
@@ -24,7 +25,7 @@ export async function warmCompileCache(directory: string, log: Log): Promise<voi
     await mkdir(directory, { recursive: true, mode: 0o700 })
     const entry = fileURLToPath(new URL('../warm-up.ts', import.meta.url))
     await new Promise<void>((resolve) => {
-      const child = spawn(process.execPath, ['--no-warnings', entry], {
+      const child = spawn(process.execPath, [...DATA_PROCESS_FLAGS, entry], {
         stdio: 'ignore',
         env: { ...process.env, NODE_COMPILE_CACHE: directory },
         timeout: WARM_UP_DEADLINE_MS,

@@ -7,13 +7,11 @@ import { fileURLToPath } from 'node:url'
 import { createChannelPair, DescriptorChannel } from '../../mesh/reactor/descriptor-passing.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { type DataMessage, LISTENER_KINDS, type SupervisorMessage } from '../pods.ts'
+import { DATA_PROCESS_FLAGS } from './data-process-flags.ts'
 import type { PodSockets } from './pod-sockets.ts'
 
 /** Descriptor of the channel in the child. */
 export const CHANNEL_FD = 3
-/** Flags of the child: small young generations keep idle memory low; a debugger must not be opened by a signal. */
-const NODE_FLAGS = ['--disable-sigusr1', '--expose-gc', '--max-semi-space-size=4', '--no-warnings']
-
 /** Hears how the process fares. */
 export interface DataProcessHandler {
   onMessage(message: DataMessage): void
@@ -31,7 +29,7 @@ export class DataProcess {
     const [own, theirs] = createChannelPair()
     this.#child = spawn(
       process.execPath,
-      [...NODE_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
+      [...DATA_PROCESS_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
       {
         stdio: ['ignore', 'inherit', 'inherit', theirs],
         env: { ...process.env, NODE_COMPILE_CACHE: compileCache },

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import type { CertificateIssuer } from '../../../mesh/identity/ca-client.ts'
 import type { WorkloadCertificate } from '../../../mesh/identity/certificate.ts'
+import { certificateRequests } from '../../../mesh/identity/certificate-requests.ts'
 import { dumpIdentity } from '../../../mesh/identity/certificate-view.ts'
 import { EmbeddedAuthority } from '../../../mesh/identity/embedded-authority.ts'
 import { SecretManager } from '../../../mesh/identity/secret-manager.ts'
@@ -46,7 +47,7 @@ async function setUp(t: Test) {
     clock,
   })
   const issuer = new ScriptedIssuer(authority)
-  const manager = new SecretManager({ issuer, clock, random: () => 0.5 })
+  const manager = new SecretManager({ issuer, requests: certificateRequests, clock, random: () => 0.5 })
   t.teardown(() => manager.close())
   return { clock, issuer, manager }
 }
@@ -178,7 +179,7 @@ t.test('a forgotten identity is gone, with its renewal and its callers', async (
 t.test('an answer for another identity makes the identity Unavailable', async (t) => {
   const { clock, issuer } = await setUp(t)
   const liar: CertificateIssuer = { issue: (_, csr, ttl) => issuer.issue(identityOf('mallory'), csr, ttl) }
-  const manager = new SecretManager({ issuer: liar, clock, random: () => 0 })
+  const manager = new SecretManager({ issuer: liar, requests: certificateRequests, clock, random: () => 0 })
   await t.rejects(manager.get(URI), { code: 'IDENTITY_MISMATCH' })
   t.match(manager.list(), [{ identity: URI, state: 'Unavailable', certificate: null }])
   manager.close()
