@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const UNIT = ['test/mesh/**/*.ts', 'test/ztunnel/**/*.ts', 'test/demo/**/*.ts', 'test/scripts/**/*.ts']
+const UNIT = ['mesh', 'ztunnel', 'demo', 'bench', 'scripts'].map((room) => `test/${room}/**/*.ts`)
 const LEVELS = {
   unit: UNIT,
   ...Object.fromEntries(

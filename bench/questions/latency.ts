@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long does a request take at a load that all can carry? Open loop: requests come whether or not earlier ones
+// are answered, as they do from many users.
+import type { OpenLoopOptions, OpenLoopResult } from '../load/open-loop.ts'
+import { cpuSeconds } from '../measure/process-usage.ts'
+import { median } from '../measure/statistics.ts'
+import type { Figures, SubjectName } from '../results.ts'
+import type { RunningSubject } from '../subjects/subject.ts'
+import { LOADS_PERCENT } from './metrics.ts'
+import { programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
+
+const CONNECTIONS = 32
+/** Closed loops per subject: the median of three does not follow one slow moment. */
+const CALIBRATIONS = 3
+/** Their slower one sets the load; Envoy may be overrun by it, and then the table shows that. */
+const COMPARED: readonly SubjectName[] = ['sidestep', 'ztunnel']
+
+async function run(subject: RunningSubject, timing: Timing, rate: number): Promise<OpenLoopResult> {
+  const { lab } = subject
+  const options: OpenLoopOptions = { ...timing, target: lab.web, connections: CONNECTIONS, rate }
+  const result = await lab.processes.measure<OpenLoopResult>(
+    lab.client.namespace,
+    'open-loop',
+    options,
+    programTimeoutMs(timing),
+  )
+  if (result.failure !== '') throw new Error(result.failure)
+  return result
+}
+
+/** Keeps the maxima between prepare and the rounds. */
+class LatencyPart implements QuestionPart {
+  readonly destinationCount = 0
+  readonly #maxima = new Map<SubjectName, number>()
+
+  /** The subjects take turns here, too. */
+  async calibrate(subjects: readonly RunningSubject[], timing: Timing): Promise<void> {
+    const found = new Map<SubjectName, number[]>()
+    for (let i = 0; i < CALIBRATIONS; i++) {
+      for (const subject of subjects) {
+        const { perSecond } = await run(subject, timing, 0)
+        found.set(subject.name, [...(found.get(subject.name) ?? []), perSecond])
+      }
+    }
+    for (const [name, values] of found) this.#maxima.set(name, median(values))
+  }
+
+  async measure(subject: RunningSubject, timing: Timing): Promise<Figures> {
+    const figures: Record<string, number> = { maximum: this.#maxima.get(subject.name) ?? Number.NaN }
+    for (const load of LOADS_PERCENT) {
+      const rate = (this.#base() * load) / 100
+      const pids = [...subject.sourcePids(), ...subject.destinationPids()]
+      const before = cpuSeconds(pids)
+      const result = await run(subject, timing, rate)
+      const requests = rate * (timing.seconds + timing.warmUpSeconds)
+      figures[`offered${load}`] = rate
+      figures[`p50Micros${load}`] = result.p50Micros
+      figures[`p99Micros${load}`] = result.p99Micros
+      figures[`p999Micros${load}`] = result.p999Micros
+      figures[`answeredPercent${load}`] = result.answeredShare * 100
+      figures[`sentLateP99Micros${load}`] = result.sentLateP99Micros
+      figures[`cpuMicros${load}`] = ((cpuSeconds(pids) - before) * 1e6) / requests
+    }
+    return figures
+  }
+
+  #base(): number {
+    const compared = COMPARED.map((name) => this.#maxima.get(name)).filter((maximum) => maximum !== undefined)
+    return Math.min(...(compared.length > 0 ? compared : this.#maxima.values()))
+  }
+}
+
+/** A new one for each run of the benches. */
+export function latencyQuestion(): Question {
+  const part = new LatencyPart()
+  return {
+    name: 'latency',
+    isOfProxies: false,
+    isFresh: false,
+    parts: [part],
+    prepare: (subjects, timing) => part.calibrate(subjects, timing),
+  }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The figures of each question: key in results.json, heading, unit. The report and the goals know them from here.
+import type { QuestionName } from '../results.ts'
+
+/** One column. */
+export interface Metric {
+  readonly key: string
+  /** Heading of the table it stands in; '' for questions with one table. */
+  readonly group: string
+  readonly label: string
+  readonly digits: number
+  /** Whether the ratio of ours to a peer's is worth a line. */
+  readonly isCompared: boolean
+}
+
+function metric(key: string, label: string, digits: number, isCompared = true, group = ''): Metric {
+  return { key, group, label, digits, isCompared }
+}
+
+/** Shares of the slower one's maximum that latency is asked at. */
+export const LOADS_PERCENT = [30, 60, 90] as const
+
+const REQUESTS: readonly Metric[] = [
+  metric('requestsPerSecond', 'requests/s', 0),
+  metric('p50Micros', 'p50 µs', 0),
+  metric('p99Micros', 'p99 µs', 0),
+  metric('cpuMicros', 'CPU µs per request', 1),
+  metric('sourceCpuMicros', 'of it client’s side', 1, false),
+  metric('destinationCpuMicros', 'server’s side', 1, false),
+]
+
+const LATENCY: readonly Metric[] = [
+  metric('maximum', 'requests/s', 0, true, 'closed loop, same generator'),
+  ...LOADS_PERCENT.flatMap((load) => {
+    const group = `open loop at ${load} %`
+    return [
+      metric(`offered${load}`, 'requests/s offered', 0, false, group),
+      metric(`p50Micros${load}`, 'p50 µs', 0, true, group),
+      metric(`p99Micros${load}`, 'p99 µs', 0, true, group),
+      metric(`p999Micros${load}`, 'p99.9 µs', 0, true, group),
+      metric(`answeredPercent${load}`, 'answered %', 1, false, group),
+      metric(`sentLateP99Micros${load}`, 'sent late, p99 µs', 0, false, group),
+      metric(`cpuMicros${load}`, 'CPU µs per request', 1, true, group),
+    ]
+  }),
+]
+
+const BULK: readonly Metric[] = [1, 8].flatMap((streams) => {
+  const group = streams === 1 ? '1 stream' : `${streams} streams`
+  return [
+    metric(`gbitPerSecond${streams}`, 'Gbit/s', 2, true, group),
+    metric(`cpuSecondsPerGb${streams}`, 'CPU s per GB', 2, true, group),
+    metric(`sourceCpuSecondsPerGb${streams}`, 'of it client’s side', 2, false, group),
+    metric(`destinationCpuSecondsPerGb${streams}`, 'server’s side', 2, false, group),
+    metric(`leastShare${streams}`, 'slowest stream ÷ mean', 2, false, group),
+  ]
+})
+
+const CONNECTIONS: readonly Metric[] = [
+  metric('connectionsPerSecond', 'connections/s', 0),
+  metric('p50Micros', 'p50 µs', 0),
+  metric('p99Micros', 'p99 µs', 0),
+  metric('cpuMicros', 'CPU µs per connection', 1),
+  metric('failures', 'failed', 0, false),
+]
+
+const MEMORY: readonly Metric[] = [
+  metric('idleSourceMb', 'client’s side MB', 1, true, 'data process, idle'),
+  metric('idleDestinationMb', 'server’s side MB', 1, true, 'data process, idle'),
+  metric('idleMb', 'the larger', 1, true, 'data process, idle'),
+  metric('streamSourceKb', 'client’s side KB', 2, true, 'per idle stream'),
+  metric('streamDestinationKb', 'server’s side KB', 2, true, 'per idle stream'),
+  metric('streamKb', 'the larger', 2, true, 'per idle stream'),
+  metric('streamTunnels', 'tunnels used', 0, false, 'per idle stream'),
+  metric('tunnelSourceKb', 'client’s side KB', 1, true, 'per idle tunnel'),
+  metric('tunnelDestinationKb', 'server’s side KB', 1, true, 'per idle tunnel'),
+  metric('tunnelKb', 'the larger', 1, true, 'per idle tunnel'),
+  metric('tunnels', 'tunnels', 0, false, 'per idle tunnel'),
+]
+
+export const METRICS: Readonly<Record<QuestionName, readonly Metric[]>> = {
+  requests: REQUESTS,
+  latency: LATENCY,
+  bulk: BULK,
+  connections: CONNECTIONS,
+  memory: MEMORY,
+}
+
+/** Headings and one sentence of each question, as the report shows them. */
+export const QUESTION_TEXT: Readonly<Record<QuestionName, readonly [title: string, text: string]>> = {
+  requests: [
+    'Requests per second',
+    'wrk, 1 thread, 16 keep-alive connections, closed loop, 6-byte answers of nginx.',
+  ],
+  latency: [
+    'Latency at a given load',
+    'Random arrivals on 32 keep-alive connections; a latency counts from the time the request was due. The load is a ' +
+      'share of the maximum (closed loop, same generator) of the slower of Sidestep and the ztunnel.',
+  ],
+  bulk: [
+    'Bulk',
+    'Zeros from the client to the server, until the server has confirmed the last byte. 1 GB = 10⁹ bytes.',
+  ],
+  connections: [
+    'Connections per second',
+    '32 clients from 8 addresses, a new connection per request, tunnels warm; new namespaces for every run.',
+  ],
+  memory: [
+    'Memory',
+    'Growth of the resident memory of the data process, freshly started for every run: 5,000 idle keep-alive ' +
+      'connections; 500 tunnels to as many addresses with no stream left. 1 KB = 1,024 bytes.',
+  ],
+}

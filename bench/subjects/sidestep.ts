@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ours: a supervisor with its data process on each node, as in production. Metrics are kept and every connection
+// leaves its record in a file.
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { get } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Lab } from '../lab.ts'
+import { childrenOf } from '../measure/process-usage.ts'
+import type { LoggedProcess } from '../processes.ts'
+import { writeMeshFile } from './mesh-file.ts'
+import type { RunningSubject, Subject } from './subject.ts'
+
+const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
+const WORKERS = 2
+const READY_TIMEOUT_MS = 20_000
+const READY_INTERVAL_MS = 50
+
+async function isReady(socketPath: string): Promise<boolean> {
+  if (!existsSync(socketPath)) return false
+  return await new Promise((resolve) => {
+    get({ socketPath, path: '/ready', agent: false }, (response) => {
+      response.resume()
+      resolve(response.statusCode === 200)
+    }).on('error', () => resolve(false))
+  })
+}
+
+async function startNode(lab: Lab, node: 'n1' | 'n2', pod: 'client' | 'server'): Promise<LoggedProcess> {
+  const { namespace } = lab.network.pod(pod)
+  await writeFile(
+    lab.file(`${node}.yaml`),
+    `pods:\n- {uid: u-${pod}, name: ${pod}, namespace: shop, serviceAccount: ${pod}, netns: ${namespace.path}}\n`,
+  )
+  const supervisor = lab.processes.start(
+    lab.network.node(node).namespace,
+    process.execPath,
+    ['--no-warnings', SUPERVISOR],
+    {
+      SIDESTEP_NODE_NAME: node,
+      SIDESTEP_CONFIG_FILE: lab.file('mesh.yaml'),
+      SIDESTEP_ENROLMENT_FILE: lab.file(`${node}.yaml`),
+      SIDESTEP_CA_DIRECTORY: lab.file('ca'),
+      SIDESTEP_ADMIN_SOCKET: lab.file(`${node}.sock`),
+      SIDESTEP_RECORDS: lab.file(`${node}.records`),
+      SIDESTEP_LOG_LEVEL: 'warn',
+      SIDESTEP_WORKER_COUNT: String(WORKERS),
+      SIDESTEP_DRAIN_SECONDS: '0',
+    },
+  )
+  const endMs = performance.now() + READY_TIMEOUT_MS
+  while (!(await isReady(lab.file(`${node}.sock`)))) {
+    if (supervisor.hasEnded || performance.now() > endMs) {
+      throw new Error(`${node}: the ztunnel is not ready\n${supervisor.logEnd()}`)
+    }
+    await wait(READY_INTERVAL_MS)
+  }
+  return supervisor
+}
+
+/** Sidestep of this working copy. */
+export function sidestep(commit: string): Subject {
+  return {
+    name: 'sidestep',
+    description: {
+      version: commit,
+      settings:
+        `supervisor and data process on each node, ${WORKERS} workers each; redirected by nf_tables; TLS 1.3; ` +
+        'the client’s address kept; one Deny policy; metrics; connection records to a file',
+    },
+    async start(lab: Lab): Promise<RunningSubject> {
+      await mkdir(lab.file('ca'), { mode: 0o700 })
+      await writeMeshFile(lab, true)
+      const source = await startNode(lab, 'n1', 'client')
+      const destination = await startNode(lab, 'n2', 'server')
+      const all = ({ pid }: LoggedProcess): number[] => [pid, ...childrenOf(pid)]
+      return {
+        name: 'sidestep',
+        lab,
+        sourcePids: () => all(source),
+        destinationPids: () => all(destination),
+        dataPids: () => ({ source: childrenOf(source.pid), destination: childrenOf(destination.pid) }),
+      }
+    },
+  }
+}

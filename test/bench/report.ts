@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page that is written from results.
+import t from 'tap'
+import { renderReport } from '../../bench/report.ts'
+import { results, row } from '../support/bench-results.ts'
+
+const page = renderReport(
+  results({
+    requests: {
+      sidestep: row('a', [
+        { requestsPerSecond: 50_000.4, cpuMicros: 20 },
+        { requestsPerSecond: 48_000, cpuMicros: 21 },
+        { requestsPerSecond: 52_000, cpuMicros: 19 },
+      ]),
+      ztunnel: row('a', [
+        { requestsPerSecond: 40_000 },
+        { requestsPerSecond: 40_000 },
+        { requestsPerSecond: 40_000 },
+      ]),
+      envoy: row('b', [{ requestsPerSecond: 30_000 }]),
+      direct: row('a', [], 'wrk: 1 unable | to\nconnect'),
+    },
+  }),
+)
+
+t.test('a figure is the median with least and most', (t) => {
+  t.match(page, /^\| sidestep \| 50,000 \(48,000–52,000\) \| – \| – \| 20\.0 \(19\.0–21\.0\)/m)
+  t.match(page, /^\| envoy \| 30,000 \|/m)
+  t.end()
+})
+
+t.test('ratios name the peers of the same run only', (t) => {
+  t.match(page, /^\| Sidestep ÷ \| ztunnel \|$/m)
+  t.match(page, /^\| requests\/s \| 1\.25 \(1\.20–1\.30\) \|$/m)
+  t.end()
+})
+
+t.test('gates say what was found', (t) => {
+  t.match(page, /^\| requests\/s, against ztunnel \| gate \| ≥ 1\.2× \| 1\.25 \(1\.20–1\.30\)× \| pass \|$/m)
+  t.match(page, /^\| requests\/s, against envoy \| goal \| ≥ 1\.5× \| – \| not measured together \|$/m)
+  t.end()
+})
+
+t.test('every row says when and of what it was measured, and what went wrong', (t) => {
+  t.match(page, /^- sidestep: 3 runs of 4 s, commit abc1234567, 2026-01-02$/m)
+  t.match(page, /^- direct: 0 runs .*\*\*not measured in full\*\*: wrk: 1 unable \\\| to connect$/m)
+  t.notMatch(page, /^\| direct \|/m)
+  t.end()
+})
+
+t.test('questions that nobody asked have no section', (t) => {
+  t.match(page, /^## Requests per second$/m)
+  t.notMatch(page, /^## Bulk$/m)
+  t.end()
+})
