@@ -35,6 +35,8 @@ export interface TunnelClientOptions {
   readonly handler: TunnelHandler
   /** Streams we open at most, whatever the peer allows. */
   readonly maxStreams?: number
+  /** Streams the peer is expected to allow, until its SETTINGS say; default: any number. */
+  readonly expectedStreams?: number
 }
 
 /** One tunnel. Owns its session. */
@@ -42,6 +44,7 @@ export class TunnelClient implements H2SessionHandler {
   readonly #resources: SessionResources
   readonly #handler: TunnelHandler
   readonly #maxStreams: number
+  readonly #expectedStreams: number
   readonly #session: H2Session
   readonly #keepAlive: KeepAlive
   #state: TunnelState = 'connecting'
@@ -51,6 +54,7 @@ export class TunnelClient implements H2SessionHandler {
     this.#resources = options.resources
     this.#handler = options.handler
     this.#maxStreams = options.maxStreams ?? HBONE_LIMITS.streamsPerConnection.value
+    this.#expectedStreams = options.expectedStreams ?? Number.POSITIVE_INFINITY
     this.#session = new H2Session({
       role: 'client',
       transport: options.transport,
@@ -78,10 +82,14 @@ export class TunnelClient implements H2SessionHandler {
   get roundTripMs(): number {
     return this.#keepAlive.roundTripMs
   }
+  /** Streams the peer allows, or is expected to allow before it has answered. */
+  get peerStreams(): number {
+    return this.#wasReady ? this.#session.peerMaxConcurrentStreams : this.#expectedStreams
+  }
   /** True when another stream may be opened now. */
   get hasRoom(): boolean {
     if (this.#state !== 'connecting' && this.#state !== 'ready') return false
-    return this.#session.openStreamCount < Math.min(this.#maxStreams, this.#session.peerMaxConcurrentStreams)
+    return this.#session.openStreamCount < Math.min(this.#maxStreams, this.peerStreams)
   }
 
   /** Asks the peer to connect. A refusal means that nothing was sent. */

@@ -22,6 +22,8 @@ export interface TunnelPoolOptions {
   readonly maxWaitingPerKey?: number
 }
 
+const TOO_MANY_TUNNELS = refuse('LIMIT_POD', 'tunnels to one destination')
+
 /** Numbers for metrics and the admin page. */
 export interface TunnelPoolStatistics {
   readonly tunnels: number
@@ -40,6 +42,8 @@ interface Entry {
   tunnels: TunnelClient[]
   waiting: PooledConnect[]
   dialing: Cancellable | null
+  /** What the latest tunnel's peer allowed: the next one is not filled beyond it before it has answered. */
+  peerStreams: number
   failureCount: number
   /** No dial before; connections until then get `lastRefusal`. */
   nextDialMs: number
@@ -131,6 +135,8 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
   onReady(tunnel: TunnelClient): void {
     const entry = this.#owners.get(tunnel)
     if (entry === undefined) return
+    // At least one: a peer that allows none refuses it, where nobody asking would mean dialling without end.
+    entry.peerStreams = Math.max(1, tunnel.peerStreams)
     entry.failureCount = 0
     entry.lastRefusal = null
     this.#serve(entry)
@@ -199,7 +205,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
         return
       }
       if (entry.tunnels.length >= HBONE_LIMITS.tunnelsPerKey.value) {
-        this.refuseLater(connect, refuse('LIMIT_POD', 'tunnels to one destination'))
+        this.refuseLater(connect, TOO_MANY_TUNNELS)
         return
       }
     }
@@ -230,6 +236,10 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       served++
     }
     if (served > 0) entry.waiting.splice(0, served)
+    if (entry.dialing === null && entry.tunnels.length >= HBONE_LIMITS.tunnelsPerKey.value) {
+      for (const connect of entry.waiting) this.refuseLater(connect, TOO_MANY_TUNNELS)
+      entry.waiting = []
+    }
     if (entry.waiting.length > 0) this.#ensureDial(entry)
     else if (entry.tunnels.length === 0 && entry.dialing === null && entry.lastRefusal === null) {
       // An entry that was retired has a successor under the same key.
@@ -265,6 +275,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       resources: this.#resources,
       handler: this,
       maxStreams: this.#maxStreams,
+      expectedStreams: entry.peerStreams,
     })
     this.#owners.set(tunnel, entry)
     entry.tunnels.push(tunnel)
@@ -292,6 +303,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       tunnels: [],
       waiting: [],
       dialing: null,
+      peerStreams: Number.POSITIVE_INFINITY,
       failureCount: 0,
       nextDialMs: 0,
       lastRefusal: null,

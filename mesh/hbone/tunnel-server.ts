@@ -28,6 +28,8 @@ export interface TunnelServerOptions {
   readonly transport: ByteStream
   readonly resources: SessionResources
   readonly handler: TunnelServerHandler
+  /** Streams the client may have open; default: the limit of HTTP/2 sessions. */
+  readonly maxStreams?: number
 }
 
 /** A well-formed CONNECT that waits for its answer. */
@@ -94,6 +96,7 @@ export class TunnelServer implements H2SessionHandler {
       resources: options.resources,
       handler: this,
       isCancelEnd: true,
+      local: options.maxStreams === undefined ? {} : { maxConcurrentStreams: options.maxStreams },
     })
     this.#keepAlive = new KeepAlive(this.#session, options.resources.scheduler)
   }

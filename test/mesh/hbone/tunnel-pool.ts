@@ -22,6 +22,8 @@ class Bench {
   readonly says: ServerSays[] = []
   readonly transports: MemoryStream[] = []
   readonly pool: TunnelPool
+  /** What the servers announce; null = their default. */
+  serverStreams: number | null = null
   constructor(options: Partial<TunnelPoolOptions> = {}) {
     this.pool = new TunnelPool({
       resources: this.resources,
@@ -53,7 +55,9 @@ class Bench {
       const says = new ServerSays()
       this.says.push(says)
       this.transports.push(near)
-      this.servers.push(new TunnelServer({ transport: far, resources: this.resources, handler: says }))
+      const { resources, serverStreams } = this
+      const limit = serverStreams === null ? {} : { maxStreams: serverStreams }
+      this.servers.push(new TunnelServer({ transport: far, resources, handler: says, ...limit }))
       dial.callback(near)
     }
     this.scheduler.runUntilIdle()
@@ -91,6 +95,34 @@ t.test('a full tunnel causes another, up to what waits', async (t) => {
   bench.answer()
   t.ok(all.every((outcome) => outcome.stream !== null))
   t.match(bench.pool.statistics, { tunnels: 3, streams: 5, waiting: 0, dialing: 0 })
+})
+
+t.test('a limit of streams that a peer announces holds for its next tunnels at once', async (t) => {
+  const bench = new Bench()
+  bench.serverStreams = 2
+  const all = Array.from({ length: 9 }, () => bench.connect())
+  bench.answer()
+  while (bench.dials.length > 0) bench.answer()
+  t.same(
+    all.map(({ refusal }) => refusal).filter((refusal) => refusal !== null),
+    [],
+  )
+  t.match(bench.pool.statistics, { tunnels: 5, streams: 9, waiting: 0, dialing: 0 })
+})
+
+t.test('a peer that allows one stream or none costs a bounded number of tunnels', async (t) => {
+  const one = new Bench()
+  one.serverStreams = 1
+  const all = Array.from({ length: 70 }, () => one.connect())
+  while (one.dials.length > 0) one.answer()
+  t.equal(all.filter(({ stream }) => stream !== null).length, 64)
+  t.equal(all.filter(({ refusal }) => refusal?.code === 'LIMIT_POD').length, 6)
+  const none = new Bench()
+  none.serverStreams = 0
+  const never = none.connect()
+  for (let i = 0; i < 10 && none.dials.length > 0; i++) none.answer()
+  t.match(never.refusal, { code: 'TUNNEL_REFUSED' })
+  t.ok(none.pool.statistics.dialCount <= 2)
 })
 
 t.test('a failed dial refuses who waits, and at once who comes within the pause', async (t) => {
