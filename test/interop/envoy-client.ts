@@ -10,6 +10,8 @@ const ENVOY_IP = '10.1.0.3'
 const HBONE_PORT = 15_008
 const ONE_TEST = { timeout: 30_000 }
 const MANY = 60
+/** Over the 200 streams our end announces. */
+const OVER_LIMIT = 230
 const HEADERS = {
   traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
   baggage: 'k8s.cluster.name=far,k8s.namespace.name=edge,k8s.deployment.name=gateway',
@@ -130,6 +132,19 @@ async function testBytes(t: Test, peers: Peers): Promise<void> {
     await Promise.all(sockets.map((socket) => socket.until('the end', ({ isClosed }) => isClosed)))
     t.equal(await envoy.stat('cluster.front.upstream_cx_total'), 1, 'one tunnel since the start')
   })
+
+  await t.test(
+    `${OVER_LIMIT} connections, more than one tunnel may carry, take a second one`,
+    ONE_TEST,
+    async (t) => {
+      const sockets = Array.from({ length: OVER_LIMIT }, () => dial(peers, 7091))
+      await Promise.all(sockets.map((socket) => socket.until('the greeting', ({ text }) => text !== '')))
+      t.equal(await envoy.stat('cluster.front.upstream_cx_active'), 2)
+      t.equal(await envoy.stat('cluster.front.http2.stream_refused_errors'), 0, 'our limit is known to Envoy')
+      for (const socket of sockets) socket.end()
+      await Promise.all(sockets.map((socket) => socket.until('the end', ({ isClosed }) => isClosed)))
+    },
+  )
 }
 
 async function testRefusals(t: Test, peers: Peers): Promise<void> {
@@ -185,7 +200,7 @@ async function testEnds(t: Test, peers: Peers): Promise<void> {
       again.destroy()
       return again.text !== '' || null
     })
-    t.equal(await envoy.stat('cluster.front.upstream_cx_total'), 1)
+    t.equal(await envoy.stat('cluster.front.upstream_cx_destroy'), 0, 'no tunnel has ended')
     t.equal(await envoy.stat('cluster.front.http2.keepalive_timeout'), 0, 'our end answers pings')
   })
 

@@ -22,6 +22,8 @@ const HOST = 'away.shop.svc.cluster.local'
 const HBONE_PORT = 15_008
 const ONE_TEST = { timeout: 30_000 }
 const MANY = 60
+/** A limit of streams that our pool must meet with more tunnels. */
+const FEW = 4
 const identity = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`
 const REQUEST = 'GET / HTTP/1.1\r\nhost: away\r\n\r\n'
 
@@ -54,12 +56,12 @@ interface Peers {
 }
 
 /** Envoy with the certificate of `as`; it lets only front in. */
-async function startEnvoy({ lab, directory }: Peers, as = 'away'): Promise<Envoy> {
+async function startEnvoy({ lab, directory }: Peers, as = 'away', maxStreams = 100): Promise<Envoy> {
   const files = await issueFiles(`${directory}/ca`, directory, as)
   const answers = Object.entries(ANSWERS).map(([port, answer]) => [`${AWAY_IP}:${port}`, answer] as const)
   const log = Envoy.logPath(directory)
   const tls = serverTls(files, identity('front'))
-  const listener = connectListener(HBONE_PORT, tls, Object.fromEntries(answers), log)
+  const listener = connectListener(HBONE_PORT, tls, Object.fromEntries(answers), log, maxStreams)
   return await Envoy.start(
     lab.namespaceOf('stranger'),
     directory,
@@ -295,16 +297,26 @@ async function testDeath(t: Test, peers: Peers, envoy: Envoy): Promise<void> {
     await impostor.stop()
   })
 
-  await t.test('the next connection works when Envoy is back', ONE_TEST, async (t) => {
-    const again = await startEnvoy(peers)
-    t.teardown(() => again.stop())
-    const socket = await poll('greeted again', async () => {
-      const one = await greeted(peers)
-      return one.text === '' ? null : one
-    })
-    t.ok(await echoes(socket, 'back'))
-    socket.destroy()
-  })
+  await t.test(
+    'when Envoy is back it is used, with as many tunnels as its limit of streams asks',
+    ONE_TEST,
+    async (t) => {
+      const again = await startEnvoy(peers, 'away', FEW)
+      t.teardown(() => again.stop())
+      const first = await poll('greeted again', async () => {
+        const one = await greeted(peers)
+        return one.text === '' ? null : one
+      })
+      const sockets = await Promise.all(Array.from({ length: 5 * FEW }, () => greeted(peers)))
+      t.same(
+        await Promise.all([first, ...sockets].map((socket) => echoes(socket, 'back'))),
+        Array(5 * FEW + 1).fill(true),
+      )
+      const tunnels = await again.stat('http.hbone.downstream_cx_active')
+      t.ok(tunnels > 5, `${tunnels} tunnels of ${FEW} streams`)
+      for (const socket of [first, ...sockets]) socket.destroy()
+    },
+  )
 }
 
 t.test('Envoy as HBONE server', { timeout: 90_000 }, async (t) => {

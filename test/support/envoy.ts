@@ -176,6 +176,7 @@ export function connectListener(
   tls: EnvoyConfig,
   answers: Readonly<Record<string, ConnectAnswer>>,
   logPath: string,
+  maxStreams = 100,
 ): EnvoyConfig {
   const virtual_hosts = Object.entries(answers).map(([authority, answer]) => ({
     name: authority,
@@ -209,7 +210,11 @@ export function connectListener(
               codec_type: 'HTTP2',
               drain_timeout: '0.3s',
               stream_idle_timeout: '0s',
-              http2_protocol_options: { allow_connect: true, connection_keepalive: KEEP_ALIVE },
+              http2_protocol_options: {
+                allow_connect: true,
+                connection_keepalive: KEEP_ALIVE,
+                max_concurrent_streams: maxStreams,
+              },
               upgrade_configs: [{ upgrade_type: 'CONNECT' }],
               route_config: { name: 'connect', virtual_hosts },
               http_filters: [
