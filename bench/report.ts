@@ -13,6 +13,10 @@ import {
 } from './results.ts'
 
 const NOTHING = '–'
+/** What source and sink should reach without a proxy, so that the proxies are what is measured. */
+const FAST_ENOUGH_GBIT = 20
+/** Above that, other things than the subjects decide the figures. */
+export const MAX_BUSY_PERCENT = 10
 
 function number(value: number, digits: number): string {
   if (!Number.isFinite(value)) return NOTHING
@@ -74,8 +78,21 @@ function ratioTable(rows: Rows, metrics: readonly Metric[]): string {
 }
 
 function provenance(name: SubjectName, row: Row): string {
-  const what = `${name}: ${row.samples.length} runs of ${row.seconds} s, commit ${row.commit}, ${row.date}`
+  const disturbance =
+    row.busyPercent > MAX_BUSY_PERCENT ? `, **on a machine that was ${row.busyPercent} % busy**` : ''
+  const runs = `${row.samples.length} ${row.samples.length === 1 ? 'run' : 'runs'} of ${row.seconds} s`
+  const what = `${name}: ${runs}, commit ${row.commit}, ${row.date}${disturbance}`
   return row.failure === '' ? `- ${what}` : `- ${what}; **not measured in full**: ${cell(row.failure)}`
+}
+
+/** A tool that is hardly faster than what it measures has to say so. */
+function bulkCaution(rows: Rows): string[] {
+  const direct = summarizeMetric(rows.direct, 'gbitPerSecond1')?.median ?? Number.POSITIVE_INFINITY
+  if (direct >= FAST_ENOUGH_GBIT) return []
+  const reached = number(direct, 1)
+  return [
+    `Source and sink reach only ${reached} Gbit/s here without any proxy: they take a good part of the processors.`,
+  ]
 }
 
 function questionSection(name: QuestionName, rows: Rows): string {
@@ -91,6 +108,7 @@ function questionSection(name: QuestionName, rows: Rows): string {
       ),
     )
   }
+  if (name === 'bulk') parts.push(...bulkCaution(rows))
   const ratios = ratioTable(rows, metrics)
   if (ratios !== '') parts.push('Ours divided by theirs, round by round:', ratios)
   parts.push(

@@ -27,6 +27,8 @@ export interface Row {
   readonly commit: string
   /** Seconds each run lasted. */
   readonly seconds: number
+  /** How busy the machine was with other things before the first run. */
+  readonly busyPercent: number
   readonly samples: readonly Sample[]
   /** Why there are no samples, or fewer than rounds; '' when all went well. */
   readonly failure: string

@@ -2,8 +2,10 @@
 // Asks questions in rounds: in each round every subject in turn, another one first each time. What cannot be
 // measured ends that subject's part of the question, never the run.
 import { Lab } from './lab.ts'
+import { busyPercent } from './measure/machine.ts'
 import { rotate } from './measure/statistics.ts'
 import type { Question, Timing } from './questions/question.ts'
+import { MAX_BUSY_PERCENT } from './report.ts'
 import { type Figures, publicReason, type Row, type Sample, type SubjectName } from './results.ts'
 import type { RunningSubject, Subject } from './subjects/subject.ts'
 
@@ -44,13 +46,17 @@ export class Runner {
     const collected = new Map<SubjectName, Collected>(
       asked.map(({ name }) => [name, { samples: [], failure: '' }]),
     )
-    if (!question.isFresh) await this.#prepare(question, collected)
+    if (question.isFresh) await this.close() // those that stay up would only be in the way
+    const up = question.isFresh ? [] : await this.#startAll(collected)
+    const busy = await this.#busyPercent()
+    if (!question.isFresh) await question.prepare(up, this.#plan.timing)
     for (let round = 0; round < this.#plan.rounds; round++) {
       for (const subject of rotate(asked, round)) {
         const of = collected.get(subject.name)
         if (of === undefined || of.failure !== '') continue
         const figures = await this.#attempt(subject.name, of, () => this.#figures(question, subject))
-        if (figures !== null) {
+        if (figures === null) await this.#giveUp(subject.name)
+        else {
           of.samples.push({ round, figures })
           this.#plan.say(`${question.name} ${round + 1} ${subject.name}: ${formatFigures(figures)}`)
         }
@@ -58,7 +64,10 @@ export class Runner {
     }
     const { run, date, commit, timing } = this.#plan
     return Object.fromEntries(
-      [...collected].map(([name, of]) => [name, { run, date, commit, seconds: timing.seconds, ...of }]),
+      [...collected].map(([name, of]) => [
+        name,
+        { run, date, commit, seconds: timing.seconds, busyPercent: busy, ...of },
+      ]),
     )
   }
 
@@ -70,7 +79,25 @@ export class Runner {
     await Promise.all(labs.map((lab) => lab.close()))
   }
 
-  async #prepare(question: Question, collected: Map<SubjectName, Collected>): Promise<void> {
+  /** A subject that failed is not asked again as it is: the next question starts it anew. */
+  async #giveUp(name: SubjectName): Promise<void> {
+    const lab = this.#running.get(name)?.lab
+    this.#running.delete(name)
+    if (lab === undefined) return
+    this.#labs.delete(lab)
+    await lab.close()
+  }
+
+  /** What the machine does while the subjects wait: figures of a busy one say little, so the page tells. */
+  async #busyPercent(): Promise<number> {
+    const percent = await busyPercent()
+    if (percent > MAX_BUSY_PERCENT)
+      this.#plan.say(`the machine is ${percent} % busy: the figures will say little`)
+    return percent
+  }
+
+  /** Subjects that stay up from question to question. */
+  async #startAll(collected: ReadonlyMap<SubjectName, Collected>): Promise<RunningSubject[]> {
     const up: RunningSubject[] = []
     for (const subject of this.#subjects) {
       const of = collected.get(subject.name)
@@ -82,7 +109,7 @@ export class Runner {
       })
       if (running !== null) up.push(running)
     }
-    await question.prepare(up, this.#plan.timing)
+    return up
   }
 
   async #figures(question: Question, subject: Subject): Promise<Figures> {
@@ -102,7 +129,7 @@ export class Runner {
         figures = { ...figures, ...(await part.measure(running, this.#plan.timing)) }
       }
     }
-    return figures
+    return subject.name === 'direct' ? withoutCpu(figures) : figures
   }
 
   async #start(subject: Subject, destinationCount: number): Promise<RunningSubject> {
@@ -137,6 +164,11 @@ export class Runner {
       return null
     }
   }
+}
+
+/** Nobody stands between client and server: a zero would look like a measurement. */
+function withoutCpu(figures: Figures): Figures {
+  return Object.fromEntries(Object.entries(figures).filter(([key]) => !/cpu/i.test(key)))
 }
 
 function formatFigures(figures: Figures): string {

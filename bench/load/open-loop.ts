@@ -4,6 +4,7 @@
 // for everyone who would have come meanwhile. Rate 0 is the closed loop: the most that goes through.
 import { Reactor } from '../../mesh/reactor/reactor.ts'
 import { Histogram } from '../measure/histogram.ts'
+import { scheduleArrivals } from './arrivals.ts'
 import { answer, programArguments, type Target } from './dial.ts'
 import { type ConnectionOwner, KeepAliveConnection } from './keep-alive-connection.ts'
 import { PreciseTimer } from './timerfd.ts'
@@ -34,31 +35,6 @@ export interface OpenLoopResult {
 
 /** How long answers may still come after the last arrival. */
 const GRACE_MS = 2000
-/** Any constant: everybody meets the same arrivals. */
-const SEED = 0x5eed
-
-/** mulberry32: small, seeded, good enough for gaps. */
-function randomNumbers(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** Milliseconds after the start at which requests are due. */
-function scheduleArrivals(rate: number, seconds: number): Float64Array {
-  const random = randomNumbers(SEED)
-  const arrivals: number[] = []
-  for (let atMs = 0; ; ) {
-    atMs += (-Math.log(1 - random()) * 1000) / rate
-    if (atMs >= seconds * 1000) return Float64Array.from(arrivals)
-    arrivals.push(atMs)
-  }
-}
-
 class OpenLoop implements ConnectionOwner {
   readonly #reactor: Reactor
   readonly #options: OpenLoopOptions

@@ -32,20 +32,27 @@ async function run(subject: RunningSubject, timing: Timing, rate: number): Promi
 class LatencyPart implements QuestionPart {
   readonly destinationCount = 0
   readonly #maxima = new Map<SubjectName, number>()
+  readonly #failures = new Map<SubjectName, unknown>()
 
   /** The subjects take turns here, too. */
   async calibrate(subjects: readonly RunningSubject[], timing: Timing): Promise<void> {
     const found = new Map<SubjectName, number[]>()
     for (let i = 0; i < CALIBRATIONS; i++) {
       for (const subject of subjects) {
-        const { perSecond } = await run(subject, timing, 0)
-        found.set(subject.name, [...(found.get(subject.name) ?? []), perSecond])
+        if (this.#failures.has(subject.name)) continue
+        try {
+          const { perSecond } = await run(subject, timing, 0)
+          found.set(subject.name, [...(found.get(subject.name) ?? []), perSecond])
+        } catch (error) {
+          this.#failures.set(subject.name, error) // measure() reports it; the others go on
+        }
       }
     }
     for (const [name, values] of found) this.#maxima.set(name, median(values))
   }
 
   async measure(subject: RunningSubject, timing: Timing): Promise<Figures> {
+    if (this.#failures.has(subject.name)) throw this.#failures.get(subject.name)
     const figures: Record<string, number> = { maximum: this.#maxima.get(subject.name) ?? Number.NaN }
     for (const load of LOADS_PERCENT) {
       const rate = (this.#base() * load) / 100

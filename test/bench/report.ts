@@ -53,3 +53,19 @@ t.test('questions that nobody asked have no section', (t) => {
   t.notMatch(page, /^## Bulk$/m)
   t.end()
 })
+
+t.test('a bulk bench whose own tools are slow says so', (t) => {
+  const bulk = (gbit: number): string =>
+    renderReport(results({ bulk: { direct: row('a', [{ gbitPerSecond1: gbit }]) } }))
+  t.match(bulk(16.34), 'reach only 16.3 Gbit/s')
+  t.notMatch(bulk(25), 'reach only')
+  t.end()
+})
+
+t.test('a machine that was busy with other things is named in every row', (t) => {
+  const busy = (busyPercent: number): string =>
+    renderReport(results({ requests: { direct: { ...row('a', [{ requestsPerSecond: 1 }]), busyPercent } } }))
+  t.match(busy(60), /^- direct: 1 run of 4 s, .*\*\*on a machine that was 60 % busy\*\*$/m)
+  t.notMatch(busy(5), 'busy')
+  t.end()
+})

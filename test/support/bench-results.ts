@@ -9,6 +9,7 @@ export function row(run: string, figures: readonly Figures[], failure = ''): Row
     date: '2026-01-02',
     commit: 'abc1234567',
     seconds: 4,
+    busyPercent: 1,
     samples: figures.map((each, round) => ({ round, figures: each })),
     failure,
   }
