@@ -26,6 +26,9 @@ const OID = {
   clientAuth: '1.3.6.1.5.5.7.3.2',
 } as const
 const URI_NAME = 6 // SPEC RFC5280 §4.2.1.6: GeneralName ::= [6] uniformResourceIdentifier
+// SPEC RFC5280 §4.1.2.4: an empty subject is an empty SEQUENCE. pkijs alone would write a SEQUENCE of an empty SET,
+// which is no RDN (SIZE 1..MAX): BoringSSL, hence Envoy, refuses such certificates.
+const EMPTY_NAME = Uint8Array.of(0x30, 0x00).buffer
 const KEY_USAGE_LEAF = { bits: 0b1010_0000, unusedBits: 5 } // digitalSignature, keyEncipherment
 const KEY_USAGE_CA = { bits: 0b0000_0110, unusedBits: 1 } // keyCertSign, cRLSign
 // Far above any certificate or request of a workload; bounds what one peer or CA answer can make us decode.
@@ -117,6 +120,7 @@ export async function publicKeyInfoOf(pair: KeyPair): Promise<Uint8Array> {
 /** A request for a certificate with one URI name. */
 export async function createCertificateRequest(pair: KeyPair, uri: string): Promise<string> {
   const request = new pkijs.CertificationRequest({ version: 0, attributes: [] })
+  request.subject.valueBeforeDecode = EMPTY_NAME
   await request.subjectPublicKeyInfo.importKey(pair.publicKey, engine)
   // SPEC HBONE §2: empty subject and one critical SAN extension with one URI, signed with SHA-256.
   const extensions = new pkijs.Extensions({ extensions: [subjectAltName([uri])] })
@@ -218,6 +222,8 @@ async function sign(
     certificate.subject.typesAndValues.push(
       new pkijs.AttributeTypeAndValue({ type: OID.organization, value }),
     )
+  } else {
+    certificate.subject.valueBeforeDecode = EMPTY_NAME
   }
   certificate.issuer = issuer?.subject ?? certificate.subject
   certificate.notBefore = time(template.notBeforeMs)

@@ -94,3 +94,14 @@ t.test('a bundle is split into its certificates', async (t) => {
   t.same(splitCertificates(`# comment\n${roots.join('\n')}trailing`), roots)
   t.same(splitCertificates('none'), [])
 })
+
+t.test('an empty subject is an empty sequence, in leaves and in requests', async (t) => {
+  // BoringSSL, and Envoy with it, refuses a name that holds an empty set (RFC 5280 §4.1.2.4: SIZE 1..MAX).
+  const derHex = (pem: string): string =>
+    Buffer.from(pem.replace(/-----[^-]*-----/g, ''), 'base64').toString('hex')
+  const authority = await TestAuthority.create(NOW)
+  const { certificatePem } = await authority.sign(ID)
+  t.match(derHex(certificatePem), /170d[0-9a-f]{26}30003059/, 'after the validity: 30 00, then the key')
+  const request = await createCertificateRequest(await generateKeyPair(), URI)
+  t.match(derHex(request), /02010030003059/, 'after the version: 30 00, then the key')
+})
