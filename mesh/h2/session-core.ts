@@ -56,6 +56,7 @@ const GOAWAY_BYTES = FRAME_HEADER_BYTES + 8 + MAX_DEBUG_CHARS
 
 /** See the file's head. Fields are shared with inbound-frames.ts. */
 export class SessionCore implements StreamOwner, TurnTask {
+  isAtTurnEnd = false
   readonly role: Role
   readonly transport: ByteStream
   readonly resources: SessionResources

@@ -29,6 +29,7 @@ export interface SessionResourcesOptions {
 
 /** Shared by all sessions of a reactor; never closed. */
 export class SessionResources implements TurnTask {
+  isAtTurnEnd = false
   readonly scheduler: Scheduler
   readonly staging: Block
   readonly inboundLimitBytes: number

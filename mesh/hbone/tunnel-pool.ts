@@ -52,6 +52,7 @@ interface Entry {
 
 /** One per worker (or per pod). */
 export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
+  isAtTurnEnd = false
   readonly #resources: SessionResources
   readonly #scheduler: Scheduler
   readonly #dial: Dial

@@ -144,6 +144,7 @@ export function createMemoryPair(
 
 /** One end of a memory pair. */
 export class MemoryStream implements ByteStream, TurnEvent, TurnTask {
+  isAtTurnEnd = false
   readonly #scheduler: ManualScheduler
   readonly #highWaterBytes: number
   readonly #chunkBytes: number

@@ -44,6 +44,8 @@ export class Reactor implements Scheduler {
   readonly #epoll: number
   readonly #layout = epollLayout()
   readonly #events: Block
+  /** The same memory as whole words: every field of an event is one, and reading one makes no garbage. */
+  readonly #eventWords: Int32Array
   readonly #change: Block
   readonly #handlers: Array<ReadinessHandler | undefined> = []
   // A descriptor number closed and reopened within a batch must not get the old one's event: epoll's data word
@@ -51,10 +53,11 @@ export class Reactor implements Scheduler {
   readonly #generations: number[] = []
   readonly #wheel: TimerWheel
   #tasks: TurnTask[] = []
+  #runningTasks: TurnTask[] = []
   #nextTurn: Array<() => void> = []
-  readonly #taskSet = new Set<TurnTask>()
   readonly #closing: number[] = []
   readonly #atDestroy: Array<() => void> = []
+  #turnEndMs = this.nowMs
   #isStopping = false
 
   /** @throws NATIVE_UNSUPPORTED when the machine differs from what the native calls assume. */
@@ -62,6 +65,8 @@ export class Reactor implements Scheduler {
     assertReactorSupported()
     this.descriptors = descriptors
     this.#events = allocateBlock(this.#layout.eventBytes * MAX_EVENTS)
+    const { buffer, byteOffset, length } = this.#events.bytes
+    this.#eventWords = new Int32Array(buffer, byteOffset, length / 4)
     this.#change = allocateBlock(this.#layout.eventBytes)
     this.#wheel = new TimerWheel(this.nowMs)
     this.#epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -71,7 +76,7 @@ export class Reactor implements Scheduler {
 
   /** Watches `fd` for `events`. The reactor owns the descriptor from here on, unless `isShared`. */
   watch(fd: number, events: number, handler: ReadinessHandler, isShared = false): void {
-    const generation = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    const generation = ((this.#generations[fd] ?? 0) + 1) | 0
     this.#generations[fd] = generation
     this.#control(EPOLL_CTL_ADD, fd, events, generation)
     this.#handlers[fd] = handler
@@ -93,20 +98,20 @@ export class Reactor implements Scheduler {
   unwatch(fd: number): void {
     if (this.#handlers[fd] === undefined) return
     this.#handlers[fd] = undefined
-    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) | 0
     epoll_ctl(this.#epoll, EPOLL_CTL_DEL, fd, 0)
   }
 
   /** Closes a descriptor of ours at the end of the turn: its number cannot come back within the batch. */
   closeLater(fd: number): void {
     this.#handlers[fd] = undefined
-    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) >>> 0
+    this.#generations[fd] = ((this.#generations[fd] ?? 0) + 1) | 0
     this.#closing.push(fd)
   }
 
   atTurnEnd(task: TurnTask): void {
-    if (this.#taskSet.has(task)) return
-    this.#taskSet.add(task)
+    if (task.isAtTurnEnd) return
+    task.isAtTurnEnd = true
     this.#tasks.push(task)
   }
 
@@ -127,7 +132,7 @@ export class Reactor implements Scheduler {
   /** Runs until stop(). Returns with the descriptors still open; destroy() closes the loop's own. */
   run(): void {
     this.#isStopping = false
-    while (!this.#isStopping) this.runTurn(this.#wheel.sleepMs(performance.now()))
+    while (!this.#isStopping) this.runTurn(this.#wheel.sleepMs(this.#turnEndMs))
   }
 
   /** One turn that waits at most `waitMs`; returns whether anything happened. */
@@ -144,7 +149,8 @@ export class Reactor implements Scheduler {
     this.#wheel.fireDue(this.nowMs)
     this.#runTasks()
     if (this.#closing.length > 0) this.#closeAll()
-    const turnMs = performance.now() - startedMs
+    this.#turnEndMs = performance.now()
+    const turnMs = this.#turnEndMs - startedMs
     if (turnMs > this.longestTurnMs) this.longestTurnMs = turnMs
     return isBusy || count > 0
   }
@@ -170,14 +176,14 @@ export class Reactor implements Scheduler {
   }
 
   #dispatch(count: number): void {
-    const { eventBytes, dataOffset } = this.#layout
-    const bytes = this.#events.bytes
-    for (let i = 0, offset = 0; i < count; i++, offset += eventBytes) {
-      const fd = bytes.readInt32LE(offset + dataOffset)
-      const generation = bytes.readUInt32LE(offset + dataOffset + 4)
+    const words = this.#eventWords
+    const eventWords = this.#layout.eventBytes / 4
+    const dataWord = this.#layout.dataOffset / 4
+    for (let i = 0, at = 0; i < count; i++, at += eventWords) {
+      const fd = words[at + dataWord] ?? -1
       const handler = this.#handlers[fd]
-      if (handler === undefined || generation !== this.#generations[fd]) continue
-      handler.onReady(bytes.readUInt32LE(offset))
+      if (handler === undefined || words[at + dataWord + 1] !== this.#generations[fd]) continue
+      handler.onReady(words[at] ?? 0)
     }
   }
 
@@ -191,11 +197,15 @@ export class Reactor implements Scheduler {
     for (let round = 0; this.#tasks.length > 0; round++) {
       if (round > MAX_TASK_ROUNDS) throw new MeshError('INTERNAL', { detail: 'turn-end tasks never end' })
       const tasks = this.#tasks
-      this.#tasks = []
-      for (const task of tasks) {
-        this.#taskSet.delete(task)
+      this.#tasks = this.#runningTasks
+      this.#runningTasks = tasks
+      for (let index = 0; index < tasks.length; index++) {
+        const task = tasks[index]
+        if (task === undefined) continue
+        task.isAtTurnEnd = false
         task.runAtTurnEnd()
       }
+      tasks.length = 0
     }
   }
 
@@ -212,7 +222,7 @@ export class Reactor implements Scheduler {
     const { dataOffset } = this.#layout
     bytes.writeUInt32LE(events >>> 0, 0)
     bytes.writeInt32LE(fd, dataOffset)
-    bytes.writeUInt32LE(generation, dataOffset + 4)
+    bytes.writeInt32LE(generation, dataOffset + 4)
     if (epoll_ctl(this.#epoll, operation, fd, address) !== 0) throw this.#systemError('epoll_ctl')
   }
 

@@ -8,6 +8,8 @@ export interface Timer {
 
 /** Work done once at the end of the running turn; registering it again before it ran is a no-op. */
 export interface TurnTask {
+  /** The scheduler's mark that the task waits for the end of the turn: a set of tasks costs a collection each turn. */
+  isAtTurnEnd: boolean
   runAtTurnEnd(): void
 }
 

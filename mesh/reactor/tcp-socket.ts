@@ -31,6 +31,7 @@ type TcpState = 'open' | 'closing' | 'closed'
 /** An established connection. */
 export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
   readonly fd: number
+  isAtTurnEnd = false
   readonly #reactor: Reactor
   #handler: ByteStreamHandler
   #state: TcpState = 'open'

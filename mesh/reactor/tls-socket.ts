@@ -80,6 +80,7 @@ type TlsState = 'handshaking' | 'open' | 'closing' | 'closed'
 /** One TLS connection. */
 export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, StagingUser {
   readonly fd: number
+  isAtTurnEnd = false
   readonly #reactor: Reactor
   readonly #ssl: number
   readonly #socketBio: number

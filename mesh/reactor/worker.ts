@@ -14,6 +14,7 @@ import {
 import { eventfd, read, write } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 import { Reactor } from './reactor.ts'
+import { requestShortSlices } from './scheduling-slice.ts'
 
 /** Messages under way in one direction; more means that the receiver is stuck, and they are dropped. */
 export const MAX_MESSAGES_UNDER_WAY = 16_384
@@ -225,6 +226,7 @@ export class ReactorThread<Down, Up> {
     this.reactor.onTurn = () => {
       this.#control[TURNS] = this.reactor.turnCount | 0
     }
+    requestShortSlices()
     this.#receive() // what was posted before the loop ran
     this.reactor.run()
     this.reactor.unwatch(this.#wakeFd)

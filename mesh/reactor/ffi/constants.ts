@@ -83,6 +83,17 @@ const EPOLL_LAYOUT: Readonly<Record<string, EpollLayout>> = {
   arm64: { eventBytes: 16, dataOffset: 8 },
 }
 
+/** Numbers of system calls that older C libraries do not wrap. */
+const SYSTEM_CALLS: Readonly<Record<string, { readonly schedSetattr: number }>> = {
+  x64: { schedSetattr: 314 },
+  arm64: { schedSetattr: 274 },
+}
+
+/** Number of sched_setattr on this machine; undefined on an architecture nobody has checked. */
+export function schedSetattrNumber(architecture: string = process.arch): number | undefined {
+  return SYSTEM_CALLS[architecture]?.schedSetattr
+}
+
 /** Layouts of this machine. @throws NATIVE_UNSUPPORTED on an architecture nobody has checked. */
 export function epollLayout(architecture: string = process.arch): EpollLayout {
   const layout = EPOLL_LAYOUT[architecture]

@@ -17,6 +17,10 @@ export const connect = bind2<(fd: N, address: Pointer, bytes: N) => N>(
   'int connect(int, uintptr_t, uint32_t)',
 )
 export const shutdown = bind2<(fd: N, how: N) => N>('int shutdown(int, int)')
+/** Calls the kernel by number with three arguments. */
+export const syscall3 = bind2<(number: N, a: N, b: Pointer, c: N) => N>(
+  'int64_t syscall(int64_t, int64_t, uintptr_t, uint64_t)',
+)
 /** Not node's: in a worker, node closes at the thread's end whatever number its own open() once returned. */
 export const open = bind2<(path: string, flags: N) => N>('int open(const char*, int)')
 export const close = bind2<(fd: N) => N>('int close(int)')

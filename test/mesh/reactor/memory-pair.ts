@@ -22,8 +22,9 @@ t.test('timers fire in the order of their time, and only when the clock reaches 
 t.test('turn-end tasks run once a turn, those registered by tasks in the same turn', async (t) => {
   const scheduler = new ManualScheduler()
   const ran: string[] = []
-  const inner = { runAtTurnEnd: () => void ran.push('inner') }
+  const inner = { isAtTurnEnd: false, runAtTurnEnd: () => void ran.push('inner') }
   const outer = {
+    isAtTurnEnd: false,
     runAtTurnEnd: () => {
       ran.push('outer')
       scheduler.atTurnEnd(inner)
