@@ -29,7 +29,7 @@ import {
 import { Runner } from './runner.ts'
 import { DIRECT } from './subjects/direct.ts'
 import { envoy } from './subjects/envoy.ts'
-import { sidestep } from './subjects/sidestep.ts'
+import { SIDESTEP } from './subjects/sidestep.ts'
 import type { MissingSubject, Subject } from './subjects/subject.ts'
 import { ztunnel } from './subjects/ztunnel.ts'
 
@@ -93,7 +93,7 @@ const commit = await describeCommit(ROOT)
 async function chooseSubjects(): Promise<(Subject | MissingSubject)[]> {
   const makers: Readonly<Record<SubjectName, () => Promise<Subject | MissingSubject>>> = {
     direct: async () => DIRECT,
-    sidestep: async () => sidestep(commit),
+    sidestep: async () => SIDESTEP,
     ztunnel: () => ztunnel(config.ztunnelBinary, config.path),
     envoy: () => envoy(config.path),
   }
@@ -131,7 +131,7 @@ async function bench(signal: AbortSignal): Promise<boolean> {
       ...present.map(({ name, description }) => [name, description]),
       ...missing.map(({ name, missing: why }) => [
         name,
-        { version: 'not at hand', settings: publicReason(why) },
+        { version: 'not at hand', settings: publicReason(why), isMissing: true },
       ]),
     ]),
   }

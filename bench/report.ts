@@ -95,7 +95,7 @@ function bulkCaution(rows: Rows): string[] {
   ]
 }
 
-function questionSection(name: QuestionName, rows: Rows): string {
+function questionSection(name: QuestionName, rows: Rows, subjects: Results['subjects']): string {
   const [title, text] = QUESTION_TEXT[name]
   const metrics = METRICS[name]
   const parts = [`## ${title}`, text]
@@ -111,14 +111,15 @@ function questionSection(name: QuestionName, rows: Rows): string {
   if (name === 'bulk') parts.push(...bulkCaution(rows))
   const ratios = ratioTable(rows, metrics)
   if (ratios !== '') parts.push('Ours divided by theirs, round by round:', ratios)
-  parts.push(
-    subjectsOf(rows)
-      .map((subject) => {
-        const row = rows[subject]
-        return row === undefined ? '' : provenance(subject, row)
-      })
-      .join('\n'),
-  )
+  const lines = SUBJECT_NAMES.flatMap((subject) => {
+    const row = rows[subject]
+    if (row !== undefined) return [provenance(subject, row)]
+    const description = subjects[subject]
+    return description?.isMissing === true
+      ? [`- ${subject}: not measured: ${cell(description.settings)}`]
+      : []
+  })
+  parts.push(lines.join('\n'))
   return parts.join('\n\n')
 }
 
@@ -143,7 +144,7 @@ export function renderReport(results: Results): string {
   })
   const sections = QUESTION_NAMES.flatMap((name) => {
     const rows = results.questions[name]
-    return rows === undefined ? [] : [questionSection(name, rows)]
+    return rows === undefined ? [] : [questionSection(name, rows, subjects)]
   })
   return `${[
     '# Results of the benches',

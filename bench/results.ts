@@ -47,6 +47,8 @@ export interface Machine {
 export interface SubjectDescription {
   readonly version: string
   readonly settings: string
+  /** It was not at hand; `settings` says why. */
+  readonly isMissing: boolean
 }
 
 /** The whole of results.json. */
@@ -78,5 +80,13 @@ export function mergeResults(known: Results | null, fresh: Results): Results {
     const rows = { ...known.questions[name], ...fresh.questions[name] }
     if (Object.keys(rows).length > 0) questions[name] = rows
   }
-  return { ...fresh, subjects: { ...known.subjects, ...fresh.subjects }, questions }
+  const subjects: Partial<Record<SubjectName, SubjectDescription>> = { ...known.subjects }
+  for (const name of SUBJECT_NAMES) {
+    const description = fresh.subjects[name]
+    if (description === undefined) continue
+    // Rows that were measured when it was at hand are still its own.
+    const isWorse = description.isMissing && subjects[name]?.isMissing === false
+    if (!isWorse) subjects[name] = description
+  }
+  return { ...fresh, subjects, questions }
 }

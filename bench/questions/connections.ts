@@ -8,6 +8,8 @@ import type { RunningSubject } from '../subjects/subject.ts'
 import { programTimeoutMs, type Question, type Timing } from './question.ts'
 
 const CLIENTS = 32
+/** A process just started has compiled little of its code: after three ordinary warm-ups its costs no longer fall. */
+const WARM_UPS = 3
 /** A share of failures that cannot be chance: the figure would be of something else. */
 const MAX_FAILED_SHARE = 0.001
 
@@ -17,7 +19,7 @@ async function measure(subject: RunningSubject, timing: Timing): Promise<Figures
   const run = (of: ChurnOptions): Promise<ChurnResult> =>
     lab.processes.measure<ChurnResult>(lab.client.namespace, 'churn', of, programTimeoutMs(timing))
   // The warm-up is a run of its own, so that CPU time and connections are of the same time.
-  await run({ ...options, warmUpSeconds: 0, seconds: timing.warmUpSeconds })
+  await run({ ...options, warmUpSeconds: 0, seconds: timing.warmUpSeconds * WARM_UPS })
   const pids = [...subject.sourcePids(), ...subject.destinationPids()]
   const before = cpuSeconds(pids)
   const result = await run({ ...options, warmUpSeconds: 0 })

@@ -5,7 +5,7 @@ import type { RunningSubject, Subject } from './subject.ts'
 
 export const DIRECT: Subject = {
   name: 'direct',
-  description: { version: '–', settings: 'no proxy, no encryption' },
+  description: { version: '–', settings: 'no proxy, no encryption', isMissing: false },
   start: (lab: Lab): Promise<RunningSubject> =>
     Promise.resolve({
       name: 'direct',

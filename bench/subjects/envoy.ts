@@ -91,6 +91,7 @@ export async function envoy(path: string): Promise<Subject | MissingSubject> {
   return {
     name: 'envoy',
     description: {
+      isMissing: false,
       version: /version:\s*[0-9a-f]+\/([^/]+)\//.exec(line)?.[1] ?? ENVOY_VERSION,
       settings:
         `one process in each pod, concurrency ${CONCURRENCY}; redirected by the same nf_tables rules on the client’s ` +

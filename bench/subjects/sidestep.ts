@@ -60,28 +60,27 @@ async function startNode(lab: Lab, node: 'n1' | 'n2', pod: 'client' | 'server'):
 }
 
 /** Sidestep of this working copy. */
-export function sidestep(commit: string): Subject {
-  return {
-    name: 'sidestep',
-    description: {
-      version: commit,
-      settings:
-        `supervisor and data process on each node, ${WORKERS} workers each; redirected by nf_tables; TLS 1.3; ` +
-        'the client’s address kept; one Deny policy; metrics; connection records to a file',
-    },
-    async start(lab: Lab): Promise<RunningSubject> {
-      await mkdir(lab.file('ca'), { mode: 0o700 })
-      await writeMeshFile(lab, true)
-      const source = await startNode(lab, 'n1', 'client')
-      const destination = await startNode(lab, 'n2', 'server')
-      const all = ({ pid }: LoggedProcess): number[] => [pid, ...childrenOf(pid)]
-      return {
-        name: 'sidestep',
-        lab,
-        sourcePids: () => all(source),
-        destinationPids: () => all(destination),
-        dataPids: () => ({ source: childrenOf(source.pid), destination: childrenOf(destination.pid) }),
-      }
-    },
-  }
+export const SIDESTEP: Subject = {
+  name: 'sidestep',
+  description: {
+    isMissing: false,
+    version: 'the commit of each row',
+    settings:
+      `supervisor and data process on each node, ${WORKERS} workers each; redirected by nf_tables; TLS 1.3; ` +
+      'the client’s address kept; one Deny policy; metrics; connection records to a file',
+  },
+  async start(lab: Lab): Promise<RunningSubject> {
+    await mkdir(lab.file('ca'), { mode: 0o700 })
+    await writeMeshFile(lab, true)
+    const source = await startNode(lab, 'n1', 'client')
+    const destination = await startNode(lab, 'n2', 'server')
+    const all = ({ pid }: LoggedProcess): number[] => [pid, ...childrenOf(pid)]
+    return {
+      name: 'sidestep',
+      lab,
+      sourcePids: () => all(source),
+      destinationPids: () => all(destination),
+      dataPids: () => ({ source: childrenOf(source.pid), destination: childrenOf(destination.pid) }),
+    }
+  },
 }

@@ -49,6 +49,7 @@ export async function ztunnel(binary: string, path: string): Promise<Subject | M
   return {
     name: 'ztunnel',
     description: {
+      isMissing: false,
       version: `${field('GitRevision').slice(0, 10)} (${field('BuildProfile')}, ${field('CryptoProvider')}, Rust ${field('RustVersion')})`,
       settings:
         `dedicated mode: one process in each pod, ${WORKERS} worker threads; redirected by the same nf_tables ` +

@@ -69,3 +69,13 @@ t.test('a machine that was busy with other things is named in every row', (t) =>
   t.notMatch(busy(5), 'busy')
   t.end()
 })
+
+t.test('a subject that is not at hand is named in every question, with the reason', (t) => {
+  const some = results({ bulk: { direct: row('a', [{ gbitPerSecond1: 30 }]) } })
+  const ztunnel = { version: 'not at hand', settings: 'ZTUNNEL_BIN names no ztunnel', isMissing: true }
+  t.match(
+    renderReport({ ...some, subjects: { ztunnel } }),
+    /^- ztunnel: not measured: ZTUNNEL_BIN names no ztunnel$/m,
+  )
+  t.end()
+})

@@ -29,7 +29,7 @@ t.test('the first run stands as it is', (t) => {
 })
 
 t.test('subjects are described by the latest run that had them', (t) => {
-  const known = { ...results({}), subjects: { envoy: { version: '1', settings: 'x' } } }
+  const known = { ...results({}), subjects: { envoy: { version: '1', settings: 'x', isMissing: false } } }
   const merged = mergeResults(known, results({}))
   t.same(Object.keys(merged.subjects).sort(), ['envoy', 'sidestep'])
   t.end()
@@ -42,5 +42,19 @@ t.test('a reason is one line without paths', (t) => {
     "no '…': 10.2.0.1:80/tcp, 3 of 5/s",
   )
   t.equal(publicReason('x'.repeat(500)).length, 200)
+  t.end()
+})
+
+t.test('a subject that is no longer at hand keeps the description of its rows', (t) => {
+  const described = (version: string, isMissing: boolean) => ({
+    ...results({}),
+    subjects: { ztunnel: { version, settings: 'x', isMissing } },
+  })
+  const version = (known: boolean, fresh: boolean): string | undefined =>
+    mergeResults(described('known', known), described('fresh', fresh)).subjects.ztunnel?.version
+  t.equal(version(false, true), 'known')
+  t.equal(version(true, true), 'fresh')
+  t.equal(version(true, false), 'fresh')
+  t.equal(version(false, false), 'fresh')
   t.end()
 })

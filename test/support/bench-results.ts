@@ -20,7 +20,7 @@ export function results(questions: Results['questions'], cpu = 'Model 1'): Resul
   return {
     machine: { cpu, cores: 2, memoryGb: 8, kernel: '6.1.0', node: 'v24.0.0' },
     tools: 'wrk 4, nginx 1',
-    subjects: { sidestep: { version: 'abc1234567', settings: 'as it is' } },
+    subjects: { sidestep: { version: 'abc1234567', settings: 'as it is', isMissing: false } },
     questions,
   }
 }
