@@ -333,7 +333,7 @@ export class SessionCore implements StreamOwner, TurnTask {
     if (this.state === 'closed') return
     const wasDraining = this.state === 'draining'
     if (!this.#isTransportClosed && !(wasDraining && reason.code === 'OK')) {
-      this.#sendGoaway(this.streams.lastPeerId, REASONS[reason.code].h2Reset, reason.detail)
+      this.#sendGoaway(this.streams.lastPeerId, goawayErrorOf(reason), reason.detail)
     }
     this.state = 'closed'
     this.#closeReason = reason
@@ -419,4 +419,10 @@ export class SessionCore implements StreamOwner, TurnTask {
       from += part
     } while (from < bytes)
   }
+}
+
+/** A connection that ends for a reason that is no fault of HTTP/2 ends with NO_ERROR: the others name streams. */
+function goawayErrorOf(reason: CloseReason): H2ErrorName {
+  const name = REASONS[reason.code].h2Reset
+  return name === 'CANCEL' || name === 'CONNECT_ERROR' || name === 'REFUSED_STREAM' ? 'NO_ERROR' : name
 }

@@ -101,6 +101,8 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   #isEndRequested = false
   #hasReadEnd = false
   #hasWriteEnd = false
+  /** The socket is dead for writing; its last words are read in the next turn. */
+  #hasWriteFailed = false
   /** The socket took less than it was given: nothing leaves until it is writable. */
   #isBlocked = false
   /** SSL_read wants to write first (key update). */
@@ -337,7 +339,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       if (this.#isBlocked) {
         const code = errno()
         if (code !== E.AGAIN && code !== E.INTR && code !== E.NOBUFS) {
-          this.#close({ code: 'TUNNEL_RESET', detail: describeErrno(code) })
+          this.#closeAfterLastWord(describeErrno(code))
           return false
         }
       }
@@ -379,6 +381,16 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       this.#onReadStopped(error, errnoNow)
       return
     }
+  }
+
+  /** A peer that refuses us sends an alert and is gone: our write fails before the alert, the reason, was read. */
+  #closeAfterLastWord(detail: string): void {
+    if (this.#hasWriteFailed) return
+    this.#hasWriteFailed = true
+    this.#reactor.inNextTurn(() => {
+      if (this.#state === 'open' && !this.#hasReadEnd) this.#read()
+      if (this.#state === 'open') this.#close({ code: 'TUNNEL_RESET', detail })
+    })
   }
 
   #onReadStopped(error: number, errnoNow: number): void {

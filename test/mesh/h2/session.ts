@@ -194,13 +194,32 @@ t.test('with isCancelEnd a CANCEL reads as an end, after the bytes that wait', a
   pair.serverSays.streams[0]?.pause()
   send(stream, 'tail')
   pair.scheduler.runUntilIdle()
-  stream.destroy({ code: 'SHUTDOWN', detail: '' })
+  stream.destroy({ code: 'POLICY_CHANGED', detail: '' })
   pair.scheduler.runUntilIdle()
   t.same(pair.serverSays.records[0]?.events, [])
   pair.serverSays.streams[0]?.resume()
   pair.scheduler.runUntilIdle()
   t.same(pair.serverSays.records[0]?.events, ['data', 'end', 'close'])
   t.same(pair.serverSays.records[0]?.reason, { code: 'STREAM_RESET', detail: 'cancel' })
+})
+
+t.test('a connection that broke behind the stream is never read as its end', async (t) => {
+  for (const code of [
+    'PEER_RESET',
+    'PEER_UNRESPONSIVE',
+    'TUNNEL_RESET',
+    'SHUTDOWN',
+    'DRAIN',
+    'WORKER_LOST',
+  ] as const) {
+    const pair = connectSessions({ server: { isCancelEnd: true } })
+    const [stream] = open(pair.client)
+    pair.scheduler.runUntilIdle()
+    stream.destroy({ code, detail: '' })
+    pair.scheduler.runUntilIdle()
+    t.same(pair.serverSays.records[0]?.events, ['close'], code)
+    t.same(pair.serverSays.records[0]?.reason, { code: 'STREAM_RESET', detail: 'connect_error' })
+  }
 })
 
 t.test('a draining server finishes its streams and takes no new ones', async (t) => {
