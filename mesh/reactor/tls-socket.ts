@@ -420,7 +420,10 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   }
 
   #readAgain(): void {
-    this.#readWantsWrite = false
+    if (this.#readWantsWrite) {
+      this.#readWantsWrite = false
+      this.#updateEvents()
+    }
     if (this.#isReadScheduled) return
     this.#isReadScheduled = true
     this.#reactor.inNextTurn(() => {
@@ -432,7 +435,9 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   #updateEvents(): void {
     if (this.#state !== 'open') return
     const wantsWrite = this.#isBlocked || this.#readWantsWrite
-    this.#watchFor((this.#isPaused || this.#hasReadEnd ? 0 : EPOLLIN) | (wantsWrite ? EPOLLOUT : 0))
+    // What lies in the socket cannot be read before OpenSSL has written: an event for it would only spin.
+    const wantsRead = !this.#isPaused && !this.#hasReadEnd && !this.#readWantsWrite
+    this.#watchFor((wantsRead ? EPOLLIN : 0) | (wantsWrite ? EPOLLOUT : 0))
   }
 
   #watchFor(events: number): void {

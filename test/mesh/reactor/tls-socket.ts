@@ -4,10 +4,12 @@ import { refuse } from '../../../mesh/errors/refusal.ts'
 import { openHandles } from '../../../mesh/reactor/ffi/handle-counts.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
+import { setResetOnClose } from '../../../mesh/reactor/socket-options.ts'
 import { TcpSocket, tcpSocketCount } from '../../../mesh/reactor/tcp-socket.ts'
 import { TlsContext, TlsCredentials } from '../../../mesh/reactor/tls-context.ts'
 import { TlsSocket } from '../../../mesh/reactor/tls-socket.ts'
 import { type BadCertificate, TestAuthority } from '../../support/certificates.ts'
+import { RawTlsClient } from '../../support/raw-tls-client.ts'
 import {
   connectDescriptors,
   handshake,
@@ -131,4 +133,113 @@ t.test('native objects are freed: created equals freed', async (t) => {
   t.same(openHandles(), before)
   t.equal(tcpSocketCount.open, sockets)
   t.equal(reactor.pendingTimerCount, 0)
+})
+
+t.test(
+  'a peer that never reads holds a bounded rest, nothing spins, and all of it arrives in the end',
+  async (t) => {
+    const reactor = new Reactor()
+    const { client, server } = handshake(reactor, good, good)
+    const [near, far] = [client.socket, server.socket]
+    if (near === null || far === null) throw new Error('no handshake')
+    far.pause()
+    const piece = allocateBlock(70_016)
+    for (let i = 0; i < piece.bytes.length; i++) piece.bytes[i] = (i * 11) & 255
+    let written = 0
+    // Odd lengths: what SSL_write is given again lies elsewhere and is longer than what it refused.
+    const write = (): boolean => {
+      const length = 1 + ((written * 7919) % 70_000)
+      const isWritable = near.write(piece, 16, 16 + length)
+      written += length
+      return isWritable
+    }
+    while (write()) reactor.runTurn(0)
+    settle(reactor, () => false)
+    t.ok(near.bufferedBytes <= 65_536 + 70_000, `${near.bufferedBytes} bytes wait`)
+    t.equal(reactor.runTurn(20), false, 'waiting for room makes no events')
+    let received = 0
+    let drains = 0
+    near.setHandler({ ...ignoringHandler, onDrain: () => drains++ })
+    far.setHandler({ ...ignoringHandler, onData: (_block, start, end) => (received += end - start) })
+    far.resume()
+    runUntil(reactor, () => received === written)
+    t.equal(received, written)
+    t.equal(drains, 1)
+    t.equal(near.bufferedBytes, 0)
+    t.equal(reactor.runTurn(20), false, 'room to write is not watched any longer than needed')
+    t.equal(reactor.pool.takenBlocks, 0)
+  },
+)
+
+t.test('a cut connection is told from one that ended, with bytes waiting too', async (t) => {
+  for (const isBusy of [false, true]) {
+    const reactor = new Reactor()
+    const { client, server } = handshake(reactor, good, good)
+    const piece = allocateBlock(1_000_016)
+    if (isBusy) {
+      server.socket?.pause()
+      while (client.socket?.write(piece, 16, 1_000_016)) settle(reactor, () => false)
+    }
+    if (server.socket !== null) setResetOnClose(server.socket.fd)
+    server.socket?.destroy({ code: 'SHUTDOWN', detail: '' })
+    runUntil(reactor, () => client.failure !== null)
+    t.equal(client.failure?.code, 'TUNNEL_RESET')
+    t.equal(reactor.pool.takenBlocks, 0)
+  }
+})
+
+t.test('a key update in the middle of congestion loses nothing', async (t) => {
+  const reactor = new Reactor()
+  const [clientFd, serverFd] = connectDescriptors(reactor)
+  const context = new TlsContext(rootsPem)
+  const credentials = new TlsCredentials([good.certificatePem], good.privateKeyPem)
+  let server: TlsSocket | null = null
+  let failure = ''
+  new TlsSocket(reactor, serverFd, {
+    role: 'server',
+    context,
+    credentials,
+    peerCheck: () => null,
+    handshakeTimeoutMs: 2000,
+    handler: {
+      onSecure(socket) {
+        server = socket
+        socket.setHandler({ ...ignoringHandler, onClose: (reason) => (failure = reason.code) })
+      },
+      onHandshakeFailed: (reason) => (failure = reason.detail),
+    },
+  })
+  const client = new RawTlsClient(clientFd, context, credentials)
+  runUntil(reactor, () => client.handshake() && server !== null)
+  const socket = server as TlsSocket | null // as: set by a callback, which the compiler cannot see
+  const block = allocateBlock(200_016)
+  for (let i = 0; i < 200_000; i++) block.bytes[16 + i] = (i * 7) & 255
+  let written = 0
+  let updates = 0
+  for (let isWritable = true; isWritable === true; written += 200_000) {
+    isWritable = socket?.write(block, 16, 200_016) ?? false
+    if (updates < 20 && client.requestKeyUpdate()) updates++
+    settle(reactor, () => false)
+  }
+  for (let i = 0; i < 5; i++, settle(reactor, () => false)) if (client.requestKeyUpdate()) updates++
+  t.ok(updates > 5, `${updates} updates were asked for`)
+  t.equal(reactor.runTurn(20), false, 'what cannot be read before something is written makes no events')
+  let isWrong = false
+  let received = 0
+  for (let turn = 0; turn < 2000 && received < written; turn++) {
+    for (let chunk = client.read(); chunk.length > 0; chunk = client.read()) {
+      for (let i = 0; i < chunk.length; i += 501) {
+        if (chunk[i] !== ((((received + i) % 200_000) * 7) & 255)) isWrong = true
+      }
+      received += chunk.length
+    }
+    reactor.runTurn(1)
+  }
+  t.equal(received, written)
+  t.notOk(isWrong)
+  t.equal(failure, '')
+  client.close()
+  runUntil(reactor, () => failure !== '')
+  context.free()
+  credentials.release()
 })
