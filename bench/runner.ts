@@ -90,7 +90,8 @@ export class Runner {
 
   /** What the machine does while the subjects wait: figures of a busy one say little, so the page tells. */
   async #busyPercent(): Promise<number> {
-    const percent = await busyPercent()
+    // The lesser of two: the subjects have just been started, and settle.
+    const percent = Math.min(await busyPercent(), await busyPercent())
     if (percent > MAX_BUSY_PERCENT)
       this.#plan.say(`the machine is ${percent} % busy: the figures will say little`)
     return percent
