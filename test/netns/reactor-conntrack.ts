@@ -146,9 +146,8 @@ t.test('a process that may not ask is refused and works on', async (t) => {
     const found = originalDestination(null, { ip: '127.0.0.1', port: 1 }, { ip: '127.0.0.1', port: 2 })
     console.log(found.kind, found.code)`
   // Without tap's preload, which would write its files as another user.
-  const env = { PATH: process.env.PATH }
-  const args = ['--input-type=module', '-e', script]
-  const done = spawnSync(process.execPath, args, { encoding: 'utf8', env })
+  const args = ['-i', process.execPath, '--input-type=module', '-e', script]
+  const done = spawnSync('env', args, { encoding: 'utf8' })
   t.equal(done.stdout, 'refusal MISSING_CAPABILITY\n')
 })
 

@@ -78,9 +78,8 @@ t.test('a mark without the capability is refused by name', async (t) => {
     if (process.getuid() === 0) process.setuid(65534)
     try { setMark(createSocket(2, 1), 1) } catch (error) { console.log(error.code) }`
   // Without tap's preload, which would write its files as another user.
-  const env = { PATH: process.env.PATH }
-  const args = ['--input-type=module', '-e', script]
-  const printed = execFileSync(process.execPath, args, { encoding: 'utf8', env })
+  const args = ['-i', process.execPath, '--input-type=module', '-e', script]
+  const printed = execFileSync('env', args, { encoding: 'utf8' })
   t.equal(printed, 'MISSING_CAPABILITY\n')
 })
 
