@@ -55,6 +55,40 @@ function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
   return texts[side]
 }
 
+// A worker ends many connections in one millisecond, and nearly all in one second.
+let secondMs = Number.NaN
+let secondText = ''
+
+/** RFC 3339 in UTC with milliseconds. */
+function timeText(atMs: number): string {
+  const wholeMs = Math.floor(atMs)
+  const ms = wholeMs % 1000
+  if (wholeMs - ms !== secondMs) {
+    secondMs = wholeMs - ms
+    secondText = new Date(secondMs).toISOString().slice(0, -4)
+  }
+  return `${secondText}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`
+}
+
+let lastService = ''
+let lastServiceText = ''
+
+function serviceText(service: string): string {
+  if (service === '') return ''
+  if (service !== lastService) {
+    lastService = service
+    lastServiceText = field('dst.service', service)
+  }
+  return lastServiceText
+}
+
+// Addresses are texts of ours; only what a peer may have written needs escaping.
+const PLAIN = /^[0-9a-fA-F.:[\]]*$/
+
+function addressField(name: string, value: string): string {
+  return PLAIN.test(value) ? (value === '' ? '' : `,"${name}":"${value}"`) : field(name, value)
+}
+
 function field(name: string, value: string): string {
   return value === '' ? '' : `,"${name}":${JSON.stringify(value)}`
 }
@@ -63,13 +97,13 @@ function field(name: string, value: string): string {
 export function formatConnectionRecord(record: ConnectionRecord): string {
   const { code, source, destination } = record
   return (
-    `{"time":"${new Date(record.endMs).toISOString()}","msg":"connection complete","reason":"${code}"` +
+    `{"time":"${timeText(record.endMs)}","msg":"connection complete","reason":"${code}"` +
     `,"direction":"${record.direction}","transport":"${record.transport}"` +
-    field('src.addr', record.sourceAddress) +
+    addressField('src.addr', record.sourceAddress) +
     (source === null ? field('src.identity', record.sourceIdentity) : workloadText(source, 'src')) +
-    field('dst.addr', record.destinationAddress) +
-    field('dst.hbone_addr', record.hboneAddress) +
-    field('dst.service', record.service) +
+    addressField('dst.addr', record.destinationAddress) +
+    addressField('dst.hbone_addr', record.hboneAddress) +
+    serviceText(record.service) +
     (destination === null ? '' : workloadText(destination, 'dst')) +
     field('policy', record.policy) +
     `,"bytes_sent":${record.bytesSent},"bytes_recv":${record.bytesReceived}` +

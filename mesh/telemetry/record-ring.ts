@@ -35,26 +35,33 @@ export class RecordRing {
 
   /** Appends one record; false when it was dropped. Writer only. */
   push(text: string): boolean {
-    const length = Math.min(Buffer.byteLength(text), MAX_RECORD_BYTES)
-    const needed = (length + 4 + 3) & ~3
-    let head = Atomics.load(this.#words, HEAD)
-    const used = (head - Atomics.load(this.#words, TAIL)) & 0x7fffffff
+    const head = Atomics.load(this.#words, HEAD)
+    const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
     const offset = head % this.#size
+    // A UTF-16 unit takes at most three bytes. With room for that, nobody has to measure the text first.
+    const mostBytes = text.length * 3
+    if (mostBytes <= MAX_RECORD_BYTES && mostBytes + 8 < Math.min(free, this.#size - offset)) {
+      this.#append(head, offset, this.#bytes.write(text, offset + 4, mostBytes, 'utf8'))
+      return true
+    }
+    const length = Math.min(Buffer.byteLength(text), MAX_RECORD_BYTES)
     const untilEnd = this.#size - offset
-    const skipped = untilEnd < needed ? untilEnd : 0
-    if (used + skipped + needed >= this.#size) {
+    const skipped = untilEnd < paddedBytes(length) ? untilEnd : 0
+    if (skipped + paddedBytes(length) >= free) {
       Atomics.add(this.#words, DROPPED, 1)
       return false
     }
-    if (skipped > 0) {
-      this.#bytes.writeInt32LE(WRAP, offset)
-      head += skipped
-    }
-    const start = head % this.#size
-    this.#bytes.writeInt32LE(length, start)
+    if (skipped > 0) this.#bytes.writeInt32LE(WRAP, offset)
+    const start = (head + skipped) % this.#size
     this.#bytes.write(text, start + 4, length, 'utf8')
-    Atomics.store(this.#words, HEAD, (head + needed) & 0x7fffffff)
+    this.#append(head + skipped, start, length)
     return true
+  }
+
+  /** Publishes a record whose text is in place. */
+  #append(head: number, offset: number, length: number): void {
+    this.#bytes.writeInt32LE(length, offset)
+    Atomics.store(this.#words, HEAD, (head + paddedBytes(length)) & 0x7fffffff)
   }
 
   /** Takes all records, oldest first. Reader only. */
@@ -69,8 +76,13 @@ export class RecordRing {
         continue
       }
       onRecord(this.#bytes.toString('utf8', offset + 4, offset + 4 + length))
-      tail = (tail + ((length + 4 + 3) & ~3)) & 0x7fffffff
+      tail = (tail + paddedBytes(length)) & 0x7fffffff
     }
     Atomics.store(this.#words, TAIL, tail)
   }
+}
+
+/** What a record of `length` bytes takes in the ring: its length word and padding to whole words. */
+function paddedBytes(length: number): number {
+  return (length + 4 + 3) & ~3
 }

@@ -2,7 +2,7 @@
 // One mTLS connection of a peer to a pod of ours: handshake with the pod's certificate, then its CONNECT streams, each
 // decided by itself. SPEC wire-protocols §3.1 (who may connect), §4.2 (which streams are carried).
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import { formatBaggage, parseBaggage } from '../../mesh/hbone/baggage.ts'
+import { parseBaggage } from '../../mesh/hbone/baggage.ts'
 import {
   type InboundConnect,
   TunnelServer,
@@ -18,7 +18,6 @@ import type { Downstream } from './downstream.ts'
 import { InboundConnection } from './inbound-connection.ts'
 import { HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
-import { baggageOfWorkload } from './tunnels.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
 /** The first SPIFFE id among the names of a certificate; null when there is none. */
@@ -131,7 +130,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     const { context, inbound } = this.#pod
     const facts = this.#facts(connect.authority)
     facts.source = this.#sourceOf(connect.baggage)
-    const downstream = new StreamDownstream(connect, baggageOf(this.#pod))
+    const downstream = new StreamDownstream(connect, this.#pod.baggage)
     const { host, port } = connect.target
     const request = {
       host,
@@ -235,9 +234,4 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
 
 function policyOf(pod: ServedPod): string {
   return pod.lastVerdict?.policy ?? ''
-}
-
-/** SPEC wire-protocols §3.4: the answer describes the destination. */
-function baggageOf(pod: ServedPod): string {
-  return pod.inbound === null ? '' : formatBaggage(baggageOfWorkload(pod.inbound.workload))
 }

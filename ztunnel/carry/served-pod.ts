@@ -15,6 +15,7 @@ import { HostLookups } from './host-lookups.ts'
 import { PodDialer } from './pod-dialer.ts'
 import { Tunnels } from './tunnels.ts'
 import type { WorkerContext } from './worker-context.ts'
+import { formatWorkloadBaggage } from './workload-baggage.ts'
 
 /** A connection or tunnel of a pod that can be listed and ended. */
 export interface PodConnection {
@@ -39,6 +40,8 @@ export class ServedPod {
   readonly connections = new Set<PodConnection>()
   /** null: enrolled but not configured. */
   inbound: InboundView | null = null
+  /** How the pod describes itself to peers. */
+  baggage = ''
   policies: PolicyIndex = compilePolicies([])
   lastVerdict: Verdict | null = null
   /** Who this pod is when it connects; null as long as it is not configured. */
@@ -75,6 +78,7 @@ export class ServedPod {
   configure(inbound: InboundView | null): void {
     const isChanged = JSON.stringify(inbound?.policies) !== JSON.stringify(this.inbound?.policies)
     this.inbound = inbound
+    this.baggage = formatWorkloadBaggage(inbound?.workload ?? null)
     this.source =
       inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
     if (!isChanged) return

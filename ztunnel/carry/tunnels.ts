@@ -3,12 +3,10 @@
 // pod's namespace, TCP, mTLS with the pod's certificate, the peer's identity checked against the decision.
 // SPEC wire-protocols §3.5: the key is the peer's address and the identities it may have.
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import { type Baggage, formatBaggage, WORKLOAD_TYPES, type WorkloadType } from '../../mesh/hbone/baggage.ts'
 import type { Cancellable, ConnectHandler } from '../../mesh/hbone/connect-attempt.ts'
 import { formatForwarded } from '../../mesh/hbone/forwarded.ts'
 import { createTraceparent } from '../../mesh/hbone/traceparent.ts'
 import { TunnelPool } from '../../mesh/hbone/tunnel-pool.ts'
-import type { WorkloadFacts } from '../../mesh/model/destination.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
@@ -130,8 +128,6 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
 export class Tunnels {
   readonly #pod: ServedPod
   readonly #pool: TunnelPool
-  #baggage = ''
-  #baggageOf: WorkloadFacts | null = null
 
   constructor(pod: ServedPod) {
     this.#pod = pod
@@ -145,7 +141,7 @@ export class Tunnels {
   open(decision: TunnelDecision, client: SocketAddress, handler: ConnectHandler): Cancellable {
     const request = {
       authority: decision.authority,
-      baggage: this.#ownBaggage(),
+      baggage: this.#pod.baggage,
       forwarded: formatForwarded(client.ip, client.port, decision.service?.hostname ?? null),
       traceparent: createTraceparent(),
     }
@@ -158,30 +154,5 @@ export class Tunnels {
 
   close(): void {
     this.#pool.closeAll({ code: 'SHUTDOWN', detail: '' })
-  }
-
-  #ownBaggage(): string {
-    const workload = this.#pod.inbound?.workload ?? null
-    if (workload !== this.#baggageOf) {
-      this.#baggageOf = workload
-      this.#baggage = workload === null ? '' : formatBaggage(baggageOfWorkload(workload))
-    }
-    return this.#baggage
-  }
-}
-
-/** SPEC wire-protocols §3.3: how a workload describes itself. */
-export function baggageOfWorkload(workload: WorkloadFacts): Baggage {
-  const type =
-    WORKLOAD_TYPES.find((each: WorkloadType) => each === workload.workloadType.toLowerCase()) ?? 'pod'
-  return {
-    clusterName: workload.clusterId,
-    namespace: workload.namespace,
-    workloadType: type,
-    workloadName: workload.workloadName || workload.name,
-    serviceName: workload.canonicalName,
-    serviceVersion: workload.canonicalRevision,
-    region: workload.region,
-    zone: workload.zone,
   }
 }

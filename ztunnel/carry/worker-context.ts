@@ -36,6 +36,8 @@ export class ConnectionFacts {
   service: ServiceFacts | null = null
   destination: WorkloadFacts | null = null
   policy = ''
+  /** Counters of the connection while nothing is wrong with it; -1 before it could carry bytes. */
+  slot = -1
 
   constructor(direction: 'outbound' | 'inbound', startedMs: number, sourceAddress: string) {
     this.direction = direction
@@ -82,19 +84,20 @@ export class WorkerContext {
   /** The connection can carry bytes from now on. */
   opened(facts: ConnectionFacts): void {
     facts.connectedMs = this.reactor.nowMs
-    this.#counters.add(this.#slot(facts, '-'), OPENED, 1)
+    facts.slot = this.#slot(facts, '-')
+    this.#counters.add(facts.slot, OPENED, 1)
   }
 
   /** The connection has ended: its one record, its counters. */
   closed(facts: ConnectionFacts, reason: CloseReason, bytesToServer: number, bytesToClient: number): void {
     const { nowMs } = this.reactor
     const isOutbound = facts.direction === 'outbound'
-    if (facts.connectedMs >= 0) {
-      const plain = this.#slot(facts, '-')
-      if (bytesToServer > 0) this.#counters.add(plain, RECEIVED_BYTES, bytesToServer)
-      if (bytesToClient > 0) this.#counters.add(plain, SENT_BYTES, bytesToClient)
+    if (facts.slot >= 0) {
+      if (bytesToServer > 0) this.#counters.add(facts.slot, RECEIVED_BYTES, bytesToServer)
+      if (bytesToClient > 0) this.#counters.add(facts.slot, SENT_BYTES, bytesToClient)
     }
-    const slot = this.#slot(facts, REASONS[reason.code].responseFlag)
+    const { responseFlag } = REASONS[reason.code]
+    const slot = responseFlag === '-' && facts.slot >= 0 ? facts.slot : this.#slot(facts, responseFlag)
     if (facts.connectedMs >= 0) this.#counters.add(slot, CLOSED, 1)
     if (reason.code !== 'OK') this.#counters.add(slot, FAILED, 1)
     this.#records.push(

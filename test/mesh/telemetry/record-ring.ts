@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { RecordRing } from '../../../mesh/telemetry/record-ring.ts'
+
+function drained(ring: RecordRing): string[] {
+  const records: string[] = []
+  ring.drain((text) => records.push(text))
+  return records
+}
+
+t.test('records come out as they went in, in order, over many rounds of the ring', async (t) => {
+  const writer = new RecordRing(undefined, 4096)
+  const reader = new RecordRing(writer.memory)
+  const texts = ['', 'a', 'plain', 'grün', '漢字', '🐟'.repeat(20), 'x'.repeat(500)]
+  let number = 0
+  for (let round = 0; round < 300; round++) {
+    const sent = texts.slice(0, 1 + (round % texts.length)).map((text) => `${number++} ${text}`)
+    for (const text of sent) t.ok(writer.push(text))
+    t.same(drained(reader), sent)
+  }
+  t.equal(writer.droppedCount, 0)
+})
+
+t.test('a full ring drops, counts, and takes again what fits once it was read', async (t) => {
+  const writer = new RecordRing(undefined, 1024)
+  const reader = new RecordRing(writer.memory)
+  const text = 'r'.repeat(100)
+  let kept = 0
+  while (writer.push(text)) kept++
+  t.ok(kept >= 8, `${kept} records of 100 bytes in 1024`)
+  t.equal(writer.push(text), false)
+  t.equal(reader.droppedCount, 2)
+  t.same(drained(reader), new Array(kept).fill(text))
+  t.equal(writer.push(text), true)
+  t.same(drained(reader), [text])
+})
+
+t.test('a record that is too long is cut; one larger than the ring is dropped', async (t) => {
+  const ring = new RecordRing()
+  t.ok(ring.push('y'.repeat(50_000)))
+  t.same(drained(ring), ['y'.repeat(8192)])
+  const small = new RecordRing(undefined, 1024)
+  t.equal(small.push('y'.repeat(2000)), false)
+  t.equal(small.droppedCount, 1)
+})
