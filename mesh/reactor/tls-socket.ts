@@ -25,7 +25,7 @@ import {
   type TlsCredentials,
   withHandshake,
 } from './tls-context.ts'
-import { type Staging, StagingPool, type StagingUser } from './tls-staging.ts'
+import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
 
 /** A record holds at most 16 KiB: with less room than this left the block is delivered first. */
 const MIN_READ_ROOM_BYTES = 16_384
@@ -63,16 +63,9 @@ export interface TlsOptions {
   readonly isWatched?: boolean
 }
 
-const stagingPools = new WeakMap<Reactor, StagingPool>()
-function stagingPoolOf(reactor: Reactor): StagingPool {
-  let pool = stagingPools.get(reactor)
-  if (pool === undefined) {
-    const created = new StagingPool()
-    reactor.atDestroy(() => created.free())
-    stagingPools.set(reactor, created)
-    pool = created
-  }
-  return pool
+/** The socket has no room now: it will say when it has. */
+function isFull(code: number): boolean {
+  return code === E.AGAIN || code === E.INTR || code === E.NOBUFS
 }
 
 type TlsState = 'handshaking' | 'open' | 'closing' | 'closed'
@@ -100,6 +93,8 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   #isReadScheduled = false
   #isEndRequested = false
   #hasReadEnd = false
+  /** close_notify is written, though maybe only into staging. */
+  #isEndWritten = false
   #hasWriteEnd = false
   /** The socket is dead for writing; its last words are read in the next turn. */
   #hasWriteFailed = false
@@ -338,7 +333,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       this.#isBlocked = o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0) <= 0
       if (this.#isBlocked) {
         const code = errno()
-        if (code !== E.AGAIN && code !== E.INTR && code !== E.NOBUFS) {
+        if (!isFull(code)) {
           this.#closeAfterLastWord(describeErrno(code))
           return false
         }
@@ -348,12 +343,24 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     return !this.#isBlocked
   }
 
+  // SPEC RFC8446 §6.1: close_notify before the write side ends. Without room for it, it waits like any other bytes:
+  // as long as the owner waits (HTTP/2: `linger`). A socket that will never take it has ended all the same.
   #sendCloseNotify(): void {
+    if (!this.#isEndWritten) {
+      o.ERR_clear_error()
+      const result = o.SSL_shutdown(this.#ssl)
+      this.#isBlocked = result < 0 && o.SSL_get_error(this.#ssl, result) === o.SSL_ERROR_WANT_WRITE
+      o.ERR_clear_error()
+      this.#isEndWritten = !this.#isBlocked // asked once more, OpenSSL would read and lose what it reads
+    }
+    const staging = this.#staging
+    if (!this.#isBlocked && staging !== null && o.BIO_ctrl(staging.bio, o.BIO_CTRL_FLUSH, 0, 0) <= 0) {
+      this.#isBlocked = isFull(errno())
+      // Nobody takes it any more, least of all the socket that gets the buffer next.
+      if (!this.#isBlocked) o.BIO_ctrl(staging.bio, o.BIO_CTRL_RESET, 0, 0)
+    }
+    if (this.#isBlocked) return
     this.#hasWriteEnd = true
-    o.ERR_clear_error()
-    o.SSL_shutdown(this.#ssl)
-    o.ERR_clear_error()
-    if (this.#staging !== null) o.BIO_ctrl(this.#staging.bio, o.BIO_CTRL_FLUSH, 0, 0)
     shutdown(this.fd, SHUT_WR)
     if (this.#hasReadEnd) this.#close(CLOSED_OK)
   }

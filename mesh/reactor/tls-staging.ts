@@ -5,6 +5,7 @@
 
 import type { Pointer } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
+import type { Reactor } from './reactor.ts'
 
 /** One write(2) of bulk data. */
 const STAGING_BYTES = 262_144
@@ -83,4 +84,18 @@ export class StagingPool {
     this.touch(staging)
     return staging
   }
+}
+
+const pools = new WeakMap<Reactor, StagingPool>()
+
+/** The buffers of a reactor's sockets; freed with it. */
+export function stagingPoolOf(reactor: Reactor): StagingPool {
+  let pool = pools.get(reactor)
+  if (pool === undefined) {
+    const created = new StagingPool()
+    reactor.atDestroy(() => created.free())
+    pools.set(reactor, created)
+    pool = created
+  }
+  return pool
 }

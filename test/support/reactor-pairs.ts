@@ -117,8 +117,9 @@ export function handshake(
   clientEnd: TlsEnd,
   serverEnd: TlsEnd,
   handshakeTimeoutMs = 2000,
+  descriptors: readonly [client: number, server: number] = connectDescriptors(reactor),
 ): { readonly client: HandshakeOutcome; readonly server: HandshakeOutcome } {
-  const [clientFd, serverFd] = connectDescriptors(reactor)
+  const [clientFd, serverFd] = descriptors
   const start = (role: 'client' | 'server', fd: number, end: TlsEnd): HandshakeOutcome => {
     const outcome: HandshakeOutcome = { socket: null, peer: null, failure: null }
     const context = new TlsContext(end.rootsPem)
