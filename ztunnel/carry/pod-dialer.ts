@@ -12,7 +12,9 @@ import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { encodeSocketAddress, isIpv6 } from '../../mesh/reactor/socket-address.ts'
 import {
   createSocket,
+  DEFAULT_KEEPALIVE,
   setBindWithoutPort,
+  setKeepalive,
   setMark,
   setTransparent,
   systemError,
@@ -42,7 +44,7 @@ export class PodDialer {
    */
   open(ip: string, sourceIp: string | null): number {
     const family = isIpv6(ip) ? AF_INET6 : AF_INET
-    if (this.#namespace === null) return createSocket(family, SOCK_STREAM)
+    if (this.#namespace === null) return createHostSocket(family)
     const spare = family === AF_INET6 ? this.#spare6 : this.#spare4
     if (spare.length === 0) this.#fill(this.#namespace, family, spare)
     const fd = spare.pop()
@@ -64,6 +66,7 @@ export class PodDialer {
         this.#descriptors.add(fd)
         spare.push(fd)
         setMark(fd, MESH_MARK)
+        setKeepalive(fd, DEFAULT_KEEPALIVE)
       }
     })
   }
@@ -76,6 +79,12 @@ export class PodDialer {
       }
     }
   }
+}
+
+function createHostSocket(family: number): number {
+  const fd = createSocket(family, SOCK_STREAM)
+  setKeepalive(fd, DEFAULT_KEEPALIVE)
+  return fd
 }
 
 function bindSource(fd: number, family: number, sourceIp: string): void {

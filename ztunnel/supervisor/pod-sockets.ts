@@ -5,7 +5,12 @@ import { closeSync } from 'node:fs'
 import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
 import { AF_INET6 } from '../../mesh/reactor/ffi/constants.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
-import { setMark, setTransparent } from '../../mesh/reactor/socket-options.ts'
+import {
+  DEFAULT_KEEPALIVE,
+  setKeepalive,
+  setMark,
+  setTransparent,
+} from '../../mesh/reactor/socket-options.ts'
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import { LISTENER_KINDS, type ListenerKind } from '../pods.ts'
@@ -83,6 +88,7 @@ function open(kind: ListenerKind, pod: EnrolledPod, config: ZtunnelConfig): numb
   const ip = pod.address ?? (kind === 'socks5' ? '127.0.0.1' : wildcard)
   return openListener(ip, PORTS[kind], {
     prepare(fd, family) {
+      setKeepalive(fd, DEFAULT_KEEPALIVE) // accepted sockets inherit it: nothing to do per connection
       if (pod.netns === null) return
       setMark(fd, MESH_MARK)
       if (kind !== 'socks5') setTransparent(fd, family)

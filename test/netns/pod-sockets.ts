@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sockets of a pod in its own namespace: those the supervisor listens on, and those its workers connect with.
+import { readdirSync } from 'node:fs'
+import t from 'tap'
+import { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
+import * as c from '../../mesh/reactor/ffi/constants.ts'
+import { close, connect } from '../../mesh/reactor/ffi/libc.ts'
+import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { encodeSocketAddress } from '../../mesh/reactor/socket-address.ts'
+import {
+  DEFAULT_KEEPALIVE,
+  getIntOption,
+  localAddress,
+  peerAddress,
+} from '../../mesh/reactor/socket-options.ts'
+import { PodDialer } from '../../ztunnel/carry/pod-dialer.ts'
+import { readConfig, type ZtunnelConfig } from '../../ztunnel/config.ts'
+import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
+import { PodSockets } from '../../ztunnel/supervisor/pod-sockets.ts'
+import { acceptFrom, connectFrom, createLab, listenIn } from '../support/lab.ts'
+
+const MESH_MARK = 0x539
+const SPEC = {
+  nodes: [
+    {
+      name: 'n1',
+      pods: [
+        { name: 'a', ip: '10.1.0.2', ip6: 'fd00:1::2' },
+        { name: 'b', ip: '10.1.0.3', ip6: 'fd00:1::3' },
+      ],
+    },
+  ],
+}
+const PATHS = ['--config-file', 'x', '--enrolment-file', 'x', '--ca-directory', 'x']
+const configOf = (...flags: string[]): ZtunnelConfig => readConfig([...PATHS, ...flags], {}).options
+const podAt = (namespace: NetworkNamespace) => ({
+  ...{ uid: 'u', name: 'b', namespace: 'shop', serviceAccount: 'b', address: null },
+  netns: `/proc/self/fd/${namespace.fd}`,
+})
+const descriptors = (): readonly string[] => readdirSync('/proc/self/fd')
+function keepaliveOf(fd: number): readonly number[] {
+  return [
+    getIntOption(fd, c.SOL_SOCKET, c.SO_KEEPALIVE),
+    getIntOption(fd, c.IPPROTO_TCP, c.TCP_KEEPIDLE),
+    getIntOption(fd, c.IPPROTO_TCP, c.TCP_KEEPINTVL),
+    getIntOption(fd, c.IPPROTO_TCP, c.TCP_KEEPCNT),
+  ]
+}
+const NO_RULES = { tables: [], markRules: [], routes: [] }
+const KEEPALIVE = [
+  1,
+  DEFAULT_KEEPALIVE.idleSeconds,
+  DEFAULT_KEEPALIVE.intervalSeconds,
+  DEFAULT_KEEPALIVE.probes,
+]
+
+t.test('enrolling opens marked listeners and writes the rules; un-enrolling leaves nothing', async (t) => {
+  const network = createLab(t, SPEC)
+  const { namespace } = network.pod('b')
+  for (const [flags, kinds] of [
+    [[], ['outbound', 'inbound', 'passthrough']],
+    [
+      ['--socks5', 'true'],
+      ['outbound', 'inbound', 'passthrough', 'socks5'],
+    ],
+  ] as const) {
+    const before = descriptors().length
+    const sockets = PodSockets.open(podAt(namespace), configOf(...flags))
+    t.same([...sockets.listeners.keys()], kinds)
+    for (const [kind, fd] of sockets.listeners) {
+      t.equal(getIntOption(fd, c.SOL_SOCKET, c.SO_MARK), MESH_MARK, kind)
+      t.equal(localAddress(fd)?.ip, kind === 'socks5' ? '127.0.0.1' : '::')
+    }
+    t.ok(readRedirectRules(namespace).tables.length > 0, 'the rules are there')
+    const client = connectFrom(network.pod('a').namespace, '10.1.0.3', 15_008)
+    const accepted = acceptFrom(sockets.listeners.get('inbound') ?? -1)
+    t.same(keepaliveOf(accepted), KEEPALIVE, 'accepted connections inherit keepalive')
+    for (const fd of [client, accepted]) close(fd)
+    sockets.close()
+    t.same(readRedirectRules(namespace), NO_RULES)
+    t.equal(descriptors().length, before)
+  }
+})
+
+t.test('a pod whose rules are somebody else’s gets listeners only', async (t) => {
+  const { namespace } = createLab(t, SPEC).pod('b')
+  const sockets = PodSockets.open(podAt(namespace), configOf('--redirect', 'false', '--ipv6', 'false'))
+  t.same(readRedirectRules(namespace), NO_RULES)
+  for (const fd of sockets.listeners.values()) t.equal(localAddress(fd)?.ip, '0.0.0.0')
+  sockets.close()
+})
+
+t.test('an enrolment that fails half-way leaves neither sockets nor rules', async (t) => {
+  const { namespace } = createLab(t, SPEC).pod('b')
+  const taken = listenIn(namespace, 15_006)
+  const before = descriptors().length
+  t.throws(() => PodSockets.open(podAt(namespace), configOf()), { code: 'SYSTEM_CALL', detail: /in use/ })
+  t.same(readRedirectRules(namespace), NO_RULES)
+  t.equal(descriptors().length, before)
+  const gone = { ...podAt(namespace), netns: '/run/netns/none' }
+  t.throws(() => PodSockets.open(gone, configOf()), { code: 'NAMESPACE_GONE' })
+  t.equal(descriptors().length, before)
+  close(taken)
+})
+
+t.test('connections are made inside, marked, kept alive, and show the source asked for', async (t) => {
+  const network = createLab(t, SPEC)
+  const { namespace } = network.pod('b')
+  const listening = listenIn(namespace, 8080)
+  const table = new DescriptorTable()
+  const dialer = new PodDialer(namespace, table)
+  for (const [ip, source, shown] of [
+    ['10.1.0.3', null, '10.1.0.3'],
+    ['10.1.0.3', '10.77.0.1', '10.77.0.1'],
+    ['fd00:1::3', 'fd00:77::1', 'fd00:77::1'],
+    ['10.1.0.3', 'fd00:77::1', '10.1.0.3'], // no address of the other family
+  ] as const) {
+    const fd = dialer.open(ip, source)
+    t.notOk(table.list().includes(fd), 'what was handed out is the caller’s')
+    t.equal(getIntOption(fd, c.SOL_SOCKET, c.SO_MARK), MESH_MARK)
+    t.same(keepaliveOf(fd), KEEPALIVE)
+    if (source === null || source === shown) {
+      t.equal(localAddress(fd)?.ip, source ?? '0.0.0.0')
+    }
+    const address = encodeSocketAddress(ip, 8080)
+    connect(fd, address.address, address.bytes)
+    if (shown === '10.1.0.3') {
+      const accepted = acceptFrom(listening)
+      t.equal(peerAddress(accepted)?.ip, shown)
+      close(accepted)
+    }
+    close(fd)
+  }
+  t.equal(table.list().length, 12, 'the rest of both batches')
+  dialer.close()
+  t.same(table.list(), [])
+  close(listening)
+})
