@@ -6,6 +6,7 @@ import { type Refusal, refuse } from '../mesh/errors/refusal.ts'
 import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
+import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
 import { TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
@@ -69,6 +70,7 @@ export class ZtunnelWorker {
   }
 
   run(): void {
+    new IdleTrim(this.#thread.reactor).start()
     this.#thread.run(
       (message) => this.#onMessage(message),
       () => this.#context.share.adoptAll((fd, listener) => this.#adopt(fd, listener)),

@@ -14,7 +14,9 @@ const TUNNELS = 500
 const SETTLED_READINGS = 4
 const SETTLED_SHARE = 0.003
 const READING_INTERVAL_MS = 500
-const SETTLE_TIMEOUT_MS = 15_000
+/** Nobody is read earlier: a process may wait until it is idle before it gives memory back. */
+const SETTLE_LEAST_MS = 12_000
+const SETTLE_TIMEOUT_MS = 25_000
 const HOLD_TIMEOUT_MS = 60_000
 
 interface Resident {
@@ -30,6 +32,7 @@ function read(subject: RunningSubject): Resident {
 /** The memory once it no longer moves, or after a while. */
 async function settled(subject: RunningSubject): Promise<Resident> {
   const endMs = performance.now() + SETTLE_TIMEOUT_MS
+  await wait(SETTLE_LEAST_MS)
   let last = read(subject)
   for (let equal = 0; equal < SETTLED_READINGS && performance.now() < endMs; ) {
     await wait(READING_INTERVAL_MS)

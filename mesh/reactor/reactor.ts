@@ -38,6 +38,8 @@ export class Reactor implements Scheduler {
   /** Longest turn so far in ms, without the wait; read and reset by metrics. */
   longestTurnMs = 0
   turnCount = 0
+  /** Time spent in turns, without the waits. */
+  busyMs = 0
   /** Called once a turn, before its events: the heartbeat. */
   onTurn: (() => void) | null = null
 
@@ -151,6 +153,7 @@ export class Reactor implements Scheduler {
     if (this.#closing.length > 0) this.#closeAll()
     this.#turnEndMs = performance.now()
     const turnMs = this.#turnEndMs - startedMs
+    this.busyMs += turnMs
     if (turnMs > this.longestTurnMs) this.longestTurnMs = turnMs
     return isBusy || count > 0
   }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gives back what a burst of work left behind once a reactor has become idle. V8 does that from libuv's loop, to which
+// a reactor never returns: without this, the memory of the busiest second would stay for hours.
+import { getHeapStatistics } from 'node:v8'
+import type { Reactor } from './reactor.ts'
+import { releaseCodePages, trimMemory } from './trim-memory.ts'
+
+/** How often a reactor looks at itself. */
+export const IDLE_CHECK_MS = 2000
+/** Idle: less than one hundredth of that was work. Nobody waits long for the collection then. */
+const IDLE_SHARE = 0.01
+/** Idle for this many looks in a row. */
+const IDLE_CHECKS = 2
+/** Worth a collection: the heap has grown by this factor and this much since the last one. */
+const WORTH_FACTOR = 1.2
+const WORTH_BYTES = 2_097_152
+
+/** Looks after one reactor, in its thread. */
+export class IdleTrim {
+  readonly #reactor: Reactor
+  #busyMs = 0
+  #idleChecks = 0
+  #trimmedBytes = 0
+  /** Collections made. */
+  trimCount = 0
+
+  constructor(reactor: Reactor) {
+    this.#reactor = reactor
+  }
+
+  /** Looks from now on, until the reactor stops. */
+  start(): void {
+    this.#busyMs = this.#reactor.busyMs
+    this.#reactor.startTimer(IDLE_CHECK_MS, () => {
+      this.#look()
+      this.start()
+    })
+  }
+
+  #look(): void {
+    const isIdle = this.#reactor.busyMs - this.#busyMs < IDLE_CHECK_MS * IDLE_SHARE
+    this.#idleChecks = isIdle ? this.#idleChecks + 1 : 0
+    if (this.#idleChecks < IDLE_CHECKS) return
+    const bytes = getHeapStatistics().total_heap_size
+    if (bytes < this.#trimmedBytes * WORTH_FACTOR + WORTH_BYTES) return
+    trimMemory()
+    releaseCodePages()
+    this.trimCount++
+    this.#idleChecks = 0
+    this.#trimmedBytes = getHeapStatistics().total_heap_size
+  }
+}
