@@ -45,7 +45,8 @@ function readRule(reader: YamlReader, node: Node, path: string): Rule {
 }
 
 function readMatch(reader: YamlReader, node: Node, path: string): Match | undefined {
-  const fields = reader.fields(node, path, MATCH_FIELDS, [])
+  // A list without a value would mean "no constraint", which nobody writes that way.
+  const fields = reader.fields(node, path, MATCH_FIELDS, [], true)
   if (fields === undefined) return undefined
   const strings = (key: string): StringMatch[] =>
     reader.list(fields, key, (item, at) => readStringMatch(reader, item, at))

@@ -13,6 +13,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  Scalar,
   type ScalarTag,
   type TagId,
   visit,
@@ -75,14 +76,24 @@ export class YamlReader {
     this.#note(node.range?.[0] ?? 0, path, message, suggestion)
   }
 
-  /** A map with known keys. Unknown, repeated and missing ones are findings. */
-  fields(raw: Node, path: string, known: readonly string[], required: readonly string[]): Fields | undefined {
+  /**
+   * A map with known keys. Unknown, repeated and missing ones are findings; so are keys without a value where that
+   * must not pass for "unset" (`needsValues`).
+   */
+  fields(
+    raw: Node,
+    path: string,
+    known: readonly string[],
+    required: readonly string[],
+    needsValues = false,
+  ): Fields | undefined {
     const entries = this.entries(raw, path)
     if (entries === undefined) return undefined
     const values = new Map<string, Node>()
     for (const { key, keyNode, value, path: at } of entries) {
       if (!known.includes(key)) this.fail(keyNode, at, 'unknown field', nearest(key, known))
       else if (!isNull(value)) values.set(key, value)
+      else if (needsValues) this.fail(keyNode, at, 'expected a value, found nothing')
     }
     const fields = new Fields(raw, path, values)
     for (const key of required) {
@@ -110,7 +121,7 @@ export class YamlReader {
         typeof keyNode.value === 'string' ? keyNode.value : (keyNode.source ?? String(keyNode.value))
       const at = path === '' ? key : `${path}.${key}`
       if (seen.has(key)) this.fail(keyNode, at, 'the key stands twice in this map')
-      else if (isNode(value)) entries.push({ key, keyNode, value, path: at })
+      else entries.push({ key, keyNode, value: isNode(value) ? value : nothingAt(keyNode), path: at })
       seen.add(key)
     }
     return entries
@@ -265,6 +276,13 @@ export function quote(text: string): string {
 
 function isNull(node: unknown): boolean {
   return isScalar(node) && node.value === null
+}
+
+// `{key}` has no value at all: it is read as `{key: ~}`, and found where the key is.
+function nothingAt(keyNode: Node): Scalar {
+  const nothing = new Scalar(null)
+  if (keyNode.range) nothing.range = keyNode.range
+  return nothing
 }
 
 function hasForeignTag(node: Node): boolean {

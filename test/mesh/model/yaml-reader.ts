@@ -101,6 +101,27 @@ t.test('keys: unknown, repeated, missing and complex ones are findings', async (
   t.equal(new Fields(entries[0]?.value as Node, 'top', new Map()).pathOf('key'), 'top.key') // as: read above
 })
 
+t.test('a key without a value is unset, a finding where values are needed, and has a place', async (t) => {
+  for (const text of ['\n{b: 1, name: ~}', '\n{b: 1, name: }', '\n{b: 1, name}', '\nb: 1\n? name']) {
+    for (const needsValues of [false, true]) {
+      const reader = open(text)
+      const { root } = reader
+      const fields = root === undefined ? undefined : reader.fields(root, '', ['name', 'b'], [], needsValues)
+      t.equal(fields?.get('name'), undefined)
+      t.same(
+        reader.findings.map(({ path, message }) => `${path}: ${message}`),
+        needsValues ? ['name: expected a value, found nothing'] : [],
+        text,
+      )
+    }
+    const reader = open(text)
+    const value = reader.root === undefined ? undefined : reader.entries(reader.root, '')?.[1]?.value
+    if (value !== undefined) reader.readText(value, 'name')
+    t.match(reader.findings, [{ message: 'expected text, found nothing' }], text)
+    t.ok((reader.findings[0]?.line ?? 0) > 1, 'where it is')
+  }
+})
+
 t.test('names of the language are keys like any other', async (t) => {
   const reader = open('{__proto__: {x: 1}, constructor: a, toString: b}')
   const entries = reader.root === undefined ? [] : (reader.entries(reader.root, '') ?? [])
