@@ -60,17 +60,21 @@ function flagsOf(table: OptionTable, args: readonly string[], mistakes: string[]
   for (let i = 0; i < args.length; i++) {
     const [flag = '', inline] = (args[i] ?? '').split(/=(.*)/s)
     const key = keys.get(flag)
+    const hasNext = inline === undefined && isValue(args[i + 1])
     if (key === undefined) {
       mistakes.push(`${flag}: unknown option`)
+      if (flag.startsWith('--') && hasNext) i++ // its value is no mistake of its own
       continue
     }
-    const value = inline ?? (table[key]?.type === 'boolean' && !isValue(args[i + 1]) ? 'true' : args[++i])
+    const isBare = inline === undefined && !hasNext
+    const value = isBare ? (table[key]?.type === 'boolean' ? 'true' : undefined) : (inline ?? args[++i])
     if (value === undefined) mistakes.push(`${flag}: needs a value`)
     else found.set(key, value)
   }
   return found
 }
 
+/** A value that looks like a flag is a forgotten value; who means it writes `--flag=--value`. */
 function isValue(argument: string | undefined): boolean {
   return argument !== undefined && !argument.startsWith('--')
 }

@@ -9,7 +9,10 @@ export const WATCH_INTERVAL_MS = 500
 
 /** Hears of contents. */
 export interface WatchedFileHandler {
-  /** The file is not looked at again before this is done. May fail: that counts as unreadable. */
+  /**
+   * The file is not looked at again before this is done. May fail: that counts as unreadable, and the content is
+   * offered again at the next look.
+   */
   onContent(text: string): void | Promise<void>
   onUnreadable(cause: unknown): void
 }
@@ -20,6 +23,8 @@ export class WatchedFile {
   readonly #clock: Clock
   readonly #handler: WatchedFileHandler
   #stamp = ''
+  /** The failure that was told last, '' after a success: a lasting one is told once. */
+  #failure = ''
   #timer: ClockTimer | null = null
   #isClosed = false
 
@@ -49,10 +54,12 @@ export class WatchedFile {
       const text = await readFile(this.#path, 'utf8')
       this.#stamp = stamp
       if (!this.#isClosed) await this.#handler.onContent(text)
+      this.#failure = ''
     } catch (cause) {
-      const stamp = String(cause)
-      if (stamp === this.#stamp) return
-      this.#stamp = stamp
+      this.#stamp = ''
+      const failure = String(cause)
+      if (failure === this.#failure) return
+      this.#failure = failure
       if (!this.#isClosed) this.#handler.onUnreadable(cause)
     }
   }
