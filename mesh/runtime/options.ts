@@ -2,7 +2,7 @@
 // Options of a program as one table: name, type, unit, default, meaning. Flag > environment > default. All mistakes
 // are reported together and unknown names are refused, so that a typo never silently means the default.
 
-/** Kinds of values. `path` and `text` differ only in the documentation. */
+/** Kinds of values. A `path` is a text that is not empty. */
 export type OptionType = 'text' | 'path' | 'boolean' | 'integer'
 
 /** One option. The environment name is `SIDESTEP_` + the upper-case key, the flag `--` + the kebab-case key. */
@@ -49,6 +49,7 @@ function readValue(spec: OptionSpec, text: string): { readonly value: unknown } 
     if (value >= (spec.min ?? 0) && value <= (spec.max ?? Number.MAX_SAFE_INTEGER)) return { value }
     return `must be a whole number from ${spec.min ?? 0}${spec.max === undefined ? '' : ` to ${spec.max}`}`
   }
+  if (spec.type === 'path' && text === '') return 'must be a path'
   if (spec.choices !== undefined && !spec.choices.includes(text))
     return `must be one of ${spec.choices.join(', ')}`
   return { value: text }

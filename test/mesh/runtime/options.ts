@@ -82,6 +82,7 @@ t.test('a mistake is named with its source and what is wrong', async (t) => {
     [['--size-bytes', '9'.repeat(400)], {}, '--size-bytes: must be a whole number from 0, not'],
     [['--ipv6', 'yes'], {}, "--ipv6: must be true or false, not 'yes'"],
     [['--ipv6=TRUE'], {}, "--ipv6: must be true or false, not 'TRUE'"],
+    [['--config-file='], {}, "--config-file: must be a path, not ''"],
     [['--log-level', 'loud'], {}, "--log-level: must be one of info, debug, not 'loud'"],
     [[], { SIDESTEP_IPV6: '1' }, "SIDESTEP_IPV6: must be true or false, not '1'"],
     [[], { SIDESTEP_NODENAME: 'x' }, 'SIDESTEP_NODENAME: unknown variable'],

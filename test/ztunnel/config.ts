@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+import { hostname } from 'node:os'
+import t from 'tap'
+import { environmentName, flagName } from '../../mesh/runtime/options.ts'
+import { readConfig, ZTUNNEL_OPTIONS } from '../../ztunnel/config.ts'
+
+const PATHS = ['--config-file', 'c', '--enrolment-file', 'e', '--ca-directory', 'd']
+
+t.test('three paths are needed, everything else has a default that works', async (t) => {
+  const { options, mistakes } = readConfig(PATHS, {})
+  t.same(mistakes, [])
+  t.same(options, {
+    ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
+    ...{ trustDomain: 'cluster.local', adminSocket: '/run/sidestep/admin.sock', workerCount: 2 },
+    ...{ records: 'stdout', logLevel: 'info', redirect: true, originalSource: true, socks5: false },
+    ...{ ipv6: true, drainSeconds: 5 },
+  })
+  t.same(
+    readConfig([], {}).mistakes.map((each) => each.split(':')[0]),
+    ['SIDESTEP_CONFIG_FILE', 'SIDESTEP_ENROLMENT_FILE', 'SIDESTEP_CA_DIRECTORY'],
+  )
+})
+
+t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {
+  const istio = {
+    ...{ NODE_NAME: 'n', NETWORK: 'net', LOCAL_XDS_PATH: 'f', ENABLE_ORIG_SRC: 'false' },
+    ...{ UNSTABLE_ENABLE_SOCKS5: 'true', IPV6_ENABLED: 'false' },
+  }
+  const rest = ['--enrolment-file', 'e', '--ca-directory', 'd']
+  t.match(readConfig(rest, istio), {
+    options: {
+      ...{ nodeName: 'n', network: 'net', configFile: 'f', originalSource: false, socks5: true, ipv6: false },
+    },
+  })
+  t.same(readConfig(rest, istio).mistakes, [])
+  t.equal(readConfig(rest, { ...istio, SIDESTEP_NODE_NAME: 'ours' }).options.nodeName, 'ours')
+})
+
+t.test('numbers have bounds and closed sets are closed', async (t) => {
+  for (const [flag, good, bad] of [
+    ['--worker-count', ['1', '64'], ['0', '65', '2.5', '']],
+    ['--drain-seconds', ['0', '86400'], ['86401', '-1', '5s']],
+    ['--log-level', ['trace', 'silent'], ['verbose', 'INFO', '']],
+    ['--redirect', ['true', 'false'], ['1', 'on', '']],
+  ] as const) {
+    for (const text of good) t.same(readConfig([...PATHS, `${flag}=${text}`], {}).mistakes, [])
+    for (const text of bad)
+      t.equal(readConfig([...PATHS, `${flag}=${text}`], {}).mistakes.length, 1, flag + text)
+  }
+})
+
+t.test('every option says what it means, and no two have one name', async (t) => {
+  const names: string[] = []
+  for (const [key, spec] of Object.entries(ZTUNNEL_OPTIONS)) {
+    t.ok(spec.meaning.length > 10, key)
+    names.push(flagName(key), environmentName(key), ...('synonyms' in spec ? spec.synonyms : []))
+    if ('default' in spec) {
+      const { mistakes } = readConfig([...PATHS, `${flagName(key)}=${spec.default}`], {})
+      t.same(mistakes, [], `the default of ${key} is a value`)
+    }
+  }
+  t.equal(new Set(names).size, names.length)
+})
