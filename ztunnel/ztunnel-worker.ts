@@ -70,6 +70,7 @@ export class ZtunnelWorker {
   }
 
   run(): void {
+    this.#thread.reactor.atTrim(() => this.#context.resources.trim())
     new IdleTrim(this.#thread.reactor).start()
     this.#thread.run(
       (message) => this.#onMessage(message),

@@ -89,6 +89,14 @@ export class SessionResources implements TurnTask {
     )
   }
 
+  /** Lets go of all free blocks. */
+  trim(): void {
+    for (const free of this.#free) {
+      for (const block of free) this.#releaseBlock?.(block)
+      free.length = 0
+    }
+  }
+
   giveBlock(block: Block): void {
     const blockClass = classOf(block.bytes.length - HEADROOM_BYTES)
     const free = this.#free[blockClass]

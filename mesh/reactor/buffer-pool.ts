@@ -26,6 +26,11 @@ export class BufferPool {
     this.takenBlocks--
     if (this.#idle.length < this.#idleLimit) this.#idle.push(block)
   }
+
+  /** Lets go of all unused blocks. */
+  trim(): void {
+    this.#idle.length = 0
+  }
 }
 
 /** Bytes accepted by a stream but not yet sent, in order, copied into pooled blocks. */

@@ -43,6 +43,7 @@ export class IdleTrim {
     if (this.#idleChecks < IDLE_CHECKS) return
     const bytes = getHeapStatistics().total_heap_size
     if (bytes < this.#trimmedBytes * WORTH_FACTOR + WORTH_BYTES) return
+    this.#reactor.trim()
     trimMemory()
     releaseCodePages()
     this.trimCount++

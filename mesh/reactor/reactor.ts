@@ -59,6 +59,7 @@ export class Reactor implements Scheduler {
   #nextTurn: Array<() => void> = []
   readonly #closing: number[] = []
   readonly #atDestroy: Array<() => void> = []
+  readonly #atTrim: Array<() => void> = []
   #turnEndMs = this.nowMs
   #isStopping = false
 
@@ -161,6 +162,17 @@ export class Reactor implements Scheduler {
   /** Ends run() after the current turn. From another thread: wake the loop by a message. */
   stop(): void {
     this.#isStopping = true
+  }
+
+  /** Runs `release` whenever the loop lets go of memory that it may need again. */
+  atTrim(release: () => void): void {
+    this.#atTrim.push(release)
+  }
+
+  /** Lets go of unused buffers: for a loop that has become idle. */
+  trim(): void {
+    this.pool.trim()
+    for (const release of this.#atTrim) release()
   }
 
   /** Runs `free` when the loop is destroyed: native memory that its sockets share. */

@@ -73,6 +73,17 @@ export class StagingPool {
     staging.lastUse = ++this.#clock
   }
 
+  /** Frees all buffers with nothing in them. */
+  trim(): void {
+    for (let index = this.#all.length - 1; index >= 0; index--) {
+      const staging = this.#all[index]
+      if (staging === undefined || staging.user?.isStagingBusy === true) continue
+      staging.user?.onStagingLost()
+      staging.free()
+      this.#all.splice(index, 1)
+    }
+  }
+
   /** Frees the buffers when the worker ends, after its sockets. */
   free(): void {
     for (const staging of this.#all) staging.free()
@@ -93,6 +104,7 @@ export function stagingPoolOf(reactor: Reactor): StagingPool {
   let pool = pools.get(reactor)
   if (pool === undefined) {
     const created = new StagingPool()
+    reactor.atTrim(() => created.trim())
     reactor.atDestroy(() => created.free())
     pools.set(reactor, created)
     pool = created

@@ -62,3 +62,12 @@ t.test('a cleared queue gives its blocks back and can be used again', async (t) 
   t.equal(pending.headStart, HEADROOM_BYTES, 'room for a frame header')
   t.equal(pending.headBlock.bytes.toString('latin1', pending.headStart, pending.headEnd), 'again')
 })
+
+t.test('a trimmed pool has forgotten its unused blocks and goes on', async (t) => {
+  const pool = new BufferPool()
+  const block = pool.take()
+  pool.give(block)
+  pool.trim()
+  t.not(pool.take(), block)
+  t.equal(pool.takenBlocks, 1)
+})

@@ -59,3 +59,16 @@ t.test('a buffer given up is the next to be used, and a freed pool holds no BIO'
   pool.free()
   t.equal(openHandles().BIO, before)
 })
+
+t.test('a trim frees what nobody is writing through and leaves the rest', async (t) => {
+  const before = openHandles().BIO
+  const pool = new StagingPool()
+  const [idle, busy] = acquire(pool, 2)
+  if (busy) busy.isStagingBusy = true
+  pool.trim()
+  t.same([idle?.lostCount, busy?.lostCount], [1, 0])
+  t.equal(openHandles().BIO, before + 2, 'the busy buffer and its socket end are left')
+  t.not(pool.acquire(new User()), busy?.staging)
+  pool.free()
+  t.equal(openHandles().BIO, before)
+})
