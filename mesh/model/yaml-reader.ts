@@ -24,6 +24,8 @@ const MAX_TEXT_LENGTH = 16 * 1024 * 1024 // about 50,000 workloads: far beyond w
 const MAX_NODES = 2_000_000 // values read, repeated ones through aliases included ("billion laughs")
 const MAX_FINDINGS = 100 // more help nobody
 
+const PLAIN_KEY = /^[\w./:-]{1,80}$/ // what a path shows unquoted; the rest is shortened and escaped
+
 type Tags = readonly (ScalarTag | CollectionTag)[]
 
 /** A map whose keys were checked. Absent and null values are unset. */
@@ -119,7 +121,8 @@ export class YamlReader {
       }
       const key =
         typeof keyNode.value === 'string' ? keyNode.value : (keyNode.source ?? String(keyNode.value))
-      const at = path === '' ? key : `${path}.${key}`
+      const name = PLAIN_KEY.test(key) ? key : quote(key)
+      const at = path === '' ? name : `${path}.${name}`
       if (seen.has(key)) this.fail(keyNode, at, 'the key stands twice in this map')
       else entries.push({ key, keyNode, value: isNode(value) ? value : nothingAt(keyNode), path: at })
       seen.add(key)

@@ -5,8 +5,10 @@
 //   pods:
 //   - { uid: u1, name: front, namespace: shop, serviceAccount: front, netns: /run/netns/front }
 //   - { uid: u2, name: cart, namespace: shop, serviceAccount: cart, address: 127.0.0.2 }   # without a namespace
-import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml'
+import type { Node } from 'yaml'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatFinding } from '../../mesh/model/finding.ts'
+import { type Fields, YamlReader } from '../../mesh/model/yaml-reader.ts'
 import { parseIp } from '../../mesh/net/address.ts'
 import type { PodInfo } from '../pods.ts'
 
@@ -14,6 +16,7 @@ import type { PodInfo } from '../pods.ts'
 const MAX_PODS = 4096
 const MAX_FILE_BYTES = 4 * 1024 * 1024
 const REQUIRED = ['uid', 'name', 'namespace', 'serviceAccount'] as const
+const FIELDS = [...REQUIRED, 'netns', 'address'] as const
 
 /** One pod to serve: in its own namespace, or on an address of this machine. */
 export interface EnrolledPod extends PodInfo {
@@ -23,60 +26,54 @@ export interface EnrolledPod extends PodInfo {
   readonly address: string | null
 }
 
-function readPod(map: YAMLMap, at: (message: string, field: string) => void): EnrolledPod | null {
-  const fields = new Map<string, string>()
-  let isGood = true
-  const fail = (message: string, field: string): void => {
-    isGood = false
-    at(message, field)
-  }
-  for (const { key, value } of map.items) {
-    const name = isScalar(key) ? String(key.value) : ''
-    const isKnown = name === 'netns' || name === 'address' || REQUIRED.some((each) => each === name)
-    if (!isKnown) fail('unknown field', name)
-    else if (!isScalar(value) || typeof value.value !== 'string' || value.value === '')
-      fail('must be a text', name)
-    else fields.set(name, value.value)
-  }
-  for (const name of REQUIRED) if (!fields.has(name)) fail('is required', name)
-  const netns = fields.get('netns') ?? null
-  const address = fields.get('address') ?? null
-  if ((netns === null) === (address === null)) fail('exactly one of netns and address is needed', 'netns')
-  if (address !== null && parseIp(address) === undefined) fail('must be an IP address', 'address')
-  const [uid = '', name = '', namespace = '', serviceAccount = ''] = REQUIRED.map(
-    (each) => fields.get(each) ?? '',
-  )
-  return isGood ? { uid, name, namespace, serviceAccount, netns, address } : null
-}
-
 /** Reads the text of an enrolment file. `file` names it in the refusal. */
 export function parseEnrolment(text: string, file: string): readonly EnrolledPod[] | Refusal {
   if (text.length > MAX_FILE_BYTES)
     return refuse('ENROLMENT_INVALID', `${file}: over ${MAX_FILE_BYTES} bytes`)
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
-  const mistakes: string[] = document.errors.map(({ message }) => `${file}: ${message.split('\n')[0]}`)
-  const lineOf = (offset: number): number => lines.linePos(offset).line
-  const root = document.contents
-  const list = isMap(root) ? root.get('pods', true) : null
-  if (mistakes.length === 0 && !isSeq(list)) mistakes.push(`${file}:1: pods: must be a list`)
-  const pods: EnrolledPod[] = []
+  const reader = new YamlReader(text, file, [])
+  const { root } = reader
+  const fields = root === undefined ? undefined : reader.fields(root, '', ['pods'], ['pods'])
+  const pods = fields === undefined ? [] : readPods(reader, fields)
+  if (reader.findings.length > 0)
+    return refuse('ENROLMENT_INVALID', reader.findings.map(formatFinding).join('\n'))
+  // An empty file is one that is being written: taking it for "no pods" would cut every connection of the node.
+  return root === undefined ? refuse('ENROLMENT_INVALID', `${file}: pods: required field is missing`) : pods
+}
+
+function readPods(reader: YamlReader, fields: Fields): EnrolledPod[] {
   const uids = new Set<string>()
-  for (const [index, item] of (isSeq(list) ? list.items : []).entries()) {
-    if (!isMap(item) || index >= MAX_PODS) {
-      mistakes.push(
-        `${file}: pods[${index}]: ${isMap(item) ? `more than ${MAX_PODS} pods` : 'must be a map'}`,
-      )
-      break
+  let count = 0
+  return reader.list(fields, 'pods', (node, path) => {
+    if (++count > MAX_PODS) {
+      if (count === MAX_PODS + 1) reader.fail(node, path, `more than ${MAX_PODS} pods`)
+      return undefined
     }
-    const line = lineOf(item.range?.[0] ?? 0)
-    const pod = readPod(item, (message, field) =>
-      mistakes.push(`${file}:${line}: pods[${index}].${field}: ${message}`),
-    )
-    if (pod === null) continue
-    if (uids.has(pod.uid)) mistakes.push(`${file}:${line}: pods[${index}].uid: '${pod.uid}' is there twice`)
+    const pod = readPod(reader, node, path)
+    if (pod === undefined) return undefined
+    if (uids.has(pod.uid)) reader.fail(node, `${path}.uid`, 'another pod of the file has this uid')
     uids.add(pod.uid)
-    pods.push(pod)
+    return pod
+  })
+}
+
+function readPod(reader: YamlReader, node: Node, path: string): EnrolledPod | undefined {
+  const fields = reader.fields(node, path, FIELDS, REQUIRED)
+  if (fields === undefined) return undefined
+  const text = (key: string): string => {
+    const value = fields.get(key)
+    if (value === undefined) return ''
+    const found = reader.readText(value, fields.pathOf(key))
+    if (found === '') reader.fail(value, fields.pathOf(key), 'must not be empty')
+    return found ?? ''
   }
-  return mistakes.length > 0 ? refuse('ENROLMENT_INVALID', mistakes.join('\n')) : pods
+  const [uid = '', name = '', namespace = '', serviceAccount = ''] = REQUIRED.map(text)
+  const [netns, address] = ['netns', 'address'].map((key) =>
+    fields.get(key) === undefined ? null : text(key),
+  )
+  if ((netns === null) === (address === null))
+    reader.fail(node, path, 'exactly one of netns and address is needed')
+  const ip = address == null ? undefined : parseIp(address)
+  if (address && ip === undefined)
+    reader.fail(fields.get('address') ?? node, fields.pathOf('address'), 'must be an IP address')
+  return { uid, name, namespace, serviceAccount, netns: netns ?? null, address: ip ?? null }
 }

@@ -101,6 +101,19 @@ t.test('keys: unknown, repeated, missing and complex ones are findings', async (
   t.equal(new Fields(entries[0]?.value as Node, 'top', new Map()).pathOf('key'), 'top.key') // as: read above
 })
 
+t.test('a hostile key is shortened and escaped where it is named', async (t) => {
+  for (const [key, path] of [
+    ['a.b/c-d:e_1', 'a.b/c-d:e_1'],
+    ['a b', '"a b"'],
+    ['\\u001b[31m', '"\\u001b[31m"'],
+    ['x'.repeat(1000), `"${'x'.repeat(60)}…"`],
+  ] as const) {
+    const reader = open(`"${key}": 1`)
+    if (reader.root !== undefined) reader.fields(reader.root, 'top', [], [])
+    t.match(reader.findings, [{ path: `top.${path}`, message: 'unknown field' }])
+  }
+})
+
 t.test('a key without a value is unset, a finding where values are needed, and has a place', async (t) => {
   for (const text of ['\n{b: 1, name: ~}', '\n{b: 1, name: }', '\n{b: 1, name}', '\nb: 1\n? name']) {
     for (const needsValues of [false, true]) {
