@@ -2,7 +2,7 @@
 // The compile cache of the data process: beside the admin socket, in a directory only we may write. Filled once, by a
 // process of its own, before the first generation starts.
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { constants, existsSync, lstatSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,29 +11,47 @@ import { DATA_PROCESS_FLAGS } from './data-process-flags.ts'
 
 /** Filling takes about a second; without it the process only needs more memory. */
 const WARM_UP_DEADLINE_MS = 15_000
+const { S_IFMT, S_IFDIR, S_IWGRP, S_IWOTH } = constants
+const WRITABLE_BY_OTHERS = S_IWGRP | S_IWOTH
 
 /** Where the cache is. */
 export function compileCacheDirectory(adminSocket: string): string {
   return join(dirname(adminSocket), 'compile-cache')
 }
 
-/** Fills the cache when it is not there. Never fails: the cache saves memory, nothing else. */
-export async function warmCompileCache(directory: string, log: Log): Promise<void> {
-  // Node keeps entries by its own version and by content: an existing cache is never wrong, only incomplete.
-  if (existsSync(directory)) return
+/** Fills the cache when it is not there. Never fails: false means do without, which only costs memory. */
+export async function warmCompileCache(directory: string, log: Log): Promise<boolean> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    const entry = fileURLToPath(new URL('../warm-up.ts', import.meta.url))
-    await new Promise<void>((resolve) => {
-      const child = spawn(process.execPath, [...DATA_PROCESS_FLAGS, entry], {
-        stdio: 'ignore',
-        env: { ...process.env, NODE_COMPILE_CACHE: directory },
-        timeout: WARM_UP_DEADLINE_MS,
-      })
-      child.once('error', () => resolve())
-      child.once('close', () => resolve())
-    })
+    // Node keeps entries by its own version and by content: an existing cache is never wrong, only incomplete.
+    const isNew = !existsSync(directory)
+    if (isNew) await mkdir(directory, { recursive: true, mode: 0o700 })
+    if (!isPrivate(directory)) {
+      log.warn({ directory }, 'compile cache not used: others may write it')
+      return false
+    }
+    if (isNew) await fill(directory)
+    return true
   } catch (cause) {
     log.warn({ err: cause }, 'no compile cache, the data process needs more memory')
+    return false
   }
+}
+
+/** What lies in the cache is run as code of this process: whoever may write there may do what we may. */
+function isPrivate(directory: string): boolean {
+  const { uid, mode } = lstatSync(directory)
+  return (mode & S_IFMT) === S_IFDIR && uid === process.getuid?.() && (mode & WRITABLE_BY_OTHERS) === 0
+}
+
+async function fill(directory: string): Promise<void> {
+  const entry = fileURLToPath(new URL('../warm-up.ts', import.meta.url))
+  await new Promise<void>((resolve) => {
+    const child = spawn(process.execPath, [...DATA_PROCESS_FLAGS, entry], {
+      stdio: 'ignore',
+      env: { ...process.env, NODE_COMPILE_CACHE: directory },
+      timeout: WARM_UP_DEADLINE_MS,
+    })
+    child.once('error', () => resolve())
+    child.once('close', () => resolve())
+  })
 }

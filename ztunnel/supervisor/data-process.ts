@@ -25,14 +25,15 @@ export class DataProcess {
   readonly #channel: DescriptorChannel
   readonly #exited: Promise<void>
 
-  constructor(args: readonly string[], compileCache: string, log: Log, handler: DataProcessHandler) {
+  /** `compileCache` null: there is none that can be trusted. */
+  constructor(args: readonly string[], compileCache: string | null, log: Log, handler: DataProcessHandler) {
     const [own, theirs] = createChannelPair()
     this.#child = spawn(
       process.execPath,
       [...DATA_PROCESS_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
       {
         stdio: ['ignore', 'inherit', 'inherit', theirs],
-        env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+        env: { ...process.env, ...(compileCache === null ? {} : { NODE_COMPILE_CACHE: compileCache }) },
       },
     )
     closeSync(theirs)

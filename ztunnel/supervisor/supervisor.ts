@@ -35,6 +35,7 @@ export class Supervisor {
   #wanted: readonly EnrolledPod[] = []
   #data: DataProcess | null = null
   #startedMs = 0
+  #compileCache: string | null = null
   #retry: ClockTimer | null = null
   #isStopping = false
 
@@ -49,7 +50,8 @@ export class Supervisor {
   }
 
   async start(): Promise<void> {
-    await warmCompileCache(compileCacheDirectory(this.#config.adminSocket), this.#log)
+    const cache = compileCacheDirectory(this.#config.adminSocket)
+    if (await warmCompileCache(cache, this.#log)) this.#compileCache = cache
     await this.#enrolment.start()
     this.#startData()
   }
@@ -67,7 +69,7 @@ export class Supervisor {
   #startData(): void {
     if (this.#isStopping) return
     this.#startedMs = performance.now()
-    const data = new DataProcess(this.#args, compileCacheDirectory(this.#config.adminSocket), this.#log, {
+    const data = new DataProcess(this.#args, this.#compileCache, this.#log, {
       onMessage: (message) => this.#onDataMessage(message),
       onExit: (description) => this.#onDataExit(description),
     })
