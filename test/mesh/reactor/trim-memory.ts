@@ -22,3 +22,35 @@ t.test('garbage and free memory go back to the system', async (t) => {
     t.match(done.stdout, flags.length > 0 ? 'true true' : 'true', flags.join())
   }
 })
+
+t.test('code pages are let go of, and the process goes on working', async (t) => {
+  const script = `
+    const { readFileSync } = await import('node:fs')
+    const { releaseCodePages } = await import('./mesh/reactor/trim-memory.ts')
+    const kb = () => Number(/^RssFile:\\s+(\\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))[1])
+    // Work in all parts of Node's code: parser, compiler, regular expressions, cryptography, compression.
+    const work = async () => {
+      const { createHash } = await import('node:crypto')
+      const { gzipSync, gunzipSync } = await import('node:zlib')
+      const text = JSON.stringify(Array.from({ length: 10_000 }, (_, i) => ({ i, text: 'x'.repeat(i % 50) })))
+      const again = gunzipSync(gzipSync(text)).toString().replace(/x+/g, (found) => found.toUpperCase())
+      return createHash('sha256').update(again + new Function('return 6 * 7')()).digest('hex')
+    }
+    const first = await work()
+    const before = kb()
+    releaseCodePages()
+    const after = kb()
+    releaseCodePages()
+    const results = await Promise.all([work(), work(), new Promise((done) => setTimeout(() => done(work()), 5))])
+    console.log(JSON.stringify({ before, after, isSame: results.every((each) => each === first) }))`
+  const done = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+  t.equal(done.status, 0, done.stderr)
+  // as: what the script prints
+  const { before, after, isSame } = JSON.parse(done.stdout) as {
+    before: number
+    after: number
+    isSame: boolean
+  }
+  t.ok(isSame)
+  t.ok(after < before - 5000, `${before} kB of files before, ${after} kB after`)
+})
