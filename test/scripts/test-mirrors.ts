@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every source file has its test where a reader looks for it, or says here where else, or why it needs none. What
+// this list says is checked as far as it can be: a test that is named for a file must reach it by its imports.
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { stripTypeScriptTypes } from 'node:module'
+import { dirname, join, normalize } from 'node:path'
+import t from 'tap'
+
+const root = join(import.meta.dirname, '..', '..')
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+
+/** Nothing of it runs. */
+const TYPES_ONLY = [
+  'mesh/balance/picker.ts',
+  'mesh/identity/ca-client.ts',
+  'mesh/reactor/scheduler.ts',
+  'ztunnel/worker-messages.ts',
+]
+
+/** Names and numbers without a line that could be wrong in itself; limits are in docs/limits.md. */
+const VALUES_ONLY = [
+  'mesh/h2/limits.ts',
+  'mesh/hbone/limits.ts',
+  'mesh/reactor/byte-stream.ts',
+  'mesh/runtime/log-levels.ts',
+  'ztunnel/carry/limits.ts',
+  'ztunnel/pods.ts',
+  'ztunnel/supervisor/data-process-flags.ts',
+]
+
+/** Started, never imported: a few lines that put parts together, run by every test of whole processes. */
+const ENTRY_POINTS = [
+  'ztunnel/background-worker.ts',
+  'ztunnel/main.ts',
+  'ztunnel/supervisor/main.ts',
+  'ztunnel/warm-up.ts',
+  'ztunnel/worker.ts',
+]
+
+/** Tested together with others, by a test that is named after what they do together. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
+  'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
+  'test/mesh/h2/books.ts': [
+    'mesh/h2/byte-queue.ts',
+    'mesh/h2/flood-guard.ts',
+    'mesh/h2/header-rules.ts',
+    'mesh/h2/ping-tracker.ts',
+    'mesh/h2/session-resources.ts',
+    'mesh/h2/settings.ts',
+    'mesh/h2/stream-table.ts',
+  ],
+  'test/mesh/h2/hpack/decoder.ts': ['mesh/h2/hpack/dynamic-table.ts'],
+  'test/mesh/h2/hpack/encoder.ts': ['mesh/h2/hpack/static-table.ts'],
+  'test/mesh/h2/session.ts': [
+    'mesh/h2/frame-writer.ts',
+    'mesh/h2/header-assembler.ts',
+    'mesh/h2/session-core.ts',
+    'mesh/h2/stream.ts',
+  ],
+  'test/mesh/hbone/headers.ts': [
+    'mesh/errors/refusal.ts',
+    'mesh/hbone/authority.ts',
+    'mesh/hbone/baggage.ts',
+    'mesh/hbone/forwarded.ts',
+    'mesh/hbone/traceparent.ts',
+  ],
+  'test/mesh/hbone/tunnel-pool.ts': ['mesh/hbone/keep-alive.ts', 'mesh/hbone/pooled-connect.ts'],
+  'test/mesh/hbone/tunnel.ts': [
+    'mesh/hbone/connect-attempt.ts',
+    'mesh/hbone/tunnel-client.ts',
+    'mesh/hbone/tunnel-server.ts',
+  ],
+  'test/mesh/reactor/self-test.ts': [
+    'mesh/reactor/ffi/constants.ts',
+    'mesh/reactor/ffi/libc.ts',
+    'mesh/reactor/ffi/native.ts',
+    'mesh/reactor/ffi/openssl.ts',
+  ],
+  'test/mesh/reactor/udp-socket.ts': ['mesh/reactor/datagram-message.ts'],
+  'test/netns/netlink.ts': [
+    'mesh/reactor/netlink/addresses.ts',
+    'mesh/reactor/netlink/connection.ts',
+    'mesh/reactor/netlink/links.ts',
+    'mesh/reactor/netlink/nf-tables.ts',
+    'mesh/reactor/netlink/routes.ts',
+  ],
+  'test/netns/reactor-conntrack.ts': ['mesh/reactor/netlink/conntrack.ts'],
+  'test/netns/reactor-namespaces.ts': ['mesh/reactor/netns.ts'],
+  'test/netns/virtual-network.ts': ['mesh/reactor/netlink/virtual-network.ts'],
+  'test/scripts/generate-docs.ts': ['mesh/errors/reasons.ts'],
+  'test/ztunnel/worker-set.ts': ['mesh/telemetry/counters.ts'],
+}
+
+/** Parts of processes whose behaviour shows only from outside: the test starts the processes. */
+const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
+  'test/netns/ztunnel-connections.ts': [
+    'mesh/telemetry/traffic-labels.ts',
+    'ztunnel/accept/inbound-listener.ts',
+    'ztunnel/accept/outbound-listener.ts',
+    'ztunnel/accept/passthrough-listener.ts',
+    'ztunnel/admin-routes.ts',
+    'ztunnel/admin-server.ts',
+    'ztunnel/app.ts',
+    'ztunnel/carry/destinations.ts',
+    'ztunnel/carry/downstream.ts',
+    'ztunnel/carry/host-lookups.ts',
+    'ztunnel/carry/identities.ts',
+    'ztunnel/carry/inbound-connection.ts',
+    'ztunnel/carry/inbound-tunnel.ts',
+    'ztunnel/carry/outbound-connection.ts',
+    'ztunnel/carry/served-pod.ts',
+    'ztunnel/carry/tunnels.ts',
+    'ztunnel/carry/worker-context.ts',
+    'ztunnel/carry/workload-baggage.ts',
+    'ztunnel/metrics.ts',
+    'ztunnel/record-writer.ts',
+    'ztunnel/supervisor/data-process.ts',
+    'ztunnel/supervisor/supervisor.ts',
+    'ztunnel/ztunnel-worker.ts',
+  ],
+  'test/ztunnel/worker-set.ts': ['ztunnel/accept/socks5-listener.ts'],
+}
+
+/** Tests that mirror no file, and what they are about. */
+const OWN_SUBJECT: Readonly<Record<string, string>> = {
+  'test/mesh/h2/books.ts': 'the books a session keeps',
+  'test/mesh/hbone/headers.ts': 'the texts of a CONNECT',
+  'test/mesh/hbone/tunnel.ts': 'client and server of a tunnel against each other',
+  'test/mesh/reactor/tls-socket-end.ts': 'the end of a TLS stream without room for it',
+}
+
+const sources = globSync('{mesh,ztunnel}/**/*.ts', { cwd: root }).toSorted()
+const excused = new Set([
+  ...TYPES_ONLY,
+  ...VALUES_ONLY,
+  ...ENTRY_POINTS,
+  ...Object.values(ELSEWHERE).flat(),
+  ...Object.values(IN_PROCESSES).flat(),
+])
+
+/** What runs of a file: without types and comments. */
+function runningText(path: string): string {
+  return stripTypeScriptTypes(read(path))
+    .replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
+    .replace(/^import .*$|^export \{\}|;/gm, '')
+    .trim()
+}
+
+/** The files a file reaches by its imports. */
+function reachedFrom(path: string): Set<string> {
+  const reached = new Set<string>()
+  for (const queue = [path]; queue.length > 0; ) {
+    const from = queue.pop() ?? ''
+    for (const [, target = ''] of read(from).matchAll(/from '(\.[^']+)'/g)) {
+      const to = normalize(join(dirname(from), target))
+      if (reached.has(to) || !existsSync(join(root, to))) continue
+      reached.add(to)
+      queue.push(to)
+    }
+  }
+  return reached
+}
+
+t.test('every source file has a test of its own, or its reason is given', async (t) => {
+  t.ok(sources.length > 100)
+  const missing = sources.filter((path) => !existsSync(join(root, 'test', path)) && !excused.has(path))
+  t.same(missing, [])
+})
+
+t.test('every test of a unit has its source, or its subject is given', async (t) => {
+  const tests = globSync('test/{mesh,ztunnel}/**/*.ts', { cwd: root })
+  const orphans = tests.filter((path) => !existsSync(join(root, path.slice('test/'.length))))
+  t.same(orphans.toSorted(), Object.keys(OWN_SUBJECT).toSorted())
+})
+
+t.test('reasons are about files that are there', async (t) => {
+  for (const path of excused) t.ok(existsSync(join(root, path)), path)
+  for (const test of [...Object.keys(ELSEWHERE), ...Object.keys(IN_PROCESSES)])
+    t.ok(existsSync(join(root, test)), test)
+})
+
+t.test(
+  'files of types run nothing, files of values decide nothing, entry points are not imported',
+  async (t) => {
+    for (const path of TYPES_ONLY) t.equal(runningText(path), '', path)
+    for (const path of VALUES_ONLY) t.notMatch(runningText(path), /\bfunction\b|\bclass\b|=>|\?/, path)
+    const entries = new Set(ENTRY_POINTS)
+    for (const path of sources) {
+      if (path === 'ztunnel/warm-up.ts') continue // imports them to have them compiled
+      for (const [, kind = '', target = ''] of read(path).matchAll(/^import (type )?.*?'(\.[^']+)'$/gm)) {
+        const to = normalize(join(dirname(path), target))
+        if (entries.has(to)) t.equal(kind, 'type ', `${path} imports ${to}`)
+      }
+    }
+  },
+)
+
+t.test('a test that is named for a file reaches it', async (t) => {
+  for (const [test, paths] of Object.entries(ELSEWHERE)) {
+    const reached = reachedFrom(test)
+    for (const path of paths) t.ok(reached.has(path), `${test} reaches ${path}`)
+  }
+})
