@@ -27,6 +27,8 @@ import {
 } from './tls-context.ts'
 import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
 
+/** From here on a read looks like bulk, and more is likely to be there already. */
+const FULL_READ_BYTES = 16_384
 /** A record holds at most 16 KiB: with less room than this left the block is delivered first. */
 const MIN_READ_ROOM_BYTES = 16_384
 /** Bytes read from one socket per turn, so that a fast peer does not starve the others. */
@@ -375,6 +377,12 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       if (count > 0) {
         filled += count
         total += count
+        // A small read took all there was: asking the socket again would cost a system call to hear so. If there is
+        // more, epoll says so.
+        if (total < FULL_READ_BYTES && o.SSL_has_pending(this.#ssl) === 0) {
+          this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
+          return
+        }
         if (READ_BLOCK_BYTES - filled >= MIN_READ_ROOM_BYTES) continue
         this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
         filled = 0

@@ -70,6 +70,8 @@ export const SSL_set_connect_state = f<(ssl: P) => void>('void SSL_set_connect_s
 export const SSL_set_accept_state = f<(ssl: P) => void>('void SSL_set_accept_state(uintptr_t)')
 export const SSL_do_handshake = f<(ssl: P) => N>('int SSL_do_handshake(uintptr_t)')
 export const SSL_read = f<(ssl: P, into: P, bytes: N) => N>('int SSL_read(uintptr_t, uintptr_t, int)')
+/** 1 while bytes that were read from the socket wait inside OpenSSL, decrypted or not. */
+export const SSL_has_pending = f<(ssl: P) => N>('int SSL_has_pending(uintptr_t)')
 export const SSL_write = f<(ssl: P, from: P, bytes: N) => N>('int SSL_write(uintptr_t, uintptr_t, int)')
 export const SSL_shutdown = f<(ssl: P) => N>('int SSL_shutdown(uintptr_t)')
 export const SSL_get_error = f<(ssl: P, result: N) => N>('int SSL_get_error(uintptr_t, int)')
