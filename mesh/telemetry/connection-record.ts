@@ -39,20 +39,22 @@ export interface ConnectionRecord {
   readonly connectMs: number
 }
 
-const escaped = new WeakMap<RecordedWorkload, { readonly src: string; readonly dst: string }>()
+// One text per workload and side it was seen on; a node knows far more workloads than it talks to.
+const sourceTexts = new WeakMap<RecordedWorkload, string>()
+const destinationTexts = new WeakMap<RecordedWorkload, string>()
 
 function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
-  let texts = escaped.get(workload)
-  if (texts === undefined) {
-    const text = (prefix: string): string =>
-      field(`${prefix}.workload`, workload.name) +
-      field(`${prefix}.namespace`, workload.namespace) +
-      field(`${prefix}.identity`, workload.identity) +
-      field(`${prefix}.cluster`, workload.clusterId)
-    texts = { src: text('src'), dst: text('dst') }
-    escaped.set(workload, texts)
-  }
-  return texts[side]
+  const texts = side === 'src' ? sourceTexts : destinationTexts
+  const known = texts.get(workload)
+  if (known !== undefined) return known
+  const text = [
+    field(`${side}.workload`, workload.name),
+    field(`${side}.namespace`, workload.namespace),
+    field(`${side}.identity`, workload.identity),
+    field(`${side}.cluster`, workload.clusterId),
+  ].join('')
+  texts.set(workload, text)
+  return text
 }
 
 // A worker ends many connections in one millisecond, and nearly all in one second.
