@@ -119,7 +119,6 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/supervisor/supervisor.ts',
     'ztunnel/ztunnel-worker.ts',
   ],
-  'test/ztunnel/worker-set.ts': ['ztunnel/accept/socks5-listener.ts'],
 }
 
 /** Tests that mirror no file, and what they are about. */

@@ -72,6 +72,8 @@ class SocksClient implements ByteStreamHandler, Downstream {
   #bytes = Buffer.alloc(0)
   #isGreeted = false
   #isDone = false
+  /** The request is read, the address of its host is not known yet. */
+  #isResolving = false
   #port = 0
   #connection: OutboundConnection | null = null
 
@@ -122,12 +124,15 @@ class SocksClient implements ByteStreamHandler, Downstream {
     this.#deadline.cancel()
     this.#socket.pause()
     this.#port = request.port
+    this.#isResolving = true
     if (parseIp(request.host) !== undefined) this.connect(request.host)
     else this.#pod.hosts.request(request.host, this)
   }
 
   /** The host name's address is known; null: there is no such name. */
   connect(ip: string | null): void {
+    if (!this.#isResolving) return // the client left meanwhile: nobody would ever end what is begun for it
+    this.#isResolving = false
     if (ip === null) {
       const refusal = refuse('HOSTNAME_UNKNOWN')
       this.refuse(refusal)
@@ -160,7 +165,10 @@ class SocksClient implements ByteStreamHandler, Downstream {
   onDrain(): void {}
   onClose(reason: CloseReason): void {
     if (!this.#isDone) this.#refuseEarly(refuse('SOCKS_PROTOCOL', reason.detail))
-    else this.#connection?.abort(reason)
+    else if (this.#isResolving) {
+      this.#isResolving = false
+      this.#record(refuse(reason.code, reason.detail))
+    } else this.#connection?.abort(reason)
   }
 
   /** Refused before anybody was to be connected: the record is ours to write. */
