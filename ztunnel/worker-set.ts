@@ -7,14 +7,18 @@ import {
   retireFromAcceptShare,
 } from '../mesh/reactor/accept-share.ts'
 import { createWakeFd, ReactorWorker } from '../mesh/reactor/worker.ts'
+import { Backoff } from '../mesh/runtime/backoff.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { CounterReader, createCounterMemory } from '../mesh/telemetry/counters.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
 import type { ZtunnelConfig } from './config.ts'
 import type { DownMessage, UpMessage, WorkerData } from './worker-messages.ts'
 
-/** Wait before a dead worker is replaced: one that dies at once must not keep a core busy. */
-const RESTART_DELAY_MS = 100
+/** Wait before a dead worker is replaced, doubled while it dies young: it must not keep a core busy. */
+const RESTART_FIRST_MS = 100
+const RESTART_MAX_MS = 5000
+/** A worker that lived this long did not die of its start. */
+const LONG_LIFE_MS = 10_000
 
 /** Hears what workers say. */
 export interface WorkerSetHandler {
@@ -26,7 +30,8 @@ export interface WorkerSetHandler {
 /** All workers. */
 export class WorkerSet {
   readonly counters = new CounterReader()
-  readonly rings: RecordRing[] = []
+  /** One per worker; a replacement writes on in its predecessor's. */
+  readonly rings: readonly RecordRing[]
   /** Workers that ended unexpectedly since the start. */
   lostCount = 0
   readonly #config: ZtunnelConfig
@@ -35,6 +40,7 @@ export class WorkerSet {
   readonly #share: AcceptShareMemory
   readonly #wakeFds: number[]
   readonly #workers: Array<ReactorWorker<DownMessage, UpMessage> | null>
+  readonly #backoffs: readonly Backoff[]
   #isStopping = false
 
   constructor(config: ZtunnelConfig, log: Log, handler: WorkerSetHandler) {
@@ -44,6 +50,10 @@ export class WorkerSet {
     this.#share = createAcceptShareMemory(config.workerCount)
     this.#wakeFds = Array.from({ length: config.workerCount }, createWakeFd)
     this.#workers = this.#wakeFds.map(() => null)
+    this.rings = this.#wakeFds.map(() => new RecordRing())
+    this.#backoffs = this.#wakeFds.map(
+      () => new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random }),
+    )
   }
 
   start(): void {
@@ -81,10 +91,12 @@ export class WorkerSet {
   }
 
   #startWorker(index: number): void {
+    const startedMs = performance.now()
     const counters = createCounterMemory()
-    const ring = new RecordRing()
     const register = this.counters.addWorker(counters)
-    this.rings.push(ring)
+    const ring = this.rings[index]
+    const backoff = this.#backoffs[index]
+    if (ring === undefined || backoff === undefined) throw new RangeError(`no worker ${index}`)
     const data: WorkerData = {
       index,
       acceptShare: this.#share,
@@ -107,6 +119,7 @@ export class WorkerSet {
         },
         onExit: ({ error, closedDescriptors }) => {
           this.#workers[index] = null
+          this.counters.retireWorker(counters)
           retireFromAcceptShare(this.#share, index)
           if (this.#isStopping) return
           this.lostCount++
@@ -114,9 +127,10 @@ export class WorkerSet {
             { reason: 'WORKER_LOST', worker: index, closedDescriptors, err: error },
             'worker lost',
           )
+          if (performance.now() - startedMs > LONG_LIFE_MS) backoff.reset()
           setTimeout(() => {
             if (!this.#isStopping) this.#startWorker(index)
-          }, RESTART_DELAY_MS)
+          }, backoff.next())
         },
       },
     )

@@ -59,21 +59,46 @@ export class TrafficCounters {
   }
 }
 
+interface WorkerCounters {
+  readonly values: Float64Array
+  readonly labels: Map<number, string>
+}
+
 /** Main's side: reads all workers' counters, also of workers that have ended. */
 export class CounterReader {
-  readonly #workers: Array<{ readonly values: Float64Array; readonly labels: Map<number, string> }> = []
+  readonly #workers = new Map<SharedArrayBuffer, WorkerCounters>()
+  /** What ended workers have counted, by label text. */
+  readonly #ended = new Map<string, Float64Array>()
 
   /** Adds a worker's memory; returns the function that main calls for each of its registrations. */
   addWorker(memory: SharedArrayBuffer): (slot: number, labels: string) => void {
     const labels = new Map<number, string>()
-    this.#workers.push({ values: new Float64Array(memory), labels })
+    this.#workers.set(memory, { values: new Float64Array(memory), labels })
     return (slot, text) => labels.set(slot, text)
+  }
+
+  /** Keeps what an ended worker has counted and lets go of its memory. */
+  retireWorker(memory: SharedArrayBuffer): void {
+    const worker = this.#workers.get(memory)
+    if (worker === undefined) return
+    this.#workers.delete(memory)
+    for (const [slot, text] of worker.labels) {
+      const ended = this.#ended.get(text) ?? new Float64Array(VALUES_PER_SET)
+      for (let metric = 0; metric < VALUES_PER_SET; metric++) {
+        ended[metric] = (ended[metric] ?? 0) + (worker.values[slot * VALUES_PER_SET + metric] ?? 0)
+      }
+      this.#ended.set(text, ended)
+    }
   }
 
   /** Sums of one metric (index in TRAFFIC_METRICS) by label text. */
   sums(metric: number): Map<string, number> {
     const sums = new Map<string, number>()
-    for (const { values, labels } of this.#workers) {
+    for (const [text, values] of this.#ended) {
+      const value = values[metric] ?? 0
+      if (value !== 0) sums.set(text, value)
+    }
+    for (const { values, labels } of this.#workers.values()) {
       for (const [slot, text] of labels) {
         const value = values[slot * VALUES_PER_SET + metric] ?? 0
         if (value !== 0) sums.set(text, (sums.get(text) ?? 0) + value)

@@ -71,7 +71,7 @@ export class Destinations {
   learn(view: DestinationView): void {
     const key = keyOf(view.ip, view.port)
     const destination = { view, picker: new DestinationPicker(view, Math.random) }
-    if (this.#known.size >= MAX_DESTINATIONS) {
+    if (this.#known.size >= MAX_DESTINATIONS && !this.#known.has(key)) {
       const oldest = this.#known.keys().next().value
       if (oldest !== undefined) this.#known.delete(oldest)
     }

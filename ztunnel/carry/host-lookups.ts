@@ -46,4 +46,9 @@ export class HostLookups {
     lookup.deadline.cancel()
     for (const waiter of lookup.waiting) waiter.connect(ip)
   }
+
+  /** Nobody will answer any more. */
+  close(): void {
+    for (const host of [...this.#lookups.keys()]) this.learn(host, null)
+  }
 }

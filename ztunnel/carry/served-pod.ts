@@ -107,6 +107,7 @@ export class ServedPod {
   /** Ends everything of the pod. */
   close(reason: Refusal = refuse('ENDPOINT_GONE', 'the pod was un-enrolled')): void {
     this.destinations.close(reason)
+    this.hosts.close()
     for (const connection of [...this.connections]) connection.abort(reason)
     this.tunnels.close()
     this.dialer.close()
