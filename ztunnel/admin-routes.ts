@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, connections, certificates, records,
+// What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, explanations, connections, certificates, records,
 // metrics, log level, drain.
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
+import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
 import type { App } from './app.ts'
+import { explainConnection } from './decide/explanation.ts'
 import { formatMetrics } from './metrics.ts'
 
 /** One answer. */
@@ -46,6 +48,24 @@ function configDump(app: App): AdminAnswer {
   })
 }
 
+/** `?pod=<namespace>/<name>&ip=…&port=…`: what would happen to a connection of a pod of this node, and why. */
+function explain(app: App, query: URLSearchParams): AdminAnswer {
+  const pod = app.pods.find(({ namespace, name }) => `${namespace}/${name}` === query.get('pod'))
+  const ip = parseIp(query.get('ip') ?? '')
+  const port = Number(query.get('port'))
+  if (ip === undefined || !(port > 0 && port < 65_536)) {
+    return text(400, 'usage: /explain?pod=<namespace>/<name>&ip=<address>&port=<number>\n')
+  }
+  const { state } = app.model
+  const source =
+    pod === undefined ? undefined : state?.ownWorkload(pod.namespace, pod.name, pod.serviceAccount)
+  if (state === null || source === undefined) {
+    return text(404, `${query.get('pod')} is no configured pod of this node\n`)
+  }
+  const { network, socks5 } = app.config
+  return json(explainConnection(state, { source, ip, port, network, isSocks5Enabled: socks5 }))
+}
+
 function setLogLevel(app: App, query: URLSearchParams): AdminAnswer {
   const level = query.get('level')
   if (level !== null) {
@@ -71,6 +91,7 @@ function quit(app: App): AdminAnswer {
 export const adminRoutes: Readonly<Record<string, AdminRoute>> = {
   '/ready': { method: 'GET', answer: ready },
   '/config_dump': { method: 'GET', answer: configDump },
+  '/explain': { method: 'GET', answer: explain },
   '/connections': { method: 'GET', answer: async (app) => json(await app.connections()) },
   '/certificates': { method: 'GET', answer: (app) => json(certificates(app)) },
   '/records': { method: 'GET', answer: records },

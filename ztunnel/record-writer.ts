@@ -26,6 +26,8 @@ export class RecordWriter {
   #out: WriteStream | NodeJS.WriteStream | null = null
   #timer: NodeJS.Timeout | null = null
   #retryAtMs = 0
+  /** The last write broke off, perhaps within a line. */
+  #mayBeTorn = false
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
   /** `target`: stdout, off, or a file name. */
@@ -87,9 +89,11 @@ export class RecordWriter {
       this.#drop(count)
       return
     }
-    out.write(batch, (error) => {
+    // A line that a full disk has cut stays alone: the next one starts on a line of its own.
+    out.write(this.#mayBeTorn ? `\n${batch}` : batch, (error) => {
       if (error) this.#drop(count)
     })
+    this.#mayBeTorn = false
   }
 
   #drop(count: number): void {
@@ -106,6 +110,7 @@ export class RecordWriter {
     out.on('error', (cause) => {
       this.#log.warn({ reason: 'RECORDS_DROPPED', err: cause }, 'records cannot be written')
       this.#out = null
+      this.#mayBeTorn = true
       this.#retryAtMs = performance.now() + REOPEN_MS
     })
     this.#out = out

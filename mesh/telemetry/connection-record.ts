@@ -91,8 +91,13 @@ function addressField(name: string, value: string): string {
   return PLAIN.test(value) ? (value === '' ? '' : `,"${name}":"${value}"`) : field(name, value)
 }
 
+/** Longest text of one field: names are far shorter, a hostile authority or baggage is not. */
+export const MAX_FIELD_LENGTH = 256
+
 function field(name: string, value: string): string {
-  return value === '' ? '' : `,"${name}":${JSON.stringify(value)}`
+  if (value === '') return ''
+  const text = value.length > MAX_FIELD_LENGTH ? `${value.slice(0, MAX_FIELD_LENGTH)}…` : value
+  return `,"${name}":${JSON.stringify(text)}`
 }
 
 /** The line of a record, without its newline. */

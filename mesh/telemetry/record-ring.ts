@@ -4,8 +4,8 @@
 
 /** Room for about 4,000 records of 500 bytes between two reads. */
 export const RECORD_RING_BYTES = 2_097_152
-/** A record longer than this is cut: names are bounded, so only hostile input gets there. */
-const MAX_RECORD_BYTES = 8192
+/** A record longer than this is cut. Its fields are bounded so that even escaped ones stay below. */
+const MAX_RECORD_BYTES = 16_384
 const HEAD = 0
 const TAIL = 1
 const DROPPED = 2

@@ -5,8 +5,10 @@ import {
   createRootCertificate,
   exportPrivateKey,
   generateKeyPair,
+  importPrivateKey,
   publicKeyInfoOf,
   signCertificate,
+  splitCertificates,
 } from '../../mesh/identity/pki.ts'
 import { formatSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 
@@ -52,6 +54,12 @@ export class TestAuthority {
     const pair = await generateKeyPair()
     const rootPem = await createRootCertificate(pair, organization, nowMs - HOUR_MS, nowMs + 1000 * HOUR_MS)
     return new TestAuthority(rootPem, pair.privateKey, nowMs)
+  }
+
+  /** The CA of a directory, from its file: certificate and key. */
+  static async load(rootText: string, nowMs = Date.now()): Promise<TestAuthority> {
+    const [rootPem = ''] = splitCertificates(rootText)
+    return new TestAuthority(rootPem, await importPrivateKey(rootText), nowMs)
   }
 
   /** A certificate for an identity; options make it unusual. */

@@ -79,6 +79,10 @@ export class LabSocket {
   destroy(): void {
     this.#send('destroy', '')
   }
+  /** Reads a connection that was opened paused to its end; `text` is then `<bytes> <sha256>`. */
+  count(): void {
+    this.#send('count', '')
+  }
   /** Waits until `holds(this)`. */
   async until(what: string, holds: (socket: LabSocket) => boolean, deadlineMs = DEADLINE_MS): Promise<void> {
     await poll(what, () => holds(this) || null, deadlineMs).catch((error: Error) => {
@@ -118,6 +122,7 @@ export class MeshLab {
 
   /** Everything serves when this resolves. `directory` is the test's own. */
   static async start(directory: string, mesh: string): Promise<MeshLab> {
+    await mkdir(join(directory, 'records'), { recursive: true })
     const lab = new MeshLab(directory)
     try {
       await mkdir(join(directory, 'ca'), { mode: 0o700 })
@@ -146,14 +151,14 @@ export class MeshLab {
   }
 
   /** Opens a connection from inside `pod`. */
-  connect(pod: LabPod, ip: string, port: number): LabSocket {
+  connect(pod: LabPod, ip: string, port: number, mode: '' | 'paused' = ''): LabSocket {
     const id = this.#sockets.size + 1
     const send = (type: AgentCommand['type'], text: string): void => {
       this.#agents.get(pod)?.send({ type, id, ip, port, text } satisfies AgentCommand)
     }
     const socket = new LabSocket(send)
     this.#sockets.set(id, socket)
-    send('connect', '')
+    send('connect', mode)
     return socket
   }
 
@@ -230,13 +235,20 @@ export class MeshLab {
     this.network.close()
   }
 
-  async #startNode(name: LabNode): Promise<void> {
-    const file = (ending: string): string => join(this.directory, `${name}.${ending}`)
-    const pods = NODES[name].map(
+  /** Names the pods that a node serves; `extra` are lines of further pods. */
+  async enrol(name: LabNode, names: readonly LabPod[], extra = ''): Promise<void> {
+    const pods = names.map(
       (pod) =>
         `- {uid: u-${pod}, name: ${pod}, namespace: shop, serviceAccount: ${pod}, netns: ${this.namespaceOf(pod).path}}\n`,
     )
-    await writeFile(file('yaml'), `pods:\n${pods.join('')}`)
+    const path = join(this.directory, `${name}.yaml`)
+    await writeFile(`${path}.new`, `pods:\n${pods.join('')}${extra}`)
+    await rename(`${path}.new`, path)
+  }
+
+  async #startNode(name: LabNode): Promise<void> {
+    const file = (ending: string): string => join(this.directory, `${name}.${ending}`)
+    await this.enrol(name, NODES[name])
     const log = openSync(file('log'), 'a', 0o600)
     const env = {
       SIDESTEP_NODE_NAME: name,
@@ -244,7 +256,7 @@ export class MeshLab {
       SIDESTEP_ENROLMENT_FILE: file('yaml'),
       SIDESTEP_CA_DIRECTORY: join(this.directory, 'ca'),
       SIDESTEP_ADMIN_SOCKET: file('sock'),
-      SIDESTEP_RECORDS: file('records'),
+      SIDESTEP_RECORDS: join(this.directory, 'records', name),
       SIDESTEP_DRAIN_SECONDS: '1',
     }
     const { namespace } = this.network.node(name)

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs inside a pod of MeshLab and does what its parent says over IPC: opens TCP connections and reports what
 // happens to them. With the argument `serve` it is also the application of the pod.
+import { createHash } from 'node:crypto'
 import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { BULK_CHUNKS, bulkChunk } from './bulk-pattern.ts'
 
 /** HTTP: answers with the address of its client, and keeps connections alive. */
 const HTTP_PORT = 8080
 /** Reads to the end of what the client writes, then answers all of it. */
 const MIRROR_PORT = 9000
-/** Speaks first, then echoes. */
+/** Speaks first, then echoes; `reset` makes it break off. */
 const GREETER_PORT = 9001
+/** Sends BULK_BYTES of a pattern as fast as its client reads, then ends. */
+const BULK_PORT = 9002
 
 /** What the parent asks. */
 export interface AgentCommand {
-  readonly type: 'connect' | 'write' | 'end' | 'destroy'
+  /** `connect` with the text `paused` reads nothing until `count`, and then tells only how much and which bytes. */
+  readonly type: 'connect' | 'write' | 'end' | 'destroy' | 'count'
   readonly id: number
   readonly ip: string
   readonly port: number
@@ -31,15 +36,40 @@ const tell = (type: AgentEvent['type'], id: number, text = ''): void => {
   process.send?.({ type, id, text } satisfies AgentEvent)
 }
 
-function open({ id, ip, port }: AgentCommand): void {
+function open({ id, ip, port, text: mode }: AgentCommand): void {
   const socket = connect({ host: ip, port, allowHalfOpen: true })
   sockets.set(id, socket)
-  socket.setEncoding('latin1')
   socket.on('connect', () => tell('connected', id))
-  socket.on('data', (text: string) => tell('data', id, text))
+  if (mode !== 'paused') {
+    socket.setEncoding('latin1')
+    socket.on('data', (text: string) => tell('data', id, text))
+  }
   socket.on('end', () => tell('end', id))
   socket.on('error', (error: NodeJS.ErrnoException) => tell('error', id, error.code))
   socket.on('close', () => tell('closed', id))
+}
+
+/** Reads to the end; says how many bytes there were and their hash. */
+function count(id: number, socket: Socket): void {
+  const hash = createHash('sha256')
+  let bytes = 0
+  socket.on('data', (chunk: Buffer) => {
+    hash.update(chunk)
+    bytes += chunk.length
+  })
+  socket.on('end', () => tell('data', id, `${bytes} ${hash.digest('hex')}`))
+}
+
+function sendBulk(socket: Socket): void {
+  let index = 0
+  const more = (): void => {
+    while (index < BULK_CHUNKS) if (!socket.write(bulkChunk(index++))) return
+    socket.end()
+    index = Number.POSITIVE_INFINITY
+  }
+  socket.on('drain', more)
+  socket.on('error', () => socket.destroy())
+  more()
 }
 
 process.on('message', (command: AgentCommand) => {
@@ -47,7 +77,9 @@ process.on('message', (command: AgentCommand) => {
   if (command.type === 'connect') open(command)
   else if (command.type === 'write') socket?.write(command.text, 'latin1')
   else if (command.type === 'end') socket?.end()
-  else socket?.destroy()
+  else if (command.type === 'count') {
+    if (socket !== undefined) count(command.id, socket)
+  } else socket?.destroy()
 })
 process.on('disconnect', () => process.exit())
 
@@ -67,12 +99,16 @@ if (process.argv.includes('serve')) {
   const greeter = createServer((socket) => {
     socket.write('220 cart\r\n')
     socket.on('error', () => socket.destroy())
+    socket.on('data', (chunk: Buffer) => {
+      if (chunk.toString('latin1') === 'reset') socket.resetAndDestroy()
+    })
     socket.pipe(socket)
   })
   await Promise.all([
     listening(http, HTTP_PORT),
     listening(mirror, MIRROR_PORT),
     listening(greeter, GREETER_PORT),
+    listening(createServer(sendBulk), BULK_PORT),
   ])
 }
 tell('up', 0)

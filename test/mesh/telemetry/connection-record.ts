@@ -64,6 +64,25 @@ t.test('what a peer wrote is escaped', async (t) => {
   t.notMatch(formatConnectionRecord(record), '\n')
 })
 
+t.test('the longest hostile texts leave a record whole', async (t) => {
+  const hostile = '\u0001'.repeat(10_000)
+  const record = {
+    ...RECORD,
+    ...{
+      code: 'CONNECT_AUTHORITY',
+      detail: hostile,
+      policy: hostile,
+      service: hostile,
+      destinationAddress: hostile,
+    },
+    ...{ hboneAddress: hostile, source: { ...WORKLOAD, name: hostile, clusterId: hostile } },
+  } as const
+  const text = formatConnectionRecord(record)
+  t.ok(Buffer.byteLength(text) <= 16_384, `${Buffer.byteLength(text)} bytes`)
+  const parsed = JSON.parse(text) as Record<string, unknown> // as: made above
+  t.equal(parsed['dst.hbone_addr'], `${'\u0001'.repeat(256)}…`)
+})
+
 t.test('a failure says why and what to do; what never connected has no time to connect', async (t) => {
   const record = { ...RECORD, code: 'POLICY_DENY', detail: 'by shop/no-batch', connectMs: -1 } as const
   const parsed = JSON.parse(formatConnectionRecord(record)) as Record<string, unknown> // as: made above

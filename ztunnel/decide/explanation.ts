@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// What would happen to a connection and why, from the model alone: the decision of its source, then the policies of its
+// destination. The same functions decide real connections; nothing here is on their path.
+import { AuthzConnection } from '../../mesh/authz/connection.ts'
+import { compilePolicies, evaluate } from '../../mesh/authz/evaluate.ts'
+import { explain } from '../../mesh/authz/explain.ts'
+import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
+import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
+import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
+import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
+import { describeDestination, workloadFacts } from '../../mesh/model/destination.ts'
+import type { MeshState } from '../../mesh/model/mesh-state.ts'
+import { identityOf, type Workload } from '../../mesh/model/workload.ts'
+import { decideOutbound, type OutboundDecision } from './outbound-decision.ts'
+
+/** One connection somebody asks about. `ip` is canonical. */
+export interface ExplainedConnection {
+  readonly source: Workload
+  readonly ip: string
+  readonly port: number
+  readonly network: string
+  readonly isSocks5Enabled: boolean
+}
+
+/** What one side would do. */
+export interface ExplainedSide {
+  /** OK, or why it would be refused. */
+  readonly code: ReasonCode
+  /** One sentence. */
+  readonly reason: string
+  /** What to change; '' when nothing is wrong. */
+  readonly fix: string
+  /** `namespace/name` of the deciding policy; '' without one. */
+  readonly policy: string
+}
+
+/** Both sides' answers. `inbound` is null when the destination is not a workload of this model, or never reached. */
+export interface ConnectionExplanation {
+  readonly source: string
+  readonly destination: string
+  readonly outbound: ExplainedSide
+  readonly inbound: ExplainedSide | null
+}
+
+/** Explains a connection. */
+export function explainConnection(state: MeshState, asked: ExplainedConnection): ConnectionExplanation {
+  const { source, ip, port } = asked
+  const view = describeDestination(state, source, asked.network, ip, port)
+  const from = { workload: workloadFacts(source), isSocks5Enabled: asked.isSocks5Enabled }
+  const decision = decideOutbound(from, view, new DestinationPicker(view, () => 0))
+  const explanation = { source: identityOf(source), destination: `${ip}:${port}` }
+  if (isRefusal(decision)) return { ...explanation, outbound: refused(decision), inbound: null }
+  return { ...explanation, outbound: carried(decision), inbound: explainInbound(state, source, decision) }
+}
+
+function refused({ code, detail }: Refusal): ExplainedSide {
+  const { fix } = REASONS[code]
+  return { code, reason: detail === '' ? fix : detail, fix, policy: '' }
+}
+
+function carried(decision: OutboundDecision): ExplainedSide {
+  const to = `${decision.dial.ip}:${decision.dial.port}`
+  const reason =
+    decision.kind === 'plain'
+      ? `goes to ${to} in plain text: it is not of the mesh`
+      : `goes ${decision.isWaypoint ? 'through the waypoint' : 'to'} ${to} in a tunnel of ` +
+        `${decision.expectedIdentities.join(' or ')}, as ${decision.authority}`
+  return { code: 'OK', reason, fix: '', policy: '' }
+}
+
+/** Behind a waypoint the policies are the waypoint's business. */
+function explainInbound(
+  state: MeshState,
+  source: Workload,
+  decision: OutboundDecision,
+): ExplainedSide | null {
+  if (decision.workload === null || (decision.kind === 'hbone' && decision.isWaypoint)) return null
+  const target = state.workloadByUid(decision.workload.uid)
+  if (target === undefined) return null
+  const identity = decision.kind === 'hbone' ? parseSpiffeId(identityOf(source)) : null
+  const policies = state.policiesFor(target)
+  const { ip } = decision.dial
+  const port = decision.kind === 'hbone' ? portOf(decision.authority) : decision.dial.port
+  const proven = identity === null || isRefusal(identity) ? null : identity
+  const connection = new AuthzConnection(source.workloadIps[0] ?? '', proven, ip, port)
+  const verdict = evaluate(compilePolicies(policies), connection)
+  const { reason, fix } = explain(policies, connection, verdict)
+  return { code: verdict.allowed ? 'OK' : verdict.code, reason, fix, policy: verdict.policy ?? '' }
+}
+
+function portOf(authority: string): number {
+  return Number(authority.slice(authority.lastIndexOf(':') + 1))
+}
