@@ -30,7 +30,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/supervisor/supervisor.ts', 'ms', 'RESTART_MAX_MS', 'EXIT_GRACE_MS'),
   ...limits('ztunnel/record-writer.ts', 'count', 'RECENT_RECORDS'),
   ...limits('ztunnel/record-writer.ts', 'bytes', 'MAX_UNWRITTEN_BYTES'),
-  ...limits('mesh/telemetry/connection-record.ts', 'characters', 'MAX_FIELD_LENGTH'),
+  ...limits('mesh/telemetry/connection-record.ts', 'count', 'MAX_FIELD_LENGTH'),
   ...limits('mesh/telemetry/record-ring.ts', 'bytes', 'RECORD_RING_BYTES', 'MAX_RECORD_BYTES'),
   ...limits('mesh/telemetry/counters.ts', 'count', 'MAX_LABEL_SETS'),
   ...limits('mesh/reactor/tcp-listener.ts', 'count', 'LISTEN_BACKLOG', 'MAX_ACCEPTS_PER_TURN'),

@@ -91,7 +91,7 @@ function addressField(name: string, value: string): string {
   return PLAIN.test(value) ? (value === '' ? '' : `,"${name}":"${value}"`) : field(name, value)
 }
 
-/** Longest text of one field: names are far shorter, a hostile authority or baggage is not. */
+/** Characters of one field at most: names are far shorter, a hostile authority or baggage is not. */
 export const MAX_FIELD_LENGTH = 256
 
 function field(name: string, value: string): string {

@@ -66,17 +66,12 @@ t.test('what a peer wrote is escaped', async (t) => {
 
 t.test('the longest hostile texts leave a record whole', async (t) => {
   const hostile = '\u0001'.repeat(10_000)
-  const record = {
+  const record: ConnectionRecord = {
     ...RECORD,
-    ...{
-      code: 'CONNECT_AUTHORITY',
-      detail: hostile,
-      policy: hostile,
-      service: hostile,
-      destinationAddress: hostile,
-    },
+    code: 'CONNECT_AUTHORITY',
+    ...{ detail: hostile, policy: hostile, service: hostile, destinationAddress: hostile },
     ...{ hboneAddress: hostile, source: { ...WORKLOAD, name: hostile, clusterId: hostile } },
-  } as const
+  }
   const text = formatConnectionRecord(record)
   t.ok(Buffer.byteLength(text) <= 16_384, `${Buffer.byteLength(text)} bytes`)
   const parsed = JSON.parse(text) as Record<string, unknown> // as: made above
