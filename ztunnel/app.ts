@@ -85,6 +85,7 @@ export class App {
       },
       clock: systemClock,
       random: Math.random,
+      ttlSeconds: config.certificateTtlSeconds,
     })
     this.model = new ModelStore({
       file: config.configFile,

@@ -25,6 +25,14 @@ export const ZTUNNEL_OPTIONS = {
     default: 'cluster.local',
     meaning: 'trust domain of workloads that name none',
   },
+  certificateTtlSeconds: {
+    type: 'integer',
+    default: '86400',
+    min: 1,
+    max: 7_776_000,
+    unit: 'seconds',
+    meaning: 'lifetime asked for workload certificates, which are renewed at half of it',
+  },
   adminSocket: { type: 'path', default: '/run/sidestep/admin.sock', meaning: 'Unix socket of the admin API' },
   workerCount: {
     type: 'integer',

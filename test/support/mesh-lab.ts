@@ -3,9 +3,10 @@
 // Everything is observed from outside: sockets in the pods, admin sockets, files, /proc.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { get, type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -105,12 +106,16 @@ export class LabSocket {
 export class MeshLab {
   readonly directory: string
   readonly network: VirtualNetwork
+  readonly #options: Readonly<Record<string, string>>
+  /** Apart from the test's directory, whose path may be longer than the 107 bytes a Unix socket's may have. */
+  readonly #adminDirectory = mkdtempSync(join(tmpdir(), 'sidestep-lab-'))
   readonly #nodes = new Map<LabNode, ChildProcess>()
   readonly #agents = new Map<LabPod, ChildProcess>()
   readonly #sockets = new Map<number, LabSocket>()
 
-  private constructor(directory: string) {
+  private constructor(directory: string, options: Readonly<Record<string, string>>) {
     this.directory = directory
+    this.#options = options
     const pod = (name: LabPod): { name: LabPod; ip: string } => ({ name, ip: IPS[name] })
     this.network = VirtualNetwork.create({
       nodes: [
@@ -120,10 +125,14 @@ export class MeshLab {
     })
   }
 
-  /** Everything serves when this resolves. `directory` is the test's own. */
-  static async start(directory: string, mesh: string): Promise<MeshLab> {
+  /** Everything serves when this resolves. `directory` is the test's own, `options` are further SIDESTEP_… of both. */
+  static async start(
+    directory: string,
+    mesh: string,
+    options: Readonly<Record<string, string>> = {},
+  ): Promise<MeshLab> {
     await mkdir(join(directory, 'records'), { recursive: true })
-    const lab = new MeshLab(directory)
+    const lab = new MeshLab(directory, options)
     try {
       await mkdir(join(directory, 'ca'), { mode: 0o700 })
       await lab.configure(mesh)
@@ -164,7 +173,7 @@ export class MeshLab {
 
   /** What the ztunnel of a node answers; throws while nobody listens. */
   async admin(node: LabNode, path: string): Promise<{ readonly status: number; readonly text: string }> {
-    const socketPath = join(this.directory, `${node}.sock`)
+    const socketPath = join(this.#adminDirectory, `${node}.sock`)
     const asked = get({ socketPath, path, agent: false, signal: AbortSignal.timeout(2000) })
     const [response] = (await once(asked, 'response')) as [IncomingMessage] // as: what the event carries
     let text = ''
@@ -233,6 +242,7 @@ export class MeshLab {
       names.map((name) => this.stop(name).catch(() => this.#nodes.get(name)?.kill('SIGKILL'))),
     )
     this.network.close()
+    rmSync(this.#adminDirectory, { recursive: true, force: true })
   }
 
   /** Names the pods that a node serves; `extra` are lines of further pods. */
@@ -255,9 +265,10 @@ export class MeshLab {
       SIDESTEP_CONFIG_FILE: join(this.directory, 'mesh.yaml'),
       SIDESTEP_ENROLMENT_FILE: file('yaml'),
       SIDESTEP_CA_DIRECTORY: join(this.directory, 'ca'),
-      SIDESTEP_ADMIN_SOCKET: file('sock'),
+      SIDESTEP_ADMIN_SOCKET: join(this.#adminDirectory, `${name}.sock`),
       SIDESTEP_RECORDS: join(this.directory, 'records', name),
       SIDESTEP_DRAIN_SECONDS: '1',
+      ...this.#options,
     }
     const { namespace } = this.network.node(name)
     const start = (): ChildProcess =>
