@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, explanations, connections, certificates, records,
-// metrics, log level, drain.
+// What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, explanations, connections,
+// certificates, records, metrics, log level, drain.
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'

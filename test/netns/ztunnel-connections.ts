@@ -85,6 +85,22 @@ async function testRefusals(t: Test, lab: MeshLab): Promise<void> {
     },
   )
 
+  await t.test(
+    'the node of the caller explains beforehand what will happen, and why',
+    ONE_TEST,
+    async (t) => {
+      const asked = await lab.admin('n1', `/explain?pod=shop/batch&ip=${CART_VIP}&port=80`)
+      t.equal(asked.status, 200)
+      t.match(JSON.parse(asked.text), {
+        source: identity('batch'),
+        outbound: { code: 'OK' },
+        inbound: { code: 'POLICY_DENY', policy: 'shop/no-batch', fix: /no-batch/ },
+      })
+      t.equal((await lab.admin('n1', '/explain?pod=shop/batch&ip=nonsense&port=80')).status, 400)
+      t.equal((await lab.admin('n1', `/explain?pod=shop/cart&ip=${CART_IP}&port=80`)).status, 404)
+    },
+  )
+
   await t.test('a port nobody listens on is recorded as such on both sides', ONE_TEST, async (t) => {
     const known = { n1: await count(lab, 'n1'), n2: await count(lab, 'n2') }
     const socket = await ask(lab, 'front', CART_IP, 9999)
