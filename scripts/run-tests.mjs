@@ -57,11 +57,42 @@ const lines = tap.stdout.split('\n')
 const failed = lines.filter((line) => /^ *not ok /.test(line)).length
 const passed = lines.filter((line) => /^ +ok /.test(line) && !/# SKIP/i.test(line)).length
 const skipped = lines.filter((line) => /^ *ok .*# (SKIP|TODO)/i.test(line)).length
-const isVerbose = process.env.TAP_VERBOSE === '1'
-if (isVerbose || tap.status !== 0) process.stdout.write(tap.stdout)
-else for (const line of lines.filter((text) => /^(not )?ok /.test(text))) process.stdout.write(`${line}\n`)
-process.stdout.write(
-  `${levels.join('+')}: ${files.length} files\n${passed} passed, ${failed} failed, ${skipped} skipped\n`,
-)
+// writeSync: what process.stdout still holds for a pipe is lost at exit.
+const print = (text) => {
+  for (let rest = Buffer.from(`${text}\n`); rest.length > 0; ) {
+    try {
+      rest = rest.subarray(fs.writeSync(1, rest))
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error // a pipe that others made non-blocking is full
+    }
+  }
+}
+if (process.env.TAP_VERBOSE === '1') print(tap.stdout)
+else for (const line of lines.filter((text) => /^(not )?ok /.test(text))) print(line)
+if (tap.status !== 0) print(`\n${failures(lines).join('\n')}\n`)
+print(`${levels.join('+')}: ${files.length} files\n${passed} passed, ${failed} failed, ${skipped} skipped`)
 const isGood = tap.status === 0 && failed === 0 && passed > 0 && skipped === 0
 process.exit(isGood ? 0 : 1)
+
+/** Every `not ok` with its diagnosis, and the headings of the subtests it is in. */
+function failures(all) {
+  const out = []
+  const depth = (line) => line.search(/\S|$/)
+  for (const [index, line] of all.entries()) {
+    if (/^ *(# Subtest:|Bail out!)/.test(line)) {
+      // A heading is worth a line when something below it failed: its own closing line says so.
+      const closing = all
+        .slice(index + 1)
+        .find((next) => depth(next) === depth(line) && /^ *(not )?ok /.test(next))
+      if (closing?.trimStart().startsWith('not ok')) out.push(line)
+    }
+    if (!/^ *not ok /.test(line)) continue
+    out.push(line)
+    if (all[index + 1]?.trim() !== '---') continue
+    for (let at = index + 1; at < all.length; at++) {
+      out.push(all[at])
+      if (all[at].trim() === '...') break
+    }
+  }
+  return out
+}

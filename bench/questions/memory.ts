@@ -9,14 +9,15 @@ import type { RunningSubject } from '../subjects/subject.ts'
 import { PROGRAM_SLACK_MS, type Question, type QuestionPart } from './question.ts'
 
 const STREAMS = 5000
-const TUNNELS = 500
+/** The kernel keeps 1,024 neighbours for all namespaces together (gc_thresh3): every address is one of them. */
+const TUNNELS = 800
 /** Settled: this many readings in a row that differ by less than this share. */
 const SETTLED_READINGS = 4
 const SETTLED_SHARE = 0.003
 const READING_INTERVAL_MS = 500
 /** Nobody is read earlier: a process may wait until it is idle before it gives memory back. */
-const SETTLE_LEAST_MS = 12_000
-const SETTLE_TIMEOUT_MS = 25_000
+const SETTLE_LEAST_MS = 16_000
+const SETTLE_TIMEOUT_MS = 30_000
 const HOLD_TIMEOUT_MS = 60_000
 
 interface Resident {

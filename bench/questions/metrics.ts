@@ -108,6 +108,6 @@ export const QUESTION_TEXT: Readonly<Record<QuestionName, readonly [title: strin
   memory: [
     'Memory',
     'Growth of the resident memory of the data process, freshly started for every run: 5,000 idle keep-alive ' +
-      'connections; 500 tunnels to as many addresses with no stream left. 1 KB = 1,024 bytes.',
+      'connections; 800 tunnels to as many addresses with no stream left. 1 KB = 1,024 bytes.',
   ],
 }

@@ -25,6 +25,7 @@ import {
   type TlsCredentials,
   withHandshake,
 } from './tls-context.ts'
+import { forgetHandshakeKeys, handshakeFailure, type PeerFacts, peerFacts } from './tls-handshake.ts'
 import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
 
 /** From here on a read looks like bulk, and more is likely to be there already. */
@@ -35,16 +36,6 @@ const MIN_READ_ROOM_BYTES = 16_384
 const MAX_READ_PER_TURN_BYTES = 4 * READ_BLOCK_BYTES
 /** Unsent plaintext beyond what staging holds; above it write() says stop. */
 const HIGH_WATER_BYTES = 65_536
-
-/** Facts of a finished handshake. */
-export interface PeerFacts {
-  /** URIs of the peer's leaf certificate. */
-  readonly uris: readonly string[]
-  readonly protocol: string
-  readonly cipher: string
-  /** Key exchange group, null where the library does not tell. */
-  readonly group: string | null
-}
 
 /** Hears how the handshake ends: one of the two, once. */
 export interface TlsHandler {
@@ -227,18 +218,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     const error = o.SSL_get_error(this.#ssl, result)
     if (error === o.SSL_ERROR_WANT_READ) this.#watchFor(EPOLLIN)
     else if (error === o.SSL_ERROR_WANT_WRITE) this.#watchFor(EPOLLOUT)
-    else this.#close(this.#handshakeReason(handshake, error))
-  }
-
-  #handshakeReason(handshake: HandshakeInProgress, error: number): CloseReason {
-    const errnoNow = errno()
-    const failure = o.takeOpensslFailure()
-    if (handshake.refusal !== null) return { code: handshake.refusal.code, detail: handshake.refusal.detail }
-    if (error === o.SSL_ERROR_SYSCALL) {
-      const detail = errnoNow === 0 ? 'the peer closed during the handshake' : describeErrno(errnoNow)
-      return { code: 'TLS_HANDSHAKE', detail }
-    }
-    return { code: 'TLS_HANDSHAKE', detail: failure.text }
+    else this.#close(handshakeFailure(handshake, error))
   }
 
   #onSecure(handshake: HandshakeInProgress): void {
@@ -247,12 +227,8 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#handshake = null
     this.#state = 'open'
     this.#updateEvents()
-    const peer: PeerFacts = {
-      uris: handshake.uris,
-      protocol: o.SSL_get_version(this.#ssl),
-      cipher: o.SSL_CIPHER_get_name(o.SSL_get_current_cipher(this.#ssl)),
-      group: o.SSL_get0_group_name(this.#ssl),
-    }
+    const peer = peerFacts(this.#ssl, handshake.uris)
+    forgetHandshakeKeys(this.#ssl)
     const handler = this.#tlsHandler
     this.#tlsHandler = null
     handler?.onSecure(this, peer)

@@ -33,7 +33,8 @@ export interface AgentEvent {
 
 const sockets = new Map<number, Socket>()
 const tell = (type: AgentEvent['type'], id: number, text = ''): void => {
-  process.send?.({ type, id, text } satisfies AgentEvent)
+  // A parent that has gone needs no answer; without a callback its absence would be thrown.
+  process.send?.({ type, id, text } satisfies AgentEvent, () => {})
 }
 
 function open({ id, ip, port, text: mode }: AgentCommand): void {

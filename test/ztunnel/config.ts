@@ -13,7 +13,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
     ...{ trustDomain: 'cluster.local', adminSocket: '/run/sidestep/admin.sock', workerCount: 2 },
     ...{ records: 'stdout', logLevel: 'info', redirect: true, originalSource: true, socks5: false },
-    ...{ ipv6: true, drainSeconds: 5 },
+    ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),

@@ -15,7 +15,8 @@ import {
   type ConnectHandler as TcpHandler,
 } from '../../mesh/reactor/tcp-connect.ts'
 import type { PeerCheck } from '../../mesh/reactor/tls-context.ts'
-import { type PeerFacts, type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
+import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import type { TunnelDecision } from '../decide/outbound-decision.ts'
 import { CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'

@@ -114,6 +114,15 @@ export const X509_EXTENSION_get_data = f<(extension: P) => P>('uintptr_t X509_EX
 export const ASN1_STRING_get0_data = f<(text: P) => P>('uintptr_t ASN1_STRING_get0_data(uintptr_t)')
 export const ASN1_STRING_length = f<(text: P) => N>('int ASN1_STRING_length(uintptr_t)')
 export const X509_get_serialNumber = f<(certificate: P) => P>('uintptr_t X509_get_serialNumber(uintptr_t)')
+/** The key inside the certificate, not a reference. */
+export const X509_get0_pubkey = f<(certificate: P) => P>('uintptr_t X509_get0_pubkey(uintptr_t)')
+/** Frees what the key holds and makes it an empty one of this type. */
+export const EVP_PKEY_set_type = f<(key: P, nid: N) => N>('int EVP_PKEY_set_type(uintptr_t, int)')
+/** The peer's leaf and what it sent with it, as a client sees it; a server finds only what came with the leaf. */
+export const SSL_get_peer_cert_chain = f<(ssl: P) => P>('uintptr_t SSL_get_peer_cert_chain(uintptr_t)')
+export const SSL_get1_peer_certificate = f<(ssl: P) => P>('uintptr_t SSL_get1_peer_certificate(uintptr_t)')
+export const OPENSSL_sk_num = f<(stack: P) => N>('int OPENSSL_sk_num(uintptr_t)')
+export const OPENSSL_sk_value = f<(stack: P, index: N) => P>('uintptr_t OPENSSL_sk_value(uintptr_t, int)')
 const X509_free_ = f<(certificate: P) => void>('void X509_free(uintptr_t)')
 const EVP_PKEY_free_ = f<(key: P) => void>('void EVP_PKEY_free(uintptr_t)')
 const PEM_read_bio_X509_ = f<(bio: P, into: P, callback: P, argument: P) => P>(
@@ -155,6 +164,8 @@ export const SSL_CTRL_SET_READ_AHEAD = 41
 export const SSL_CTRL_SET_SESS_CACHE_MODE = 44
 export const SSL_CTRL_CHAIN_CERT = 89
 export const SSL_CTRL_SET_GROUPS_LIST = 92
+export const SSL_CTRL_GET_PEER_TMP_KEY = 109
+export const SSL_CTRL_GET_TMP_KEY = 133
 export const SSL_CTRL_SET_MIN_PROTO_VERSION = 123
 export const SSL_CTRL_SET_MAX_PROTO_VERSION = 124
 export const TLS1_3_VERSION = 0x0304
@@ -170,6 +181,7 @@ export const BIO_CTRL_WPENDING = 13
 export const BIO_C_SET_FD = 104
 export const BIO_C_SET_BUFF_SIZE = 117
 export const NID_subject_alt_name = 85
+export const NID_X25519 = 1034
 
 function counted(kind: number, pointer: P): P {
   if (pointer === 0)
@@ -200,6 +212,10 @@ export function freeKey(key: P): void {
   countFreed(EVP_PKEY)
   EVP_PKEY_free_(key)
 }
+/** Frees one reference of a certificate or key that the library handed out, not created here. */
+export const dropCertificate = X509_free_
+export const dropKey = EVP_PKEY_free_
+
 /** Owned by whoever calls, until it is freed or its only reference is handed to an SSL or a chain. */
 export function newBio(method: P): P {
   return counted(BIO, BIO_new_(method))

@@ -45,3 +45,22 @@ t.test('a busy loop is left alone', async (t) => {
   work()
   t.notOk(runUntil(reactor, 5000, () => trim.trimCount > 0))
 })
+
+t.test('work that left a small heap behind is worth one trim, not one after each burst', async (t) => {
+  const reactor = new Reactor()
+  t.teardown(() => reactor.destroy())
+  const trim = new IdleTrim(reactor)
+  trim.start()
+  const burst = (): void => {
+    const endMs = performance.now() + 150
+    while (performance.now() < endMs);
+  }
+  t.ok(
+    runUntil(reactor, 10_000, () => trim.trimCount === 1),
+    'the first look finds a heap larger than none',
+  )
+  reactor.startTimer(0, burst)
+  t.ok(runUntil(reactor, 10_000, () => trim.trimCount === 2))
+  reactor.startTimer(0, burst)
+  t.notOk(runUntil(reactor, 8000, () => trim.trimCount > 2))
+})

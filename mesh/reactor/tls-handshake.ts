@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known when a handshake has ended, and what is given up then: neither the ephemeral keys nor the public keys
+// of the peer's certificates are needed any more, but OpenSSL keeps them as long as the connection lives, 11 KB of the
+// 46 KB that an idle tunnel cost. The private ephemeral key is better gone anyway.
+import type { CloseReason } from './byte-stream.ts'
+import { describeErrno, errno } from './ffi/libc.ts'
+import { allocateBlock, type Pointer } from './ffi/native.ts'
+import * as o from './ffi/openssl.ts'
+import type { HandshakeInProgress } from './tls-context.ts'
+
+/** Facts of a finished handshake. */
+export interface PeerFacts {
+  /** URIs of the peer's leaf certificate. */
+  readonly uris: readonly string[]
+  readonly protocol: string
+  readonly cipher: string
+  /** Key exchange group, null where the library does not tell. */
+  readonly group: string | null
+}
+
+export function peerFacts(ssl: Pointer, uris: readonly string[]): PeerFacts {
+  return {
+    uris,
+    protocol: o.SSL_get_version(ssl),
+    cipher: o.SSL_CIPHER_get_name(o.SSL_get_current_cipher(ssl)),
+    group: o.SSL_get0_group_name(ssl),
+  }
+}
+
+/** Why a handshake step failed, for the one who started it. `error`: what SSL_get_error said. */
+export function handshakeFailure(handshake: HandshakeInProgress, error: number): CloseReason {
+  const errnoNow = errno()
+  const failure = o.takeOpensslFailure()
+  if (handshake.refusal !== null) return { code: handshake.refusal.code, detail: handshake.refusal.detail }
+  if (error === o.SSL_ERROR_SYSCALL) {
+    const detail = errnoNow === 0 ? 'the peer closed during the handshake' : describeErrno(errnoNow)
+    return { code: 'TLS_HANDSHAKE', detail }
+  }
+  return { code: 'TLS_HANDSHAKE', detail: failure.text }
+}
+
+/** Where OpenSSL stores the key it is asked for. */
+const answer = allocateBlock(8)
+
+/**
+ * Frees the keys of a finished handshake. Nothing reads them again: TLS 1.3 derives all later keys from secrets
+ * (RFC 8446 §7), nothing is resumed, and no certificate is asked for later.
+ */
+export function forgetHandshakeKeys(ssl: Pointer): void {
+  forgetEphemeral(ssl, o.SSL_CTRL_GET_TMP_KEY)
+  forgetEphemeral(ssl, o.SSL_CTRL_GET_PEER_TMP_KEY)
+  const leaf = o.SSL_get1_peer_certificate(ssl)
+  if (leaf !== 0) {
+    emptyKey(o.X509_get0_pubkey(leaf))
+    o.dropCertificate(leaf)
+  }
+  const chain = o.SSL_get_peer_cert_chain(ssl)
+  for (let index = chain === 0 ? 0 : o.OPENSSL_sk_num(chain); index-- > 0; )
+    emptyKey(o.X509_get0_pubkey(o.OPENSSL_sk_value(chain, index)))
+  o.ERR_clear_error()
+}
+
+function forgetEphemeral(ssl: Pointer, command: number): void {
+  answer.bytes.fill(0)
+  if (o.SSL_ctrl(ssl, command, 0, answer.address) !== 1) return
+  const key = Number(answer.bytes.readBigUInt64LE(0))
+  emptyKey(key)
+  o.dropKey(key)
+}
+
+/** An EVP_PKEY that another type is given to frees what it held; an empty X25519 key is a few bytes. */
+function emptyKey(key: Pointer): void {
+  if (key !== 0) o.EVP_PKEY_set_type(key, o.NID_X25519)
+}
