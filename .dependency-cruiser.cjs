@@ -10,14 +10,14 @@ const tier = (name, tierNumber, forbiddenRooms) => ({
 const fence = (name, packages, allowed) => ({
   name,
   severity: 'error',
-  from: { path: '^(mesh|ztunnel|demo|bench)/', pathNot: allowed },
+  from: { path: '^(mesh|ztunnel|controller|demo|bench)/', pathNot: allowed },
   to: { path: `node_modules/(${packages})/` },
 })
 const HIGHER_THAN = {
-  errors: 'runtime|net|reactor|telemetry|h2|identity|model|authz|balance|hbone|admin',
-  runtime: 'reactor|telemetry|h2|identity|model|authz|balance|hbone|admin',
-  reactor: 'h2|identity|model|authz|balance|hbone|admin',
-  h2: 'identity|model|authz|balance|hbone|admin',
+  errors: 'runtime|net|reactor|telemetry|h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+  runtime: 'reactor|telemetry|h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+  reactor: 'h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+  h2: 'identity|model|authz|balance|hbone|redis|discovery|admin',
   authz: 'hbone|admin|balance',
 }
 module.exports = {
@@ -44,13 +44,13 @@ module.exports = {
     {
       name: 'product-imports-no-test',
       severity: 'error',
-      from: { path: '^(mesh|ztunnel|demo)/' },
+      from: { path: '^(mesh|ztunnel|controller|demo)/' },
       to: { path: '^(test|bench)/' },
     },
     {
       name: 'decisions-do-no-io',
       severity: 'error',
-      from: { path: '^(ztunnel/decide|mesh/authz|mesh/model|mesh/balance)/' },
+      from: { path: '^(ztunnel/decide|controller/translate|mesh/authz|mesh/model|mesh/balance)/' },
       to: { path: '^(node:)?(net|tls|http|http2|https|fs|fs/promises|child_process|dgram|worker_threads)$' },
     },
     {
@@ -58,6 +58,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^ztunnel/decide/' },
       to: { path: '^ztunnel/(accept|carry|supervisor)/' },
+    },
+    {
+      name: 'translate-knows-no-other-part',
+      comment: 'watch → translate → publish: what is translated arrives as an argument',
+      severity: 'error',
+      from: { path: '^controller/translate/' },
+      to: { path: '^controller/(watch|publish|ca|provision)/', pathNot: '^controller/watch/config-object' },
     },
     {
       name: 'carry-below-accept',
@@ -73,6 +80,9 @@ module.exports = {
     fence('koffi-fence', 'koffi', '^mesh/reactor/ffi/'),
     fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),
     fence('pino-fence', 'pino', '^mesh/runtime/log\\.ts$'),
+    fence('redis-fence', 'ioredis', '^mesh/redis/'),
+    fence('kubernetes-fence', '@kubernetes', '^controller/(watch|provision|publish|ca)/kubernetes'),
+    fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
     fence('commander-fence', 'commander', '^(cli|demo|bench)/'),
   ],
   options: {

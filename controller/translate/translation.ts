@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What translation makes of the configuration: resources for ztunnels, and what is to be said about the rest.
+import type { Authorization } from '../../proto/generated/istio/authorization_pb.js'
+import type { Service, Workload } from '../../proto/generated/istio/workload_pb.js'
+import type { ObjectOrigin, ObjectRef } from '../watch/config-object.ts'
+
+/** One thing that its author should know. Codes are stable. */
+export interface ConfigFinding {
+  /** `KIND_NOT_SERVED`, `POLICY_NEEDS_L7` …: the table is finding-codes.ts. */
+  readonly code: string
+  readonly severity: 'error' | 'warning' | 'info'
+  readonly object: ObjectRef
+  readonly origin: ObjectOrigin | null
+  /** Where in the object; '' is the whole. */
+  readonly path: string
+  readonly message: string
+  /** What to do. */
+  readonly fix: string
+}
+
+/** Where a policy is enforced, for its status. */
+export interface PolicyEnforcement {
+  readonly object: ObjectRef
+  /** `exact`: as written. `refused`: what needs layer 7 is denied instead. `nowhere`: see the findings. */
+  readonly kind: 'exact' | 'refused' | 'nowhere'
+  readonly message: string
+}
+
+/** Facts that hold for the whole mesh. */
+export interface TranslateSettings {
+  readonly clusterId: string
+  readonly trustDomain: string
+  /** Network of everything that names none. */
+  readonly network: string
+  /** Namespace whose policies hold in the whole mesh. */
+  readonly rootNamespace: string
+  /** `cluster.local`. */
+  readonly clusterDomain: string
+  /** IPv4 network from which addresses are given to services that have none; CIDR. */
+  readonly autoAddressRange: string
+}
+
+/** The result. Unchanged input gives the same objects again, so that identity says "unchanged". */
+export interface Translation {
+  /** By uid. */
+  readonly workloads: ReadonlyMap<string, Workload>
+  /** By `<namespace>/<hostname>`. */
+  readonly services: ReadonlyMap<string, Service>
+  /** By `<namespace>/<name>`. */
+  readonly authorizations: ReadonlyMap<string, Authorization>
+  readonly findings: readonly ConfigFinding[]
+  readonly enforcement: readonly PolicyEnforcement[]
+}
