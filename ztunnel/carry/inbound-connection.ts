@@ -32,6 +32,7 @@ export interface AllowedInbound {
 
 /** Carries one inbound connection. Start it once. */
 export class InboundConnection implements ConnectHandler, RelayOwner, PodConnection {
+  readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #allowed: AllowedInbound

@@ -121,6 +121,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       resources: this.#pod.context.resources,
       handler: this,
     })
+    if (this.#pod.isDraining) this.#server.drain()
   }
 
   onHandshakeFailed(reason: CloseReason): void {
@@ -167,6 +168,14 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   abort(reason: CloseReason): void {
     if (this.#server !== null) this.#server.destroy(reason)
     else this.#socket?.destroy(reason)
+  }
+
+  /**
+   * A tunnel that drains is waited for, a round trip: its peer may have sent a CONNECT before it saw the GOAWAY.
+   * A handshake is not: nobody was promised anything yet.
+   */
+  get isIdle(): boolean {
+    return this.#server === null
   }
 
   report(): null {

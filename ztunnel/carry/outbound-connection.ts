@@ -28,6 +28,7 @@ import { ConnectionFacts } from './worker-context.ts'
 
 /** Carries one outbound connection. Start it once. */
 export class OutboundConnection implements DestinationWaiter, ConnectHandler, RelayOwner, PodConnection {
+  readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #destination: SocketAddress

@@ -20,6 +20,8 @@ import { formatWorkloadBaggage } from './workload-baggage.ts'
 /** A connection or tunnel of a pod that can be listed and ended. */
 export interface PodConnection {
   abort(reason: CloseReason): void
+  /** True when nobody loses anything if the process ends now. */
+  readonly isIdle: boolean
   /** null: not a connection of its own (a tunnel). */
   report(): Omit<ConnectionReport, 'worker' | 'uid'> | null
   /** Policies changed: still allowed? */
@@ -47,6 +49,7 @@ export class ServedPod {
   /** Who this pod is when it connects; null as long as it is not configured. */
   source: OutboundSource | null = null
   readonly #namespace: NetworkNamespace | null
+  #isDraining = false
 
   /** `namespaceFd` stays main's; null when the pod shares the host's namespace. */
   constructor(context: WorkerContext, info: PodInfo, number: number, namespaceFd: number | null) {
@@ -92,14 +95,20 @@ export class ServedPod {
     return this.lastVerdict
   }
 
-  /** True when no connection is left; tunnels without streams do not count. */
+  /** True when nothing is left that a drain waits for. */
   get isIdle(): boolean {
-    for (const connection of this.connections) if (connection.report() !== null) return false
+    for (const connection of this.connections) if (!connection.isIdle) return false
     return true
+  }
+
+  /** True when peers are to open no more streams, also those that come out of a handshake later. */
+  get isDraining(): boolean {
+    return this.#isDraining
   }
 
   /** Tells peers to open no more streams. */
   drain(): void {
+    this.#isDraining = true
     for (const connection of this.connections) connection.drain()
     this.tunnels.drain()
   }
