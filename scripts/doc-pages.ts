@@ -110,12 +110,17 @@ function sampleApp(labels: string): App {
       counters: { sums: () => new Map([[labels, 1]]) },
       lostCount: 0,
       droppedMessageCount: 0,
+      openHandles: [{ SSL: 0 }],
     },
     secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
     records: { lostCount: 0 },
     pods: [],
   }
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed
+}
+
+function labelNames(labels: string): string {
+  return [...labels.matchAll(/(\w+)="/g)].map(([, name]) => `\`${name}\``).join(', ')
 }
 
 /** docs/metrics.md */
@@ -135,16 +140,21 @@ export function metricsPage(): string {
   const rows = [...text.matchAll(/^# HELP (\S+) (.+)$/gm)].map(([, name = '', help = '']) => {
     const type = types.get(name) ?? ''
     const isTraffic = TRAFFIC_METRICS.some((each) => each === name)
-    return [`\`${name}${type === 'counter' ? '_total' : ''}\``, type, isTraffic ? 'traffic' : '', help]
+    const own = new RegExp(`^${name}\\{(.+)\\}`, 'm').exec(text)?.[1] ?? ''
+    return [
+      `\`${name}${type === 'counter' ? '_total' : ''}\``,
+      type,
+      isTraffic ? 'traffic' : labelNames(own),
+      help,
+    ]
   })
-  const names = [...labels.matchAll(/(\w+)="/g)].map(([, name]) => `\`${name}\``)
   return page(
     'Metrics',
     'ztunnel/metrics.ts',
     `Served as OpenMetrics text under \`/metrics\` of the admin socket. Names and labels of traffic are Istio's, so that
 dashboards and alerts written for it keep working.`,
     `${table(['Metric', 'Type', 'Labels', 'Meaning'], rows)}
-Labels of traffic: ${names.join(', ')}; with a known locality also \`source_region\`, \`source_zone\`,
+Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_region\`, \`source_zone\`,
 \`destination_region\`, \`destination_zone\`. A value that is not known is \`unknown\`.
 `,
   )

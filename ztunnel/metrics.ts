@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metrics page: Istio's TCP metrics summed over the workers, and the process's own health. Written as OpenMetrics
 // text directly from shared memory: a registry of objects would double what is already counted.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
 import type { App } from './app.ts'
 
@@ -18,12 +18,27 @@ function family(name: string, type: 'counter' | 'gauge', help: string, samples: 
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join('\n')}\n`
 }
 
-function gauge(name: string, help: string, value: number): string {
+function gauge(name: string, help: string, value: number | string): string {
   return family(name, 'gauge', help, [`${name} ${value}`])
 }
 
 function counter(name: string, help: string, value: number): string {
   return family(name, 'counter', help, [`${name}_total ${value}`])
+}
+
+/** Open handles of each worker and kind: what a leak in native memory would show in. */
+function nativeHandles(app: App): string[] {
+  return app.workers.openHandles.flatMap((handles, worker) =>
+    Object.entries(handles ?? {}).map(
+      ([kind, count]) => `sidestep_native_handles{worker="${worker}",kind="${kind}"} ${count}`,
+    ),
+  )
+}
+
+/** The soft limit of descriptors; it may be changed from outside at any time (prlimit). */
+function maxDescriptors(): string {
+  const soft = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
+  return soft === undefined || soft === 'unlimited' ? '+Inf' : soft
 }
 
 /** The whole page. */
@@ -49,8 +64,15 @@ export function formatMetrics(app: App): string {
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),
+    family(
+      'sidestep_native_handles',
+      'gauge',
+      'native objects a reactor worker holds, by kind',
+      nativeHandles(app),
+    ),
     gauge('workload_manager_active_proxy_count', 'pods served', app.pods.length),
     gauge('process_open_fds', 'open file descriptors', readdirSync('/proc/self/fd').length),
+    gauge('process_max_fds', 'file descriptors the process may open', maxDescriptors()),
     gauge('process_resident_memory_bytes', 'resident set size', process.memoryUsage.rss()),
     '# EOF\n',
   ].join('')

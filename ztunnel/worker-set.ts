@@ -6,6 +6,7 @@ import {
   createAcceptShareMemory,
   retireFromAcceptShare,
 } from '../mesh/reactor/accept-share.ts'
+import type { HandleKind } from '../mesh/reactor/ffi/handle-counts.ts'
 import { createWakeFd, ReactorWorker } from '../mesh/reactor/worker.ts'
 import { Backoff } from '../mesh/runtime/backoff.ts'
 import type { Log } from '../mesh/runtime/log.ts'
@@ -78,9 +79,9 @@ export class WorkerSet {
       0,
     )
   }
-  /** Open descriptors per worker. */
-  get descriptorCounts(): number[] {
-    return this.#workers.map((each) => each?.descriptorCount ?? 0)
+  /** Open native handles per worker; null while it is replaced. */
+  get openHandles(): Array<Readonly<Record<HandleKind, number>> | null> {
+    return this.#workers.map((each) => each?.openHandles ?? null)
   }
 
   /** Ends all workers; their connections end with `reason`. */

@@ -8,6 +8,8 @@ import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN } from './ffi/constants.ts'
 import {
   createHandleMemory,
   type HandleCounts,
+  type HandleKind,
+  openHandles,
   readHandleCounts,
   shareHandleCounts,
 } from './ffi/handle-counts.ts'
@@ -150,6 +152,11 @@ export class ReactorWorker<Down, Up> {
   /** Native handles the worker has created and freed. After its end, a difference of an SSL kind is lost memory. */
   get handles(): HandleCounts {
     return readHandleCounts(this.#handles)
+  }
+
+  /** Native handles open now. */
+  get openHandles(): Readonly<Record<HandleKind, number>> {
+    return openHandles(this.#handles)
   }
 
   /** Ends the worker: its loop is asked by the caller's own message first; here the thread is ended for good. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What applications and operators of two meshed nodes see: addresses, identities, refusals, policies that change
 // under open connections, restarts, hostile peers and the end. Real processes, observed from outside only.
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { RETURN_PRIORITY, readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { type LabNode, type LabPod, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
@@ -210,6 +210,37 @@ async function testHostilePeers(t: Test, lab: MeshLab, silent: LabSocket): Promi
   })
 }
 
+async function testMetrics(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('the metrics tell what the process holds, as the kernel counts it', ONE_TEST, async (t) => {
+    const [pid = -1] = lab.dataPids('n2')
+    const page = async (): Promise<string> => (await lab.admin('n2', '/metrics')).text
+    const value = (text: string, name: string): number =>
+      Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? Number.NaN)
+    const tunnels = (text: string): number =>
+      [...text.matchAll(/^sidestep_native_handles\{worker="\d+",kind="SSL"\} (\d+)$/gm)].reduce(
+        (sum, [, count]) => sum + Number(count),
+        0,
+      )
+    const proc = (file: string, pattern: RegExp): number =>
+      Number(pattern.exec(readFileSync(`/proc/${pid}/${file}`, 'latin1'))?.[1] ?? Number.NaN)
+
+    const before = await page()
+    for (const worker of [0, 1])
+      t.ok(value(before, `sidestep_native_handles{worker="${worker}",kind="descriptor"}`) > 0, `${worker}`)
+    const descriptors = readdirSync(`/proc/${pid}/fd`).length
+    t.ok(Math.abs(value(before, 'process_open_fds') - descriptors) <= 5, `${descriptors} open descriptors`)
+    t.equal(value(before, 'process_max_fds'), proc('limits', /^Max open files +(\d+)/m))
+    const resident = proc('status', /^VmRSS:\s+(\d+)/m) * 1024
+    const share = value(before, 'process_resident_memory_bytes') / resident
+    t.ok(share > 0.8 && share < 1.25, `${share.toFixed(2)} of what the kernel says`)
+
+    const peer = lab.connect('stranger', CART_IP, HBONE_PORT) // a handshake that never ends is an SSL
+    await poll('one more', async () => tunnels(await page()) === tunnels(before) + 1 || null)
+    peer.destroy()
+    await poll('one less', async () => tunnels(await page()) === tunnels(before) || null)
+  })
+}
+
 async function testRestarts(t: Test, lab: MeshLab): Promise<void> {
   for (const [node, role] of [
     ['n1', 'client'],
@@ -271,6 +302,7 @@ t.test('connections between two nodes', { timeout: 110_000 }, async (t) => {
   await testPolicyChange(t, lab)
   await testBrokenFile(t, lab)
   await testHostilePeers(t, lab, silent)
+  await testMetrics(t, lab)
   await testRestarts(t, lab)
   await testEnd(t, lab)
 })

@@ -50,6 +50,7 @@ t.test('metrics and their labels are those of the page itself', async (t) => {
   const page = docPages(ROOT).get('docs/metrics.md') ?? ''
   t.match(page, /\| `istio_tcp_connections_opened_total` \| counter \| traffic \| connections opened \|/)
   t.match(page, /\| `process_open_fds` \| gauge \| {2}\| open file descriptors \|/)
+  t.match(page, /\| `sidestep_native_handles` \| gauge \| `worker`, `kind` \|/)
   for (const label of ['reporter', 'response_flags', 'connection_security_policy'])
     t.match(page, `\`${label}\``)
 })

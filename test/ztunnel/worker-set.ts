@@ -23,7 +23,7 @@ t.test('all workers start, are told apart, and answer', async (t) => {
   )
   t.equal(lab.count('labels'), 0, 'labels are its own business')
   t.equal(lab.set.droppedMessageCount, 0)
-  for (const descriptors of lab.set.descriptorCounts) t.ok(descriptors > 0)
+  for (const handles of lab.set.openHandles) t.ok((handles?.descriptor ?? 0) > 0)
 })
 
 t.test('a worker that dies is replaced, told everything again, and what was counted stays', async (t) => {
@@ -56,7 +56,7 @@ t.test('while a worker is away the others serve, and messages to it are lost wit
   await lab.serving()
   lab.set.post(0, FATAL)
   await poll('lost', () => lab.set.lostCount === 1 || null)
-  t.equal(lab.set.descriptorCounts[0], 0)
+  t.equal(lab.set.openHandles[0], null)
   lab.set.post(0, { type: 'trim-memory' })
   await lab.ask()
   t.ok(lab.started.length <= 3)
