@@ -23,6 +23,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/carry/destinations.ts', 'count', 'MAX_DESTINATIONS', 'MAX_WAITING'),
   ...limits('ztunnel/carry/destinations.ts', 'ms', 'RESOLVE_DEADLINE_MS'),
   ...limits('ztunnel/carry/host-lookups.ts', 'count', 'MAX_LOOKUPS'),
+  ...limits('ztunnel/carry/callers.ts', 'count', 'MAX_CALLERS'),
   ...limits('ztunnel/carry/tunnels.ts', 'ms', 'CERTIFICATE_DEADLINE_MS'),
   ...limits('ztunnel/accept/socks5-listener.ts', 'bytes', 'MAX_REQUEST_BYTES'),
   ...limits('ztunnel/accept/socks5-listener.ts', 'ms', 'REQUEST_DEADLINE_MS'),

@@ -4,7 +4,7 @@
 import { closeSync } from 'node:fs'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
-import { describeDestination } from '../mesh/model/destination.ts'
+import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
 import { describeInbound } from '../mesh/model/inbound.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
@@ -279,6 +279,12 @@ export class App {
       case 'resolve-host':
         this.#resolveHost(worker, message.uid, message.host)
         break
+      case 'resolve-caller': {
+        const workload = this.model.state?.workloadByIp(this.config.network, message.ip)
+        const facts = workload === undefined ? null : workloadFacts(workload)
+        this.workers.post(worker, { type: 'caller', ip: message.ip, workload: facts })
+        break
+      }
       case 'pod-ready':
         this.#pods.get(message.uid)?.servedBy.add(worker)
         this.#send({ type: 'pod-ready', uid: message.uid })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
 
-import type { DestinationView } from '../mesh/model/destination.ts'
+import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
 import type { InboundView } from '../mesh/model/inbound.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
@@ -52,7 +52,13 @@ export type DownMessage =
       /** null: no such name. */
       readonly ip: string | null
     }
-  /** Everything learnt of destinations before this version is void. */
+  | {
+      readonly type: 'caller'
+      readonly ip: string
+      /** null: no workload has that address. */
+      readonly workload: WorkloadFacts | null
+    }
+  /** Everything learnt of addresses before this version is void. */
   | { readonly type: 'model'; readonly version: number }
   | { readonly type: 'report-connections'; readonly request: number }
   /** Start-up is over: collect its garbage once. */
@@ -78,6 +84,7 @@ export interface ConnectionReport {
 export type UpMessage =
   | { readonly type: 'resolve'; readonly uid: string; readonly ip: string; readonly port: number }
   | { readonly type: 'resolve-host'; readonly uid: string; readonly host: string }
+  | { readonly type: 'resolve-caller'; readonly ip: string }
   | { readonly type: 'labels'; readonly slot: number; readonly labels: string }
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }

@@ -16,6 +16,7 @@ import { acceptInbound } from './accept/inbound-listener.ts'
 import { acceptOutbound } from './accept/outbound-listener.ts'
 import { acceptPassthrough } from './accept/passthrough-listener.ts'
 import { acceptSocks5 } from './accept/socks5-listener.ts'
+import { Callers } from './carry/callers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
 import { ServedPod } from './carry/served-pod.ts'
 import { WorkerContext } from './carry/worker-context.ts'
@@ -61,6 +62,7 @@ export class ZtunnelWorker {
       resources: new SessionResources({ scheduler: reactor, allocateBlock }),
       share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),
       identities: new WorkerIdentities(),
+      callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
       originalSource: data.originalSource,
       isSocks5Enabled: data.socks5,
       post,
@@ -98,7 +100,11 @@ export class ZtunnelWorker {
       case 'host':
         this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
         break
+      case 'caller':
+        this.#context.callers.learn(message.ip, message.workload)
+        break
       case 'model':
+        this.#context.callers.invalidate()
         for (const pod of this.#pods.values()) pod.destinations.invalidate()
         break
       case 'report-connections':

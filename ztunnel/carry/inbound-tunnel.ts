@@ -15,11 +15,15 @@ import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import { decideInbound } from '../decide/inbound-decision.ts'
+import type { CallerWaiter } from './callers.ts'
 import type { Downstream } from './downstream.ts'
 import { InboundConnection } from './inbound-connection.ts'
 import { HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { ConnectionFacts } from './worker-context.ts'
+
+/** Connections per tunnel that wait for the name of their caller; main answers within a millisecond. */
+const MAX_UNNAMED = 100
 
 /** The first SPIFFE id among the names of a certificate; null when there is none. */
 export function firstSpiffeId(uris: readonly string[]): SpiffeId | null {
@@ -76,7 +80,7 @@ class StreamDownstream implements Downstream, ByteStreamHandler {
 }
 
 /** One inbound tunnel. Start it by constructing it. */
-export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnection {
+export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnection, CallerWaiter {
   readonly #pod: ServedPod
   readonly #client: SocketAddress
   readonly #localIp: string
@@ -87,6 +91,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   #identityText = ''
   #baggage = ''
   #source: WorkloadFacts | null = null
+  /** Connections of a nameless peer that wait for its name. */
+  #unnamed: ConnectionFacts[] = []
 
   constructor(pod: ServedPod, fd: number, client: SocketAddress, localIp: string) {
     this.#pod = pod
@@ -131,7 +137,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   onConnect(connect: InboundConnect): void {
     const { context, inbound } = this.#pod
     const facts = this.#facts(connect.authority)
-    facts.source = this.#sourceOf(connect.baggage)
+    facts.source = this.#sourceOf(connect.baggage, facts)
     const downstream = new StreamDownstream(connect, this.#pod.baggage)
     const { host, port } = connect.target
     const request = {
@@ -203,10 +209,34 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   /**
-   * The calling workload, for telemetry: its identity is proven, its name is what it says of itself. One object as
-   * long as it says the same, so that records and labels are made once.
+   * The calling workload, for telemetry: its identity is proven, its name is what it says of itself. One that says
+   * nothing is looked up by its address; `facts` gets the answer when it comes later.
    */
-  #sourceOf(text: string): WorkloadFacts | null {
+  #sourceOf(text: string, facts: ConnectionFacts): WorkloadFacts | null {
+    const claimed = this.#claimOf(text)
+    if (claimed === null || claimed.name !== '') return claimed
+    const { callers } = this.#pod.context
+    const known = callers.get(this.#client.ip)
+    if (known === undefined) {
+      if (this.#unnamed.length < MAX_UNNAMED && callers.request(this.#client.ip, this))
+        this.#unnamed.push(facts)
+      return claimed
+    }
+    return this.#isProven(known) ? known : claimed
+  }
+
+  onCaller(workload: WorkloadFacts | null): void {
+    if (this.#isProven(workload)) for (const facts of this.#unnamed) facts.source = workload
+    this.#unnamed = []
+  }
+
+  /** An address can be had by anybody: only the workload that has the proven identity too is the caller. */
+  #isProven(workload: WorkloadFacts | null): workload is WorkloadFacts {
+    return workload !== null && workload.identity === this.#identityText
+  }
+
+  /** What the peer says of itself: one object as long as it says the same, so that texts of it are made once. */
+  #claimOf(text: string): WorkloadFacts | null {
     if (this.#identity === null) return null
     if (this.#source !== null && this.#baggage === text) return this.#source
     const claim = parseBaggage(text)

@@ -20,6 +20,7 @@ import {
 import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
+import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
 
 /** What is known of one connection; filled as it proceeds. */
@@ -52,6 +53,7 @@ export class WorkerContext {
   readonly resources: SessionResources
   readonly share: AcceptShare
   readonly identities: WorkerIdentities
+  readonly callers: Callers
   /** Present the client's address to the application. */
   readonly originalSource: boolean
   readonly isSocks5Enabled: boolean
@@ -64,6 +66,7 @@ export class WorkerContext {
     readonly resources: SessionResources
     readonly share: AcceptShare
     readonly identities: WorkerIdentities
+    readonly callers: Callers
     readonly originalSource: boolean
     readonly isSocks5Enabled: boolean
     readonly post: (message: UpMessage) => void
@@ -74,6 +77,7 @@ export class WorkerContext {
     this.resources = parts.resources
     this.share = parts.share
     this.identities = parts.identities
+    this.callers = parts.callers
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post
