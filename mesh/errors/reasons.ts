@@ -213,6 +213,14 @@ const ROWS = {
   ],
   NETWORK_UNREACHABLE: [46, 503, 14, 'CANCEL', 'CONNECT', 'there is no route to the address'],
   CONNECT_FAILED: [47, 503, 14, 'CANCEL', 'CONNECT', 'the connection could not be opened: see the detail'],
+  HBONE_PORT_REFUSED: [
+    48,
+    503,
+    14,
+    'CANCEL',
+    'CONNECT',
+    'nothing listens on the tunnel port of the pod: check that its node runs a ztunnel and that the pod is enrolled there',
+  ],
   TLS_HANDSHAKE: [50, 502, 14, 'CANCEL', 'TLS_FAILURE', 'the TLS handshake failed: see the detail'],
   TLS_BROKEN: [
     51,

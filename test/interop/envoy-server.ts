@@ -281,7 +281,10 @@ async function testDeath(t: Test, peers: Peers, envoy: Envoy): Promise<void> {
       )
       for (const socket of open) socket.destroy()
       const refused = await refusal(t, peers, 'front', 9001)
-      t.match(refused, { reason: 'ENDPOINT_REFUSED', detail: `${AWAY_IP}:${HBONE_PORT}: Connection refused` })
+      t.match(refused, {
+        reason: 'HBONE_PORT_REFUSED',
+        detail: `${AWAY_IP}:${HBONE_PORT}: Connection refused`,
+      })
     },
   )
 
@@ -290,7 +293,7 @@ async function testDeath(t: Test, peers: Peers, envoy: Envoy): Promise<void> {
     t.teardown(() => impostor.stop())
     const record = await poll('the back-off of the dial', async () => {
       const one = await refusal(t, peers, 'front', 9001)
-      return one.reason === 'ENDPOINT_REFUSED' ? null : one
+      return one.reason === 'HBONE_PORT_REFUSED' ? null : one
     })
     t.match(record, { reason: 'IDENTITY_MISMATCH', bytes_sent: 0 })
     await impostor.stop()

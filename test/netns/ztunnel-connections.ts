@@ -9,6 +9,7 @@ import { type LabNode, type LabPod, type LabSocket, labMesh, MeshLab, poll } fro
 const CART_VIP = '10.96.0.10'
 const CART_IP = '10.2.0.1'
 const FRONT_IP = '10.1.0.1'
+const STRANGER_IP = '10.1.0.3'
 const HBONE_PORT = 15_008
 /** The promise: a data process that died is back within this. */
 const RESTART_MS = 2000
@@ -113,6 +114,31 @@ async function testRefusals(t: Test, lab: MeshLab): Promise<void> {
         node,
       )
     }
+  })
+}
+
+async function testNoTunnelPort(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('a tunnel port that nobody listens on is not the application’s fault', ONE_TEST, async (t) => {
+    const known = await count(lab, 'n1')
+    await lab.configure(
+      GOOD.replace(
+        'workloads:\n',
+        'workloads:\n- {uid: ghost, name: ghost, namespace: shop, serviceAccount: ghost, services: {}, ' +
+          `trustDomain: cluster.local, workloadIps: ["${STRANGER_IP}"], protocol: HBONE, node: n1}\n`,
+      ),
+    )
+    const record = await poll('a refused tunnel', async () => {
+      const socket = await ask(lab, 'front', STRANGER_IP, 8080)
+      t.equal(socket.error, 'ECONNRESET')
+      return (await lab.records('n1')).slice(known).find(({ transport }) => transport === 'HBONE') ?? null
+    })
+    t.match(record, {
+      reason: 'HBONE_PORT_REFUSED',
+      detail: `${STRANGER_IP}:${HBONE_PORT}: Connection refused`,
+      fix: /ztunnel/,
+      'dst.workload': 'ghost',
+    })
+    await lab.configure(GOOD)
   })
 }
 
@@ -298,6 +324,7 @@ t.test('connections between two nodes', { timeout: 110_000 }, async (t) => {
 
   await testAddresses(t, lab)
   await testRefusals(t, lab)
+  await testNoTunnelPort(t, lab)
   await testStreams(t, lab)
   await testPolicyChange(t, lab)
   await testBrokenFile(t, lab)

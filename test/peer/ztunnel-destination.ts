@@ -106,7 +106,7 @@ async function testDrain(t: Test, { lab, istio }: IstioLab): Promise<void> {
     const socket = lab.connect('front', PEER_IP, 9001)
     await socket.until('refused', isOver)
     const [record] = await lab.recordsAfter('n1', known, isOutbound)
-    t.match(record, { reason: 'ENDPOINT_REFUSED', detail: `${PEER_IP}:${HBONE_PORT}: Connection refused` })
+    t.match(record, { reason: 'HBONE_PORT_REFUSED', detail: `${PEER_IP}:${HBONE_PORT}: Connection refused` })
   })
 }
 

@@ -56,7 +56,7 @@ export function parseSocksRequest(bytes: Buffer): SocksRequest | Refusal | 'more
 
 function replyCode({ code }: Refusal): number {
   if (code.startsWith('POLICY') || code === 'LOOP') return REPLY.denied
-  if (code === 'ENDPOINT_REFUSED') return REPLY.refused
+  if (code === 'ENDPOINT_REFUSED' || code === 'HBONE_PORT_REFUSED') return REPLY.refused
   if (code === 'HOSTNAME_UNKNOWN' || code === 'NETWORK_UNREACHABLE' || code === 'NO_ENDPOINT')
     return REPLY.unreachable
   return code === 'SOCKS_PROTOCOL' ? REPLY.command : REPLY.failure

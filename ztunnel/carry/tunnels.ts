@@ -2,6 +2,7 @@
 // The tunnels of one pod in one worker: which one a decision needs, and how a missing one is dialled: a socket in the
 // pod's namespace, TCP, mTLS with the pod's certificate, the peer's identity checked against the decision.
 // SPEC wire-protocols §3.5: the key is the peer's address and the identities it may have.
+import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Cancellable, ConnectHandler } from '../../mesh/hbone/connect-attempt.ts'
 import { formatForwarded } from '../../mesh/hbone/forwarded.ts'
@@ -28,6 +29,13 @@ const CERTIFICATE_CHECK_MS = 20
 
 /** Separates the parts of a key; occurs in no address and no SPIFFE id. */
 const SEPARATOR = '|'
+
+/** What a failed connect means when it was to a tunnel port: nothing of it is the application's fault. */
+const DIAL_REASONS: Readonly<Partial<Record<ReasonCode, ReasonCode>>> = {
+  // SPEC wire-protocols §3.5: silence on 15008 is most likely a NetworkPolicy.
+  CONNECT_TIMEOUT: 'HBONE_PORT_BLOCKED',
+  ENDPOINT_REFUSED: 'HBONE_PORT_REFUSED',
+}
 
 function keyOf({ dial, expectedIdentities }: TunnelDecision): string {
   return [dial.ip, dial.port, ...expectedIdentities].join(SEPARATOR)
@@ -97,9 +105,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
   }
 
   onConnectFailed(reason: CloseReason): void {
-    // SPEC wire-protocols §3.5: silence on 15008 is most likely a NetworkPolicy.
-    const code = reason.code === 'CONNECT_TIMEOUT' ? 'HBONE_PORT_BLOCKED' : reason.code
-    this.#finish(refuse(code, reason.detail))
+    this.#finish(refuse(DIAL_REASONS[reason.code] ?? reason.code, reason.detail))
   }
 
   onSecure(socket: TlsSocket, _peer: PeerFacts): void {
