@@ -113,6 +113,14 @@ const ROWS = {
     'IDENTITY_ERROR',
     'no certificate for the workload yet: check the CA and the log of the node',
   ],
+  CERT_MISSING: [
+    9,
+    401,
+    16,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the peer presented no certificate: on the tunnel port only mTLS is spoken, enrol the caller',
+  ],
   POLICY_DENY: [
     20,
     401,

@@ -36,6 +36,7 @@ export function handshakeFailure(handshake: HandshakeInProgress, error: number):
     const detail = errnoNow === 0 ? 'the peer closed during the handshake' : describeErrno(errnoNow)
     return { code: 'TLS_HANDSHAKE', detail }
   }
+  if (failure.isCertificateMissing) return { code: 'CERT_MISSING', detail: 'no certificate was presented' }
   return { code: 'TLS_HANDSHAKE', detail: failure.text }
 }
 

@@ -56,7 +56,7 @@ async function testCertificates(t: Test, world: World): Promise<void> {
   const { lab, authority } = world
   const foreign = await (await TestAuthority.create()).sign(FRONT)
   const cases: Array<readonly [string, TestCertificate | null, string | RegExp]> = [
-    ['no certificate', null, 'TLS_HANDSHAKE'],
+    ['no certificate', null, 'CERT_MISSING'],
     ['a foreign CA', foreign, /^CERT_/],
     ['expired', await authority.signBad('expired', FRONT), 'CERT_EXPIRED'],
     ['not yet valid', await authority.signBad('not-yet-valid', FRONT), 'CERT_NOT_YET_VALID'],

@@ -20,7 +20,8 @@ export class RawTlsClient {
   readonly #ssl: number
   readonly #block = allocateBlock(READ_BYTES)
 
-  constructor(fd: number, context: TlsContext, credentials: TlsCredentials) {
+  /** `credentials` null: presents no certificate. */
+  constructor(fd: number, context: TlsContext, credentials: TlsCredentials | null) {
     this.#fd = fd
     this.#ssl = o.newSsl(context.pointer)
     const bio = o.newBio(o.BIO_s_socket())
@@ -28,8 +29,10 @@ export class RawTlsClient {
     o.SSL_set0_rbio(this.#ssl, bio)
     o.BIO_up_ref(bio)
     o.SSL_set0_wbio(this.#ssl, bio)
-    o.SSL_use_certificate(this.#ssl, credentials.certificate)
-    o.SSL_use_PrivateKey(this.#ssl, credentials.key)
+    if (credentials !== null) {
+      o.SSL_use_certificate(this.#ssl, credentials.certificate)
+      o.SSL_use_PrivateKey(this.#ssl, credentials.key)
+    }
     o.SSL_set_connect_state(this.#ssl)
   }
 

@@ -174,6 +174,8 @@ export const SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER = 0x2
 export const SSL_MODE_RELEASE_BUFFERS = 0x10
 export const SSL_OP_NO_TICKET = 0x4000
 export const SSL_OP_NO_COMPRESSION = 0x20000
+/** ERR_PACK of library SSL (20) and SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE (openssl/sslerr.h). */
+const NO_PEER_CERTIFICATE = (20 << 23) | 199
 export const SSL_VERIFY_PEER_ALWAYS = 3
 export const BIO_CTRL_RESET = 1
 export const BIO_CTRL_FLUSH = 11
@@ -258,13 +260,26 @@ export function takeOpensslError(): string {
   return takeOpensslFailure().text
 }
 
-/** First entry of the error queue. `alert` is the TLS alert the peer sent, or -1. */
-export function takeOpensslFailure(): { readonly text: string; readonly alert: number } {
+/** First entry of the error queue. */
+export interface OpensslFailure {
+  readonly text: string
+  /** The TLS alert the peer sent, or -1. */
+  readonly alert: number
+  /** The peer was asked for a certificate and sent none. */
+  readonly isCertificateMissing: boolean
+}
+
+/** Takes the first entry of the error queue and empties it. */
+export function takeOpensslFailure(): OpensslFailure {
   const code = Number(ERR_get_error())
-  if (code === 0) return { text: 'no detail', alert: -1 }
+  if (code === 0) return { text: 'no detail', alert: -1, isCertificateMissing: false }
   ERR_clear_error()
   // Reasons of received alerts are 1000 + alert number (openssl/sslerr.h).
   const reason = code & 0x7fffff
   const alert = reason >= 1000 && reason < 1256 ? reason - 1000 : -1
-  return { text: ERR_reason_error_string(code) ?? `error 0x${code.toString(16)}`, alert }
+  return {
+    text: ERR_reason_error_string(code) ?? `error 0x${code.toString(16)}`,
+    alert,
+    isCertificateMissing: code === NO_PEER_CERTIFICATE,
+  }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { refuse } from '../../../mesh/errors/refusal.ts'
+import type { CloseReason } from '../../../mesh/reactor/byte-stream.ts'
 import { openHandles } from '../../../mesh/reactor/ffi/handle-counts.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
@@ -61,6 +62,31 @@ t.test('a server of an unknown root or the wrong identity is refused by the clie
   t.equal(first.client.failure?.code, 'CERT_INVALID')
   const picky = { ...good, peerCheck: () => refuse('IDENTITY_MISMATCH', 'expected somebody else') }
   t.equal(handshake(new Reactor(), picky, good).client.failure?.code, 'IDENTITY_MISMATCH')
+})
+
+t.test('a client without a certificate is refused for just that', async (t) => {
+  const reactor = new Reactor()
+  const [clientFd, serverFd] = connectDescriptors(reactor)
+  const context = new TlsContext(rootsPem)
+  const credentials = new TlsCredentials([good.certificatePem], good.privateKeyPem)
+  let failure: CloseReason | null = null
+  new TlsSocket(reactor, serverFd, {
+    role: 'server',
+    context,
+    credentials,
+    peerCheck: () => null,
+    handshakeTimeoutMs: 2000,
+    handler: { onSecure: () => t.fail('secure'), onHandshakeFailed: (reason) => (failure = reason) },
+  })
+  const client = new RawTlsClient(clientFd, context, null)
+  runUntil(reactor, () => {
+    client.handshake()
+    return failure !== null
+  })
+  t.same(failure, { code: 'CERT_MISSING', detail: 'no certificate was presented' })
+  client.close()
+  context.free()
+  credentials.release()
 })
 
 t.test('a peer that says nothing or garbage is dropped within its bounds', async (t) => {
