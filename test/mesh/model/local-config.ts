@@ -114,7 +114,7 @@ policies:
 
 t.test('nothing is an empty configuration, and defaults may be given', async (t) => {
   for (const text of ['', '# nothing\n', '{}', '---\n', 'workloads: []']) {
-    t.match(parse(text), { kind: 'config', workloads: [], services: [], policies: [] }, JSON.stringify(text))
+    t.same(parse(text), { kind: 'config', workloads: [], services: [], policies: [] }, JSON.stringify(text))
   }
   const options = { file: 'f', trustDomain: 'td', serviceAccount: 'default' }
   const config = parseLocalConfig('workloads: [{workloadIps: [], namespace: a, services: {}}]', options)

@@ -116,7 +116,9 @@ t.test('a size update empties the table', async (t) => {
     ['a', 'b'],
     ['a', 'b'],
   ])
-  t.match(decodeAll(decoder, ['203fe11f', 'be']), [[], ['H2_COMPRESSION']])
+  const [resized, indexed] = decodeAll(decoder, ['203fe11f', 'be'])
+  t.same(resized, [])
+  t.match(indexed, ['H2_COMPRESSION'])
 })
 
 t.test('an entry larger than the table empties it and is no error', async (t) => {

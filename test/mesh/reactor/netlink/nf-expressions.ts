@@ -36,7 +36,12 @@ t.test('an IPv6 prefix is masked before it is compared', async (t) => {
 
 t.test('ports stand in network order, marks in the order of the machine', async (t) => {
   t.match(matchPort('tcp', 'destination', 15_008)[3], { value: '3aa0' })
-  t.match(matchPort('udp', 'source', 53), [{}, { value: '11' }, { offset: 0 }, { value: '0035' }])
+  t.match(matchPort('udp', 'source', 53), [
+    { key: 'l4proto' },
+    { value: '11' },
+    { offset: 0 },
+    { value: '0035' },
+  ])
   t.match(matchMark(0x539, 0xfff), [
     { key: 'mark' },
     { mask: 'ff0f0000', xor: '00000000' },
