@@ -42,6 +42,14 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/controller/publish/delta-session.ts': [
+    'controller/publish/address-names.ts',
+    'controller/publish/node-scopes.ts',
+    'controller/publish/publisher.ts',
+    'controller/publish/subscription.ts',
+    'controller/publish/type-urls.ts',
+  ],
+  'test/controller/publish/resource-log.ts': ['controller/publish/encode.ts'],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
   'test/mesh/h2/books.ts': [

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// From translations to what clients are told: finds what changed, encodes it once, answers the sessions. No I/O.
+import { create, toBinary } from '@bufbuild/protobuf'
+import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
+import {
+  Action,
+  type Authorization,
+  AuthorizationSchema,
+} from '../../proto/generated/istio/authorization_pb.js'
+import {
+  type Address,
+  AddressSchema,
+  type Service,
+  type Workload,
+} from '../../proto/generated/istio/workload_pb.js'
+import { AddressNames, serviceAliases, workloadAliases } from './address-names.ts'
+import type { Refusal, SessionSource } from './delta-session.ts'
+import { NodeScopes } from './node-scopes.ts'
+import {
+  type PublishedResource,
+  publishedResource,
+  type ResourceContent,
+  ResourceLog,
+} from './resource-log.ts'
+import {
+  NamedSubscription,
+  type NameResolver,
+  type Subscription,
+  WildcardSubscription,
+} from './subscription.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from './type-urls.ts'
+
+/** What is published: the part of a translation that clients see. */
+export interface Published {
+  readonly workloads: ReadonlyMap<string, Workload>
+  readonly services: ReadonlyMap<string, Service>
+  readonly authorizations: ReadonlyMap<string, Authorization>
+}
+
+const NOTHING: Published = { workloads: new Map(), services: new Map(), authorizations: new Map() }
+const NO_NAMES: NameResolver = { resolve: (key) => [key] }
+const WILDCARD = '*'
+
+export class Publisher {
+  readonly addresses = new ResourceLog(ADDRESS_TYPE)
+  readonly authorizations = new ResourceLog(AUTHORIZATION_TYPE)
+  readonly #scopes = new NodeScopes()
+  readonly #names = new AddressNames(NOTHING)
+  #published: Published = NOTHING
+
+  /** Publishes the difference to what was published before. True when there was one. */
+  publish(next: Published): boolean {
+    const before = this.#published
+    this.#published = next
+    const workloads = difference(before.workloads, next.workloads, (workload, name) => ({
+      name,
+      aliases: workloadAliases(workload),
+      bytes: encodeAddress({ case: 'workload', value: workload }),
+    }))
+    const services = difference(before.services, next.services, (service, name) => ({
+      name,
+      aliases: serviceAliases(service),
+      bytes: encodeAddress({ case: 'service', value: service }),
+    }))
+    const policies = difference(before.authorizations, next.authorizations, (policy, name) => ({
+      name,
+      aliases: [],
+      bytes: toBinary(AuthorizationSchema, policy),
+    }))
+    const hasPolicies = this.authorizations.update(policies.changed, policies.removed)
+    const hasAddresses = this.addresses.update(
+      [...workloads.changed, ...services.changed],
+      [...workloads.removed, ...services.removed],
+    )
+    if (hasPolicies) this.#scopes.updatePolicies(next.authorizations)
+    if (hasAddresses) {
+      this.#names.update(next)
+      this.#scopes.updateWorkloads(next.workloads.values())
+    }
+    return hasPolicies || hasAddresses
+  }
+
+  /** What a session of this node's client works with; null: a client that belongs to no node. */
+  sourceFor(node: string | null, onRefused: (refusal: Refusal) => void): SessionSource {
+    return {
+      subscribe: (typeUrl, first) => this.#subscribe(typeUrl, first, node),
+      instead: (typeUrl, name) => (typeUrl === AUTHORIZATION_TYPE ? this.#denyAll(name) : null),
+      onRefused,
+    }
+  }
+
+  #subscribe(typeUrl: string, first: DeltaDiscoveryRequest, node: string | null): Subscription | null {
+    const held = new Map(Object.entries(first.initialResourceVersions))
+    if (typeUrl === AUTHORIZATION_TYPE) {
+      return new NamedSubscription(
+        this.authorizations,
+        NO_NAMES,
+        () => this.#scopes.policiesOf(node),
+        () => this.#scopes.stampOf(node),
+        held,
+      )
+    }
+    if (typeUrl !== ADDRESS_TYPE) return null
+    if (isWildcard(first)) return new WildcardSubscription(this.addresses, held)
+    const subscription = new NamedSubscription(
+      this.addresses,
+      this.#names,
+      () => (node === null ? [] : this.#names.ofNode(node)),
+      () => this.addresses.sequence,
+      held,
+    )
+    subscription.subscribe(first.resourceNamesSubscribe.filter((name) => name !== WILDCARD))
+    return subscription
+  }
+
+  /** A client that cannot read a policy and has no earlier one refuses what the policy covers. */
+  #denyAll(name: string): PublishedResource | null {
+    const policy = this.#published.authorizations.get(name)
+    if (policy === undefined) return null
+    const { namespace, scope, dryRun } = policy
+    if (dryRun) return null
+    const denial = create(AuthorizationSchema, {
+      name: policy.name,
+      namespace,
+      scope,
+      action: Action.DENY,
+      rules: [{ clauses: [] }],
+    })
+    return publishedResource(AUTHORIZATION_TYPE, {
+      name,
+      aliases: [],
+      bytes: toBinary(AuthorizationSchema, denial),
+    })
+  }
+}
+
+// SPEC XDS §1.5: an empty list is "everything", and so is `*` unless it is unsubscribed in the same breath.
+function isWildcard({ resourceNamesSubscribe, resourceNamesUnsubscribe }: DeltaDiscoveryRequest): boolean {
+  if (resourceNamesUnsubscribe.includes(WILDCARD)) return false
+  return resourceNamesSubscribe.length === 0 || resourceNamesSubscribe.includes(WILDCARD)
+}
+
+function encodeAddress(type: Exclude<Address['type'], { case: undefined }>): Uint8Array {
+  return toBinary(AddressSchema, create(AddressSchema, { type }))
+}
+
+function difference<T>(
+  before: ReadonlyMap<string, T>,
+  next: ReadonlyMap<string, T>,
+  encode: (value: T, name: string) => ResourceContent,
+): { readonly changed: ResourceContent[]; readonly removed: string[] } {
+  const changed: ResourceContent[] = []
+  const removed: string[] = []
+  for (const [name, value] of next) if (before.get(name) !== value) changed.push(encode(value, name))
+  for (const name of before.keys()) if (!next.has(name)) removed.push(name)
+  return { changed, removed }
+}
