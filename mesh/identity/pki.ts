@@ -25,7 +25,10 @@ const OID = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
 } as const
-const URI_NAME = 6 // SPEC RFC5280 §4.2.1.6: GeneralName ::= [6] uniformResourceIdentifier
+// SPEC RFC5280 §4.2.1.6: GeneralName ::= [2] dNSName, [6] uniformResourceIdentifier, [7] iPAddress
+const DNS_NAME = 2
+const URI_NAME = 6
+const IP_NAME = 7
 // SPEC RFC5280 §4.1.2.4: an empty subject is an empty SEQUENCE. pkijs alone would write a SEQUENCE of an empty SET,
 // which is no RDN (SIZE 1..MAX): BoringSSL, hence Envoy, refuses such certificates.
 const EMPTY_NAME = Uint8Array.of(0x30, 0x00).buffer
@@ -81,6 +84,10 @@ export interface Signer {
 export interface CertificateTemplate {
   readonly publicKeyInfo: Uint8Array
   readonly uris: readonly string[]
+  /** For servers that are dialled by name. Default: none. */
+  readonly dnsNames?: readonly string[]
+  /** 4 or 16 bytes each. Default: none. */
+  readonly addresses?: readonly Uint8Array[]
   readonly notBeforeMs: number
   readonly notAfterMs: number
   /** Default false. */
@@ -123,7 +130,7 @@ export async function createCertificateRequest(pair: KeyPair, uri: string): Prom
   request.subject.valueBeforeDecode = EMPTY_NAME
   await request.subjectPublicKeyInfo.importKey(pair.publicKey, engine)
   // SPEC HBONE §2: empty subject and one critical SAN extension with one URI, signed with SHA-256.
-  const extensions = new pkijs.Extensions({ extensions: [subjectAltName([uri])] })
+  const extensions = new pkijs.Extensions({ extensions: [subjectAltName([uriName(uri)])] })
   request.attributes = [new pkijs.Attribute({ type: OID.extensionRequest, values: [extensions.toSchema()] })]
   await request.sign(pair.privateKey, HASH, engine)
   return toPem('CERTIFICATE REQUEST', new Uint8Array(request.toSchema(true).toBER()))
@@ -247,7 +254,15 @@ async function sign(
     const purposes = new pkijs.ExtKeyUsage({ keyPurposes: [OID.serverAuth, OID.clientAuth] })
     certificate.extensions.push(octets(OID.extendedKeyUsage, purposes.toSchema()))
   }
-  if (template.uris.length > 0) certificate.extensions.push(subjectAltName(template.uris))
+  const names = [
+    ...template.uris.map(uriName),
+    ...(template.dnsNames ?? []).map((value) => new pkijs.GeneralName({ type: DNS_NAME, value })),
+    ...(template.addresses ?? []).map((address) => {
+      const value = new asn1js.OctetString({ valueHex: Uint8Array.from(address).buffer })
+      return new pkijs.GeneralName({ type: IP_NAME, value })
+    }),
+  ]
+  if (names.length > 0) certificate.extensions.push(subjectAltName(names))
   await certificate.sign(privateKey, HASH, engine)
   return toPem('CERTIFICATE', new Uint8Array(certificate.toSchema(true).toBER()))
 }
@@ -257,9 +272,12 @@ function octets(extnID: string, value: asn1js.BaseBlock, critical = false): pkij
 }
 
 // SPEC RFC5280 §4.2.1.6: with an empty subject the alternative name must be critical.
-function subjectAltName(uris: readonly string[]): pkijs.Extension {
-  const altNames = uris.map((value) => new pkijs.GeneralName({ type: URI_NAME, value }))
-  return octets(OID.subjectAltName, new pkijs.GeneralNames({ names: altNames }).toSchema(), true)
+function subjectAltName(names: pkijs.GeneralName[]): pkijs.Extension {
+  return octets(OID.subjectAltName, new pkijs.GeneralNames({ names }).toSchema(), true)
+}
+
+function uriName(value: string): pkijs.GeneralName {
+  return new pkijs.GeneralName({ type: URI_NAME, value })
 }
 
 function basicConstraints(isCa: boolean): pkijs.Extension {

@@ -69,6 +69,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/h2/session-core.ts',
     'mesh/h2/stream.ts',
   ],
+  'test/mesh/grpc/server.ts': ['mesh/grpc/calls.ts'],
   'test/mesh/hbone/headers.ts': [
     'mesh/errors/refusal.ts',
     'mesh/hbone/authority.ts',
