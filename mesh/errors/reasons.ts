@@ -437,6 +437,14 @@ const ROWS = {
     '-',
     'the process did not answer a look-up of its own in time: the node is overloaded',
   ],
+  NAMESPACE_SHARED: [
+    108,
+    503,
+    9,
+    'CANCEL',
+    '-',
+    'two enrolled pods name one network namespace: the first is served, correct the netns of the other in the enrolment file',
+  ],
   NATIVE_UNSUPPORTED: [
     120,
     500,
@@ -463,6 +471,22 @@ const ROWS = {
     'INTERNAL_ERROR',
     '-',
     'the enrolment file has a mistake: file, line and field are in the detail',
+  ],
+  DISCOVERY_RESTART: [
+    127,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the controller asks the node to begin its stream again: nothing to do unless it repeats',
+  ],
+  DISCOVERY_LIMIT: [
+    128,
+    429,
+    8,
+    'ENHANCE_YOUR_CALM',
+    '-',
+    'a client of the controller asks for more than one client may: see the detail',
   ],
   INTERNAL: [126, 500, 13, 'INTERNAL_ERROR', '-', 'a defect: please report it with the log of the node'],
 } as const satisfies Record<string, Row>

@@ -2,7 +2,7 @@
 // Network namespaces: a socket belongs to the namespace of the thread that made it, so the thread enters a pod's
 // namespace around socket() only. Failing to come back would put every later socket into the wrong pod: that
 // aborts the process.
-import { closeSync, openSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
 import { MeshError } from '../errors/mesh-error.ts'
 import { CLONE_NEWNET } from './ffi/constants.ts'
 import { close, setns, unshare } from './ffi/libc.ts'
@@ -31,20 +31,21 @@ function homeNamespace(): HomeNamespace {
 export class NetworkNamespace {
   readonly fd: number
   readonly inode: number
-
+  readonly #device: number
   readonly #isOpenedHere: boolean
 
-  private constructor(fd: number, inode: number, isOpenedHere: boolean) {
+  private constructor(fd: number, isOpenedHere: boolean) {
+    const { ino, dev } = fstatSync(fd)
     this.fd = fd
-    this.inode = inode
+    this.inode = ino
+    this.#device = dev
     this.#isOpenedHere = isOpenedHere
   }
 
   /** Opens a namespace by path (`/run/netns/x`, `/proc/PID/ns/net`). @throws NAMESPACE_GONE */
   static open(path: string): NetworkNamespace {
     try {
-      const fd = openSync(path, 'r')
-      return new NetworkNamespace(fd, statSync(path).ino, true)
+      return new NetworkNamespace(openSync(path, 'r'), true)
     } catch (cause) {
       throw new MeshError('NAMESPACE_GONE', { detail: path, cause })
     }
@@ -52,7 +53,7 @@ export class NetworkNamespace {
 
   /** Wraps a descriptor that was received or is owned by the process already. */
   static fromDescriptor(fd: number): NetworkNamespace {
-    return new NetworkNamespace(fd, statSync(`/proc/self/fd/${fd}`).ino, false)
+    return new NetworkNamespace(fd, false)
   }
 
   /** Makes a new, empty namespace. It lives as long as the handle or a process in it. @throws MISSING_CAPABILITY */
@@ -64,6 +65,11 @@ export class NetworkNamespace {
     } finally {
       returnHome(origin)
     }
+  }
+
+  /** True when both are handles on one namespace, by whatever paths they were opened. */
+  isSame(other: NetworkNamespace): boolean {
+    return this.inode === other.inode && this.#device === other.#device
   }
 
   /** A path by which other processes of the same user can open this namespace while we live. */

@@ -103,6 +103,24 @@ t.test('an enrolment that fails half-way leaves neither sockets nor rules', asyn
   close(taken)
 })
 
+t.test('a namespace has one pod, by whatever path it is named', async (t) => {
+  const network = createLab(t, SPEC)
+  const [a, b] = [network.pod('a').namespace, network.pod('b').namespace]
+  const first = PodSockets.open({ ...podAt(a), uid: 'u-a', name: 'a' }, configOf())
+  const rules = readRedirectRules(a)
+  const before = descriptors().length
+  for (const netns of [`/proc/self/fd/${a.fd}`, a.path])
+    t.throws(() => PodSockets.open({ ...podAt(a), netns }, configOf(), [first]), {
+      code: 'NAMESPACE_SHARED',
+      detail: `${netns} is the namespace of shop/a (u-a)`,
+    })
+  t.equal(descriptors().length, before)
+  t.same(readRedirectRules(a), rules, 'the first one keeps its rules')
+  const second = PodSockets.open(podAt(b), configOf(), [first])
+  second.close()
+  first.close()
+})
+
 t.test('connections are made inside, marked, kept alive, and show the source asked for', async (t) => {
   const network = createLab(t, SPEC)
   const { namespace } = network.pod('b')

@@ -139,6 +139,25 @@ async function testPods(t: Test, lab: MeshLab, innocent: LabSocket): Promise<voi
     t.ok(await echoes(innocent))
     await lab.enrol('n1', ['front', 'batch'])
   })
+
+  await t.test(
+    'of two pods with one namespace the first is served, the other is named',
+    ONE_TEST,
+    async (t) => {
+      const { path } = lab.namespaceOf('front')
+      const twin = `- {uid: u-twin, name: twin, namespace: shop, serviceAccount: twin, netns: ${path}}\n`
+      await lab.enrol('n1', ['front', 'batch'], twin)
+      const line = await poll('a word about it', () => /.*"u-twin".*/.exec(lab.log('n1'))?.[0] ?? null)
+      t.match(JSON.parse(line), {
+        reason: 'NAMESPACE_SHARED',
+        detail: `${path} is the namespace of shop/front (u-front)`,
+        fix: /enrolment file/,
+      })
+      t.ok(await answers(lab, 'front'))
+      t.ok(await echoes(innocent))
+      await lab.enrol('n1', ['front', 'batch'])
+    },
+  )
 }
 
 async function settledDescriptors(pid: number): Promise<number> {

@@ -2,6 +2,7 @@
 // What the supervisor keeps for one pod: its namespace, its redirect rules and its listening sockets. They outlive
 // every generation of the data process, so that connects wait in the sockets' queues while one is replaced.
 import { closeSync } from 'node:fs'
+import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
 import { AF_INET6 } from '../../mesh/reactor/ffi/constants.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
@@ -45,13 +46,15 @@ export class PodSockets {
 
   /**
    * Enters the pod's namespace, opens its listeners, then writes its rules: in this order no connection is
-   * redirected to a port nobody listens on. @throws NAMESPACE_GONE, MISSING_CAPABILITY, NETLINK, SYSTEM_CALL
+   * redirected to a port nobody listens on. `others` are enrolled already: a namespace has one pod.
+   * @throws NAMESPACE_GONE, NAMESPACE_SHARED, MISSING_CAPABILITY, NETLINK, SYSTEM_CALL
    */
-  static open(pod: EnrolledPod, config: ZtunnelConfig): PodSockets {
+  static open(pod: EnrolledPod, config: ZtunnelConfig, others: Iterable<PodSockets> = []): PodSockets {
     const namespace = pod.netns === null ? null : NetworkNamespace.open(pod.netns)
     const listeners = new Map<ListenerKind, number>()
     const isRedirected = namespace !== null && config.redirect
     try {
+      if (namespace !== null) assertUnshared(namespace, pod, others)
       const openAll = (): void => {
         for (const kind of kindsFor(pod, config)) listeners.set(kind, open(kind, pod, config))
       }
@@ -74,6 +77,20 @@ export class PodSockets {
       for (const fd of this.listeners.values()) closeSync(fd)
       this.namespace?.close()
     }
+  }
+}
+
+function assertUnshared(
+  namespace: NetworkNamespace,
+  { netns }: EnrolledPod,
+  others: Iterable<PodSockets>,
+): void {
+  for (const other of others) {
+    if (other.namespace?.isSame(namespace) !== true) continue
+    const { uid, name, namespace: owner } = other.pod
+    throw new MeshError('NAMESPACE_SHARED', {
+      detail: `${netns} is the namespace of ${owner}/${name} (${uid})`,
+    })
   }
 }
 

@@ -2,6 +2,7 @@
 // Keeps what must outlive a version: pods, their sockets and rules, and a data process that serves them. A pod that
 // cannot be enrolled now is tried again; a data process that dies is replaced within a second.
 import type { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { REASONS } from '../../mesh/errors/reasons.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import { type ClockTimer, systemClock } from '../../mesh/runtime/clock.ts'
@@ -126,15 +127,16 @@ export class Supervisor {
 
   #add(pod: EnrolledPod): boolean {
     try {
-      const sockets = PodSockets.open(pod, this.#config)
+      const sockets = PodSockets.open(pod, this.#config, this.#pods.values())
       this.#pods.set(pod.uid, sockets)
       this.#data?.addPod(sockets)
       this.#log.info({ uid: pod.uid, pod: pod.name, namespace: pod.namespace }, 'pod enrolled')
       return true
     } catch (error) {
       const { code, detail } = error as MeshError // as: PodSockets.open throws nothing else
+      const { fix } = REASONS[code]
       this.#log.warn(
-        { uid: pod.uid, pod: pod.name, reason: code, detail },
+        { uid: pod.uid, pod: pod.name, reason: code, detail, fix },
         'pod cannot be enrolled, trying again',
       )
       return false
