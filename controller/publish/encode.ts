@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Delta responses put together from resources that were encoded once. Protobuf allows fields in any order and repeated
 // fields in pieces, so the encoded resources are only copied. Field numbers: envoy/discovery.proto.
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { DeltaDiscoveryResponseSchema } from '../../proto/generated/envoy/discovery_pb.js'
+import type { PublishedResource } from './resource-log.ts'
 
 const RESPONSE_RESOURCES = 2
 const RESPONSE_TYPE_URL = 4
@@ -50,4 +53,13 @@ export function encodeResponse(
   text(writer, RESPONSE_NONCE, nonce)
   for (const name of removed) text(writer, RESPONSE_REMOVED, name)
   return Buffer.concat([writer.finish(), ...frames])
+}
+
+/** The frame of a resource under the name a client asked for it by. */
+export function frameUnder(name: string, resource: PublishedResource): Uint8Array {
+  if (name === resource.name) return resource.frame
+  // A frame is a response of one resource.
+  const response = fromBinary(DeltaDiscoveryResponseSchema, resource.frame)
+  for (const each of response.resources) each.name = name
+  return toBinary(DeltaDiscoveryResponseSchema, response)
 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// The discovery service over real gRPC and TLS, with clients that hold what they are told.
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { DELTA_PATH, DeltaServer, type DeltaServerOptions } from '../../../controller/publish/delta-server.ts'
+import { Publisher } from '../../../controller/publish/publisher.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../controller/publish/type-urls.ts'
+import { MeshError } from '../../../mesh/errors/mesh-error.ts'
+import { GrpcServer } from '../../../mesh/grpc/server.ts'
+import { systemClock } from '../../../mesh/runtime/clock.ts'
+import {
+  DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
+  DeltaDiscoveryResponseSchema,
+} from '../../../proto/generated/envoy/discovery_pb.js'
+import { deltaRequest } from '../../support/delta-client.ts'
+import { policy, published, service, workload } from '../../support/published.ts'
+import { serverCertificate } from '../../support/server-certificate.ts'
+
+const identity = await serverCertificate()
+const same = (bytes: Buffer): Buffer => bytes
+
+interface Lab {
+  readonly delta: DeltaServer
+  readonly connect: (token?: string) => TestStream
+}
+
+async function lab(t: Test, options: Partial<DeltaServerOptions> = {}): Promise<Lab> {
+  const delta = new DeltaServer({
+    publisher: new Publisher(),
+    authenticate: async (metadata) => {
+      const node = metadata.get('authorization')
+      if (node === undefined) throw new MeshError('CERT_MISSING', { detail: 'no token' })
+      return { node, description: `token of ${node}` }
+    },
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    ...options,
+  })
+  const server = await GrpcServer.start({ host: '127.0.0.1', port: 0, identity, methods: [delta.method] })
+  t.teardown(() => server.stop(0))
+  const connect = (token?: string): TestStream => {
+    const client = new Client(
+      `localhost:${server.port}`,
+      credentials.createSsl(Buffer.from(identity.rootPem)),
+      {
+        'grpc.max_receive_message_length': -1,
+        'grpc.use_local_subchannel_pool': 1,
+      },
+    )
+    t.teardown(() => client.close())
+    const metadata = new Metadata()
+    if (token !== undefined) metadata.set('authorization', token)
+    return new TestStream(client.makeBidiStreamRequest(DELTA_PATH, same, same, metadata))
+  }
+  return { delta, connect }
+}
+
+/** A client that answers everything unless it is told not to. */
+class TestStream {
+  readonly held = new Map<string, string>()
+  readonly responses: DeltaDiscoveryResponse[] = []
+  isSilent = false
+  readonly refuses = new Set<string>()
+  status: number | null = null
+  readonly #call: ClientDuplexStream<Buffer, Buffer>
+  #waiters: (() => void)[] = []
+
+  constructor(call: ClientDuplexStream<Buffer, Buffer>) {
+    this.#call = call
+    call.on('data', (bytes: Buffer) => this.#onResponse(fromBinary(DeltaDiscoveryResponseSchema, bytes)))
+    call.on('error', (error: ServiceError) => this.#changed(() => (this.status = error.code)))
+    call.on('end', () => this.#changed(() => (this.status ??= 0)))
+  }
+
+  begin(): this {
+    for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) this.send(deltaRequest({ typeUrl }))
+    return this
+  }
+
+  send(request: ReturnType<typeof deltaRequest>): void {
+    this.#call.write(Buffer.from(toBinary(DeltaDiscoveryRequestSchema, request)))
+  }
+
+  sendBytes(bytes: Buffer): void {
+    this.#call.write(bytes)
+  }
+
+  pause(): void {
+    this.#call.pause()
+  }
+
+  resume(): void {
+    this.#call.resume()
+  }
+
+  close(): void {
+    this.#call.cancel()
+  }
+
+  async until(holds: () => boolean): Promise<void> {
+    while (!holds()) await new Promise<void>((resolve) => this.#waiters.push(resolve))
+  }
+
+  #onResponse(response: DeltaDiscoveryResponse): void {
+    this.#changed(() => {
+      this.responses.push(response)
+      for (const { name, version } of response.resources)
+        if (!this.refuses.has(name)) this.held.set(name, version)
+      for (const name of response.removedResources) this.held.delete(name)
+    })
+    if (this.isSilent) return
+    const { typeUrl, nonce, resources } = response
+    const refused = resources.filter(({ name }) => this.refuses.has(name))
+    const error = refused.map(({ name }) => `${name}: no such enum`).join('; ')
+    this.send(deltaRequest({ typeUrl, nonce, ...(error === '' ? {} : { error }) }))
+  }
+
+  #changed(change: () => void): void {
+    change()
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const wake of waiters) wake()
+  }
+}
+
+t.test('clients hold what is published, and what changes, until it is gone', async (t) => {
+  const { delta, connect } = await lab(t)
+  delta.publish(published([workload('shop/cart')], [service('shop/cart.shop.svc', [10, 96, 0, 1])]))
+  const clients = ['node-a', 'node-b'].map((node) => connect(node).begin())
+  for (const client of clients) await client.until(() => client.held.size === 2)
+  delta.publish(published([workload('shop/cart'), workload('shop/web')], [], [policy('shop/x')]))
+  for (const client of clients) await client.until(() => client.held.has('Kubernetes//Pod/shop/web'))
+  for (const client of clients) t.notOk(client.held.has('shop/cart.shop.svc'))
+  t.match(delta.clients(), [
+    { node: 'node-a', caller: 'token of node-a', types: [{ held: 2 }, { held: 0 }] },
+    { node: 'node-b' },
+  ])
+  delta.close()
+  for (const client of clients) await client.until(() => client.status === 14)
+  t.equal(delta.clients().length, 0)
+})
+
+t.test('who proves nothing gets nothing', async (t) => {
+  const { delta, connect } = await lab(t)
+  delta.publish(published([workload('shop/cart')]))
+  const client = connect().begin()
+  await client.until(() => client.status === 16)
+  t.equal(client.held.size, 0)
+  t.equal(delta.clients().length, 0)
+})
+
+t.test('garbage ends the stream that sent it and no other', async (t) => {
+  const { delta, connect } = await lab(t)
+  const good = connect('node-a').begin()
+  const bad = connect('node-b').begin()
+  await good.until(() => good.responses.length === 2)
+  bad.sendBytes(Buffer.from([0xff, 0xff, 0xff]))
+  await bad.until(() => bad.status === 8)
+  delta.publish(published([workload('shop/cart')]))
+  await good.until(() => good.held.size === 1)
+  t.equal(good.status, null)
+})
+
+t.test('a client that never answers is cut after a while', async (t) => {
+  const { delta, connect } = await lab(t, { answerTimeoutMs: 200 })
+  const client = connect('node-a')
+  client.isSilent = true
+  client.begin()
+  await client.until(() => client.status !== null)
+  t.equal(client.status, 14)
+  t.equal(delta.clients().length, 0)
+})
+
+t.test('the streams of one node are few: the oldest goes', async (t) => {
+  const { delta, connect } = await lab(t)
+  const streams: TestStream[] = []
+  for (let index = 0; index < 9; index++) {
+    const stream = connect('node-a').begin()
+    await stream.until(() => stream.responses.length === 2)
+    streams.push(stream)
+  }
+  await streams[0]?.until(() => streams[0]?.status === 8)
+  t.equal(delta.clients().length, 8)
+})
+
+t.test('clients that read nothing do not fill the memory, and hold up nobody for good', async (t) => {
+  const many = Array.from({ length: 3000 }, (_, index) =>
+    workload(`shop/pod-${index}-${'x'.repeat(1000)}`, { ip: [10, 1, index >> 8, index & 255] }),
+  )
+  const { delta, connect } = await lab(t, { maxUnsentBytes: 8_000_000, answerTimeoutMs: 3000 })
+  delta.publish(published(many))
+  const idle = Array.from({ length: 6 }, (_, index) => {
+    const stream = connect(`idle-${index}`)
+    stream.pause()
+    return stream.begin()
+  })
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const waiting = delta.clients().reduce((sum, { unsentBytes }) => sum + unsentBytes, 0)
+  t.ok(waiting < 24_000_000, `${waiting} bytes wait`)
+  const client = connect('node-a').begin()
+  await client.until(() => client.held.size === many.length)
+  t.equal(client.status, null)
+  for (const stream of idle) stream.close()
+})
+
+t.test('what a client refuses is listed for people', async (t) => {
+  const { delta, connect } = await lab(t)
+  const client = connect('node-a')
+  client.refuses.add('Kubernetes//Pod/shop/cart')
+  client.begin()
+  delta.publish(published([workload('shop/cart'), workload('shop/web')]))
+  await client.until(() => client.held.has('Kubernetes//Pod/shop/web') && client.responses.length >= 3)
+  t.match(delta.refused(), [
+    { name: 'Kubernetes//Pod/shop/cart', typeUrl: ADDRESS_TYPE, message: /no such enum/ },
+  ])
+})
