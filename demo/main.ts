@@ -6,6 +6,7 @@ import { randomInt } from 'node:crypto'
 import { Command, Option } from 'commander'
 import { runChecks } from './checks.ts'
 import { DemoCluster } from './cluster.ts'
+import { endWithParent } from './end-with-parent.ts'
 import { runLive } from './live.ts'
 import { chooseMode, type ModeChoice, probeNetwork, probeUserNamespace } from './mode.ts'
 import { type DemoOutput, JsonOutput, TextOutput } from './output.ts'
@@ -70,7 +71,8 @@ const choice = chooseMode({
 })
 const stop = new AbortController()
 if (choice.restartUnder !== null) {
-  const args = [...choice.restartUnder, ...self, ...process.argv.slice(2), '--in-user-namespace']
+  const again = [process.execPath, ...endWithParent(), ...self.slice(1)]
+  const args = [...choice.restartUnder, ...again, ...process.argv.slice(2), '--in-user-namespace']
   process.exit(await runUnder('unshare', args))
 }
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())

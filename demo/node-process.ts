@@ -12,6 +12,7 @@ import { spawnIn } from '../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../mesh/reactor/netns.ts'
 import { environmentName } from '../mesh/runtime/options.ts'
 import type { ZtunnelConfig } from '../ztunnel/config.ts'
+import { endWithParent } from './end-with-parent.ts'
 import { type DemoPod, TRUST_DOMAIN } from './plan.ts'
 
 const SUPERVISOR = fileURLToPath(new URL('../ztunnel/supervisor/main.ts', import.meta.url))
@@ -79,7 +80,7 @@ export class NodeProcess {
     )
     const logFd = openSync(files.log, 'a', 0o600)
     const options: SpawnOptions = { stdio: ['ignore', logFd, logFd], env }
-    const args = ['--no-warnings', SUPERVISOR]
+    const args = ['--no-warnings', ...endWithParent(), SUPERVISOR]
     this.#child =
       place.namespace === null
         ? spawn(process.execPath, args, options)

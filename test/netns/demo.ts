@@ -7,6 +7,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -15,6 +16,9 @@ const NOBODY = 65_534
 const BIN = join(ROOT, 'node_modules', '.bin')
 /** What `--once` promises. */
 const ONCE_MS = 60_000
+/** Far more than a drain and its end take. */
+const END_MS = 15_000
+const POLL_MS = 50
 
 interface Report {
   readonly mode: string
@@ -150,6 +154,25 @@ t.test('a user namespace ends with its signal too', async (t) => {
   t.equal(code, 0)
   leavesNothing(t, directory)
 })
+
+for (const [who, user] of [
+  ['root', undefined],
+  ['nobody', NOBODY],
+] as const) {
+  t.test(`a killed demo leaves no process behind: ${who}`, async (t) => {
+    const directory = temporary(t)
+    const child = start(directory, demo('--json'), user)
+    const closed = once(child, 'exit')
+    child.stdout?.on('data', (chunk: Buffer) => {
+      if (chunk.includes('"type":"record"')) child.kill('SIGKILL')
+    })
+    await closed
+    t.equal(child.signalCode, 'SIGKILL')
+    const endMs = performance.now() + END_MS
+    while (processesOf(directory).length > 0 && performance.now() < endMs) await wait(POLL_MS)
+    t.strictSame(processesOf(directory), [])
+  })
+}
 
 t.test('a reader that goes away ends the demo in order', async (t) => {
   const directory = temporary(t)
