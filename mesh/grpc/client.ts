@@ -95,7 +95,7 @@ export function openGrpcClient(options: GrpcClientOptions): GrpcClient {
   }
 }
 
-function channelCredentials({ rootsPem, identity }: GrpcClientOptions): ChannelCredentials {
+export function channelCredentials({ rootsPem, identity }: GrpcClientOptions): ChannelCredentials {
   try {
     return credentials.createSsl(
       rootsPem === undefined ? null : Buffer.from(rootsPem),

@@ -26,6 +26,14 @@ export function parseCidr(text: string): Cidr | undefined {
   return prefixLength < 0 || prefixLength > bits ? undefined : makeCidr(bytes, prefixLength)
 }
 
+/** Canonical text of a prefix given as bytes, undefined when there is no such prefix. Host bits are cleared. */
+export function formatCidr(address: Uint8Array, prefixLength: number): string | undefined {
+  const ip = formatIp(address)
+  if (ip === undefined) return undefined
+  const isMapped = address.length === 16 && !ip.includes(':')
+  return parseCidr(`${ip}/${prefixLength - (isMapped ? 96 : 0)}`)?.text
+}
+
 /** True when the address (4 or 16 bytes) lies in the prefix. Families never match each other. */
 export function cidrContains(cidr: Cidr, address: Uint8Array): boolean {
   if (cidr.bytes.length !== address.length) return false

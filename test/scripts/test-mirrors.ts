@@ -42,6 +42,11 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/mesh/discovery/discovery-client.ts': [
+    'mesh/discovery/delta-client.ts',
+    'mesh/discovery/resource-error.ts',
+    'mesh/grpc/stream-client.ts',
+  ],
   'test/controller/publish/delta-session.ts': [
     'controller/publish/address-names.ts',
     'controller/publish/node-scopes.ts',

@@ -2,7 +2,7 @@
 import { BlockList } from 'node:net'
 import t from 'tap'
 import { ipToBytes } from '../../../mesh/net/address.ts'
-import { CidrSet, cidrContains, parseCidr } from '../../../mesh/net/cidr.ts'
+import { CidrSet, cidrContains, formatCidr, parseCidr } from '../../../mesh/net/cidr.ts'
 
 const bytesOf = (ip: string): Uint8Array => ipToBytes(ip) ?? new Uint8Array()
 
@@ -60,4 +60,15 @@ t.test('families never match each other', async (t) => {
   t.notOk(new CidrSet([everyV4]).contains(bytesOf('::1')))
   t.ok(new CidrSet([everyV4, everyV6]).contains(bytesOf('::1')))
   t.notOk(new CidrSet([]).contains(bytesOf('1.2.3.4')))
+})
+
+t.test('a prefix is told from its bytes', async (t) => {
+  t.equal(formatCidr(Uint8Array.of(10, 1, 2, 3), 8), '10.0.0.0/8')
+  t.equal(formatCidr(Uint8Array.of(10, 1, 2, 3), 32), '10.1.2.3/32')
+  t.equal(formatCidr(Uint8Array.of(10, 1, 2, 3), 33), undefined)
+  t.equal(formatCidr(Uint8Array.of(10, 1, 2), 8), undefined)
+  const mapped = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 1, 2, 3)
+  t.equal(formatCidr(mapped, 104), '10.0.0.0/8')
+  t.equal(formatCidr(mapped, 64), undefined)
+  t.equal(formatCidr(Uint8Array.of(0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7), 64), 'fd00::/64')
 })

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client's side of a delta stream as a state machine: what is held, what is answered, what is said first on the next
+// stream. Bad resources are refused one by one; the others take effect. No I/O. SPEC XDS §1.5.
+import { create, fromBinary, type JsonObject } from '@bufbuild/protobuf'
+import {
+  type DeltaDiscoveryRequest,
+  DeltaDiscoveryRequestSchema,
+  type DeltaDiscoveryResponse,
+} from '../../proto/generated/envoy/discovery_pb.js'
+import { AuthorizationSchema } from '../../proto/generated/istio/authorization_pb.js'
+import { AddressSchema } from '../../proto/generated/istio/workload_pb.js'
+import type { MeshConfig } from '../model/mesh-state.ts'
+import type { Policy } from '../model/policy.ts'
+import type { Service } from '../model/service.ts'
+import type { Workload } from '../model/workload.ts'
+import { decodePolicy, denyInstead } from './decode-policy.ts'
+import { decodeAddress } from './decode-workload.ts'
+import { ResourceError } from './resource-error.ts'
+
+export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address'
+export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization'
+/** In the order in which they are asked for. */
+const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE]
+/** Names and reasons in one NACK. */
+const MAX_NACK_LENGTH = 4096
+
+/** How this client presents itself. SPEC XDS §1.2. */
+export interface DiscoveryNode {
+  readonly id: string
+  readonly metadata: JsonObject
+}
+
+/** A resource that was refused and is not held. */
+export interface RefusedResource {
+  readonly typeUrl: string
+  readonly name: string
+  readonly message: string
+}
+
+/** What a response did. */
+export interface Applied {
+  /** The answer to send. */
+  readonly answer: DeltaDiscoveryRequest
+  readonly hasChanged: boolean
+  readonly refused: readonly RefusedResource[]
+}
+
+/** What is held; lives longer than a stream. */
+export class DeltaClient {
+  readonly #node: DiscoveryNode
+  readonly #versions = new Map(TYPES.map((typeUrl) => [typeUrl, new Map<string, string>()]))
+  readonly #workloads = new Map<string, Workload>()
+  readonly #services = new Map<string, Service>()
+  readonly #policies = new Map<string, Policy>()
+  readonly #answered = new Set<string>()
+
+  constructor(node: DiscoveryNode) {
+    this.#node = node
+  }
+
+  /** True once a response of every type was taken: from then on the configuration is whole. */
+  get isComplete(): boolean {
+    return TYPES.every((typeUrl) => this.#answered.has(typeUrl))
+  }
+
+  /** Everything that is held, as a new object. */
+  config(): MeshConfig {
+    return {
+      workloads: [...this.#workloads.values()],
+      services: [...this.#services.values()],
+      policies: [...this.#policies.values()],
+    }
+  }
+
+  /** The first requests of a stream. */
+  greetings(): readonly DeltaDiscoveryRequest[] {
+    const { id, metadata } = this.#node
+    return TYPES.map((typeUrl) =>
+      create(DeltaDiscoveryRequestSchema, {
+        node: { id, metadata },
+        typeUrl,
+        initialResourceVersions: Object.fromEntries(this.#versions.get(typeUrl) ?? []),
+      }),
+    )
+  }
+
+  /** Takes a response: updates first, then removals. */
+  apply({ typeUrl, nonce, resources, removedResources }: DeltaDiscoveryResponse): Applied {
+    const versions = this.#versions.get(typeUrl)
+    const refused: RefusedResource[] = []
+    if (versions !== undefined) {
+      for (const { name, version, resource } of resources) {
+        try {
+          this.#put(typeUrl, name, resource?.value ?? new Uint8Array(), versions.has(name))
+          versions.set(name, version)
+        } catch (error) {
+          refused.push({ typeUrl, name, message: error instanceof Error ? error.message : String(error) })
+        }
+      }
+      for (const name of removedResources) {
+        versions.delete(name)
+        this.#remove(typeUrl, name)
+      }
+    }
+    if (refused.length === 0) this.#answered.add(typeUrl)
+    const message = refused.map(({ name, message: why }) => `${name}: ${why}`).join('; ')
+    const answer = create(DeltaDiscoveryRequestSchema, {
+      typeUrl,
+      responseNonce: nonce,
+      ...(message === '' ? {} : { errorDetail: { message: message.slice(0, MAX_NACK_LENGTH) } }),
+    })
+    return { answer, hasChanged: resources.length + removedResources.length > 0, refused }
+  }
+
+  #put(typeUrl: string, name: string, bytes: Uint8Array, isKnown: boolean): void {
+    if (typeUrl === AUTHORIZATION_TYPE) {
+      const wire = fromBinary(AuthorizationSchema, bytes)
+      try {
+        this.#policies.set(name, decodePolicy(wire))
+      } catch (error) {
+        // The earlier version stays; where there is none, what it may cover is closed rather than open.
+        if (!isKnown && error instanceof ResourceError && !wire.dryRun)
+          this.#policies.set(name, denyInstead(wire))
+        throw error
+      }
+      return
+    }
+    const decoded = decodeAddress(fromBinary(AddressSchema, bytes))
+    if (decoded.kind === 'workload') this.#workloads.set(name, decoded.workload)
+    else this.#services.set(name, decoded.service)
+  }
+
+  #remove(typeUrl: string, name: string): void {
+    if (typeUrl === AUTHORIZATION_TYPE) this.#policies.delete(name)
+    else if (!this.#workloads.delete(name)) this.#services.delete(name)
+  }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows a controller: one stream at a time, the next one somewhere else when it ends, with growing pauses. While there
+// is none, what was learned stays in force.
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+} from '../../proto/generated/envoy/discovery_pb.js'
+import { MeshError } from '../errors/mesh-error.ts'
+import type { GrpcClientOptions } from '../grpc/client.ts'
+import { type ClientStream, openClientStream } from '../grpc/stream-client.ts'
+import type { MeshConfig } from '../model/mesh-state.ts'
+import { Backoff } from '../runtime/backoff.ts'
+import type { Clock, ClockTimer } from '../runtime/clock.ts'
+import type { Log } from '../runtime/log.ts'
+import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
+
+export const DELTA_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'
+/** SPEC XDS §1.1. */
+const CONNECT_TIMEOUT_MS = 5_000
+const BACKOFF_INITIAL_MS = 10
+const BACKOFF_MAX_MS = 15_000
+/** A stream that lived so long was a good one: the next pause is the first again. */
+const GOOD_STREAM_MS = 10_000
+
+/** What a client is made of. */
+export interface DiscoveryClientOptions {
+  /** `host:port` of every controller; asked in turn from a random one on. */
+  readonly addresses: readonly string[]
+  readonly node: DiscoveryNode
+  /** Read for every stream: tokens are renewed in place. @throws when there is none. */
+  readonly credentials: () => Promise<{
+    readonly connection: Omit<GrpcClientOptions, 'address'>
+    readonly headers: Readonly<Record<string, string>>
+  }>
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Log
+  /** A complete configuration; called again after every change. */
+  readonly onConfig: (config: MeshConfig) => void
+}
+
+/** The state for people. */
+export interface DiscoveryStatus {
+  readonly address: string
+  readonly isConnected: boolean
+  /** Epoch ms of the last response; NaN before the first. */
+  readonly lastResponseMs: number
+  /** Why the last stream ended; '' while there was none. */
+  readonly lastFailure: string
+  readonly refused: readonly RefusedResource[]
+}
+
+/** stopped → connecting ⇄ streaming → stopped. */
+export class DiscoveryClient {
+  readonly #options: DiscoveryClientOptions
+  readonly #state: DeltaClient
+  readonly #backoff: Backoff
+  readonly #refused = new Map<string, RefusedResource>()
+  #stream: ClientStream | null = null
+  #timer: ClockTimer | null = null
+  #next: number
+  #isStopped = true
+  #isConnected = false
+  #lastResponseMs = Number.NaN
+  #lastFailure = ''
+  #hasTold = false
+
+  constructor(options: DiscoveryClientOptions) {
+    this.#options = options
+    this.#state = new DeltaClient(options.node)
+    const { random } = options
+    this.#backoff = new Backoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS, random })
+    this.#next = Math.floor(random() * options.addresses.length)
+  }
+
+  start(): void {
+    this.#isStopped = false
+    void this.#connect()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#timer?.cancel()
+    this.#stream?.close()
+    this.#stream = null
+    this.#isConnected = false
+  }
+
+  status(): DiscoveryStatus {
+    return {
+      address: this.#address,
+      isConnected: this.#isConnected,
+      lastResponseMs: this.#lastResponseMs,
+      lastFailure: this.#lastFailure,
+      refused: [...this.#refused.values()],
+    }
+  }
+
+  get #address(): string {
+    const { addresses } = this.#options
+    return addresses[this.#next % addresses.length] ?? ''
+  }
+
+  async #connect(): Promise<void> {
+    const { credentials, clock } = this.#options
+    const address = this.#address
+    const startedMs = clock.nowMs
+    try {
+      const { connection, headers } = await credentials()
+      if (this.#isStopped) return
+      const stream = openClientStream({ ...connection, address }, DELTA_PATH, headers, CONNECT_TIMEOUT_MS, {
+        onMessage: (bytes) => this.#onMessage(stream, bytes),
+        onClose: (code, details) => this.#onClose(`${address}: ${code} ${details}`, startedMs),
+      })
+      this.#stream = stream
+      for (const greeting of this.#state.greetings())
+        stream.write(toBinary(DeltaDiscoveryRequestSchema, greeting))
+    } catch (cause) {
+      const detail = cause instanceof MeshError ? cause.message : String(cause)
+      if (!this.#isStopped) this.#onClose(detail, startedMs)
+    }
+  }
+
+  #onMessage(stream: ClientStream, bytes: Buffer): void {
+    const { clock, log } = this.#options
+    let response: ReturnType<typeof fromBinary<typeof DeltaDiscoveryResponseSchema>>
+    try {
+      response = fromBinary(DeltaDiscoveryResponseSchema, bytes)
+    } catch {
+      stream.close()
+      this.#onClose(`${this.#address}: sent what is no response`, clock.nowMs)
+      return
+    }
+    if (!this.#isConnected) {
+      this.#isConnected = true
+      log.info({ address: this.#address }, 'following the controller')
+    }
+    this.#lastResponseMs = clock.nowMs
+    const { answer, hasChanged, refused } = this.#state.apply(response)
+    for (const { name } of response.resources) this.#refused.delete(`${response.typeUrl} ${name}`)
+    for (const name of response.removedResources) this.#refused.delete(`${response.typeUrl} ${name}`)
+    for (const each of refused) {
+      this.#refused.set(`${each.typeUrl} ${each.name}`, each)
+      log.error({ reason: 'CONFIG_INVALID', ...each }, 'a resource of the controller is refused')
+    }
+    stream.write(toBinary(DeltaDiscoveryRequestSchema, answer))
+    if (this.#state.isComplete && (hasChanged || !this.#hasTold)) {
+      this.#hasTold = true
+      this.#options.onConfig(this.#state.config())
+    }
+  }
+
+  #onClose(failure: string, startedMs: number): void {
+    const { clock, log } = this.#options
+    if (this.#isConnected && clock.nowMs - startedMs >= GOOD_STREAM_MS) this.#backoff.reset()
+    this.#isConnected = false
+    this.#stream = null
+    this.#lastFailure = failure
+    this.#next++
+    const delayMs = this.#backoff.next()
+    log.warn({ failure, delayMs }, 'no stream to the controller; what is known stays in force')
+    this.#timer = clock.startTimer(delayMs, () => void this.#connect())
+  }
+}

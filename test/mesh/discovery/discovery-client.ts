@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client against the controller's own server, over real TLS and gRPC.
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { DeltaServer } from '../../../controller/publish/delta-server.ts'
+import { type Published, Publisher } from '../../../controller/publish/publisher.ts'
+import { DiscoveryClient, type DiscoveryClientOptions } from '../../../mesh/discovery/discovery-client.ts'
+import { MeshError } from '../../../mesh/errors/mesh-error.ts'
+import type { GrpcMethod } from '../../../mesh/grpc/calls.ts'
+import { GrpcServer } from '../../../mesh/grpc/server.ts'
+import type { MeshConfig } from '../../../mesh/model/mesh-state.ts'
+import { systemClock } from '../../../mesh/runtime/clock.ts'
+import { Scope } from '../../../proto/generated/istio/authorization_pb.js'
+import { policy, published, service, workload } from '../../support/published.ts'
+import { serverCertificate } from '../../support/server-certificate.ts'
+
+const identity = await serverCertificate()
+const log = pino({ level: 'silent' })
+const TOKEN = 'Bearer of-node-a'
+
+interface Controller {
+  readonly delta: DeltaServer
+  readonly address: string
+  readonly stop: () => Promise<void>
+}
+
+async function controller(
+  t: Test,
+  port = 0,
+  wrap = (method: GrpcMethod): GrpcMethod => method,
+): Promise<Controller> {
+  const delta = new DeltaServer({
+    publisher: new Publisher(),
+    authenticate: async (metadata) => {
+      if (metadata.get('authorization') !== TOKEN) throw new MeshError('IDENTITY_MISSING', { detail: 'who?' })
+      return { node: 'node-a', description: 'test' }
+    },
+    clock: systemClock,
+    log,
+  })
+  const server = await GrpcServer.start({ host: '127.0.0.1', port, identity, methods: [wrap(delta.method)] })
+  const stop = async (): Promise<void> => {
+    delta.close()
+    await server.stop(100)
+  }
+  t.teardown(stop)
+  return { delta, address: `localhost:${server.port}`, stop }
+}
+
+interface Follower {
+  readonly client: DiscoveryClient
+  readonly configs: MeshConfig[]
+  until(holds: (config: MeshConfig) => boolean): Promise<MeshConfig>
+}
+
+function follow(
+  t: Test,
+  addresses: readonly string[],
+  options: Partial<DiscoveryClientOptions> = {},
+): Follower {
+  const configs: MeshConfig[] = []
+  let wake = (): void => {}
+  const client = new DiscoveryClient({
+    addresses,
+    node: {
+      id: 'ztunnel~10.0.0.1~zt.istio-system~istio-system.svc.cluster.local',
+      metadata: { NODE_NAME: 'node-a' },
+    },
+    credentials: async () => ({
+      connection: { rootsPem: identity.rootPem },
+      headers: { authorization: TOKEN },
+    }),
+    clock: systemClock,
+    random: () => 0,
+    log,
+    onConfig: (config) => {
+      configs.push(config)
+      wake()
+    },
+    ...options,
+  })
+  t.teardown(() => client.stop())
+  client.start()
+  const until = async (holds: (config: MeshConfig) => boolean): Promise<MeshConfig> => {
+    while (true) {
+      const last = configs.at(-1)
+      if (last !== undefined && holds(last)) return last
+      await new Promise<void>((resolve) => (wake = resolve))
+    }
+  }
+  return { client, configs, until }
+}
+
+const uids = (config: MeshConfig): string[] => config.workloads.map(({ uid }) => uid).toSorted()
+const pods = (...names: string[]): Published => published(names.map((name) => workload(`shop/${name}`)))
+const uidOf = (name: string): string => `Kubernetes//Pod/shop/${name}`
+
+t.test('a configuration is told once it is whole, and after every change', async (t) => {
+  const { delta, address } = await controller(t)
+  delta.publish(
+    published(
+      [workload('shop/cart', { ip: [10, 0, 0, 1] })],
+      [service('shop/cart.shop.svc', [10, 96, 0, 1])],
+      [policy('shop/p', Scope.NAMESPACE)],
+    ),
+  )
+  const { client, configs, until } = follow(t, [address])
+  const first = await until(() => true)
+  t.match(first, {
+    workloads: [{ uid: uidOf('cart'), workloadIps: ['10.0.0.1'] }],
+    services: [{ hostname: 'cart.shop.svc', vips: [{ network: '', ip: '10.96.0.1' }] }],
+    policies: [{ name: 'p', scope: 'Namespace' }],
+  })
+  t.equal(configs.length, 1)
+  delta.publish(pods('web'))
+  const next = await until(({ services, policies }) => services.length + policies.length === 0)
+  t.same(uids(next), [uidOf('web')])
+  t.match(client.status(), { isConnected: true, address, refused: { length: 0 } })
+})
+
+t.test('when the controller goes, what is known stays; the next one tells what differs', async (t) => {
+  const first = await controller(t)
+  const second = await controller(t)
+  first.delta.publish(pods('cart', 'web'))
+  second.delta.publish(pods('cart', 'api'))
+  const { client, configs, until } = follow(t, [first.address, second.address])
+  await until(() => true)
+  const before = configs.length
+  await first.stop()
+  const config = await until((latest) => uids(latest).includes(uidOf('api')))
+  t.same(uids(config), [uidOf('api'), uidOf('cart')])
+  t.ok(
+    configs.slice(before).every(({ workloads }) => workloads.length > 0),
+    'never empty in between',
+  )
+  t.match(client.status(), { isConnected: true, address: second.address })
+})
+
+t.test('an address where nobody answers is passed over', async (t) => {
+  const mute = createServer((socket) => t.teardown(() => socket.destroy())).listen(0, '127.0.0.1')
+  t.teardown(() => mute.close())
+  await once(mute, 'listening')
+  const { port } = mute.address() as { port: number } // as: it listens on an IP
+  const good = await controller(t)
+  const { until } = follow(t, ['localhost:1', `localhost:${port}`, good.address])
+  await until(() => true)
+  t.pass()
+})
+
+t.test('credentials that are missing or refused are tried again with pauses', async (t) => {
+  const { delta, address } = await controller(t)
+  delta.publish(pods('cart'))
+  let asked = 0
+  const { client, until } = follow(t, [address], {
+    credentials: async () => {
+      asked++
+      if (asked === 1) throw new MeshError('IDENTITY_MISSING', { detail: 'no token file' })
+      const token = asked === 2 ? 'Bearer stolen' : TOKEN
+      return { connection: { rootsPem: identity.rootPem }, headers: { authorization: token } }
+    },
+  })
+  await until(() => true)
+  t.equal(asked, 3)
+  t.match(client.status().lastFailure, /16 IDENTITY_MISSING: who\?/)
+})
+
+t.test('a server under another root is not believed', async (t) => {
+  const { delta, address } = await controller(t)
+  delta.publish(pods('cart'))
+  const other = await serverCertificate()
+  const { client, configs } = follow(t, [address], {
+    credentials: async () => ({ connection: { rootsPem: other.rootPem }, headers: { authorization: TOKEN } }),
+  })
+  while (client.status().lastFailure === '') await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal(configs.length, 0)
+  t.match(client.status(), { isConnected: false, lastFailure: /self-signed|unable to|14/ })
+})
+
+t.test('one bad resource is refused by name, the others are in force, the server hears of it', async (t) => {
+  const { delta, address } = await controller(t)
+  const bad = workload('shop/bad', { ip: [1, 2, 3] })
+  delta.publish(published([workload('shop/cart'), bad]))
+  const { client, until } = follow(t, [address])
+  const config = await until(() => true)
+  t.same(uids(config), [uidOf('cart')])
+  t.match(client.status().refused, [{ name: uidOf('bad'), message: /3 bytes/ }])
+  t.match(delta.refused(), [{ name: uidOf('bad') }])
+  delta.publish(published([workload('shop/cart'), workload('shop/bad', { ip: [1, 2, 3, 4] })]))
+  await until((latest) => latest.workloads.length === 2)
+  t.equal(client.status().refused.length, 0)
+})
+
+t.test('a server that talks nonsense is left', async (t) => {
+  const good = await controller(t)
+  good.delta.publish(pods('cart'))
+  const nonsense = await controller(t, 0, (method) => ({
+    kind: 'stream',
+    path: method.path,
+    handle: (stream) => {
+      stream.start({
+        onMessage: () => stream.write(Buffer.of(0xff, 0xff)),
+        onEnd() {},
+        onDrain() {},
+        onClose() {},
+      })
+    },
+  }))
+  const { client, until } = follow(t, [nonsense.address, good.address])
+  await until(() => true)
+  t.match(client.status(), { address: good.address, lastFailure: /no response/ })
+})
