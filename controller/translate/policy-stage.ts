@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// All policies of the mesh, and which of them a workload has to name.
+import { equals } from '@bufbuild/protobuf'
+import { type Authorization, AuthorizationSchema } from '../../proto/generated/istio/authorization_pb.js'
+import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
+import { type PolicyPart, targetsOf, translatePolicy } from './authorization.ts'
+import { Memo } from './memo.ts'
+import { PeerStage } from './peer-stage.ts'
+import type { FindTarget, PolicyTarget } from './policy-targets.ts'
+import { type Labels, SelectorIndex } from './selectors.ts'
+import type { ServiceInfo } from './service-info.ts'
+import type { ConfigFinding, PolicyEnforcement, TranslateSettings } from './translation.ts'
+
+const AUTHORIZATION_POLICY = kindKey('security.istio.io', 'AuthorizationPolicy')
+
+export interface PoliciesResult {
+  /** By `<namespace>/<name>`. */
+  readonly messages: ReadonlyMap<string, Authorization>
+  /** Keys of the policies that a workload names, in order. */
+  namedBy(namespace: string, labels: Labels, services: readonly ServiceInfo[]): readonly string[]
+  readonly findings: readonly ConfigFinding[]
+  readonly enforcement: readonly PolicyEnforcement[]
+}
+
+const NOTHING: readonly string[] = []
+
+export class PolicyStage {
+  readonly #settings: TranslateSettings
+  readonly #peers: PeerStage
+  readonly #targets = new Memo<readonly PolicyTarget[]>()
+  readonly #policies = new Memo<PolicyPart>(keepEqualPolicy)
+
+  constructor(settings: TranslateSettings) {
+    this.#settings = settings
+    this.#peers = new PeerStage(settings)
+  }
+
+  run(view: ConfigView, find: FindTarget): PoliciesResult {
+    this.#targets.sweep()
+    this.#policies.sweep()
+    const peers = this.#peers.run(view)
+    const messages = new Map(peers.messages)
+    const findings: ConfigFinding[] = [...peers.findings]
+    const enforcement: PolicyEnforcement[] = [...peers.enforcement]
+    const selectors = new Map<string, SelectorIndex<string>>()
+    const byService = new Map<string, string[]>()
+    for (const policy of view.list(AUTHORIZATION_POLICY)) {
+      const part = this.#translate(policy, find)
+      for (const message of part.messages) {
+        const key = `${message.namespace}/${message.name}`
+        messages.set(key, message)
+        if (part.selector !== null) {
+          const { namespace } = policy.metadata
+          const index = selectors.get(namespace) ?? new SelectorIndex<string>()
+          index.add(part.selector, key)
+          selectors.set(namespace, index)
+        }
+        for (const service of part.services) {
+          const keys = byService.get(service)
+          if (keys === undefined) byService.set(service, [key])
+          else keys.push(key)
+        }
+      }
+      for (const finding of part.findings) findings.push(finding)
+      enforcement.push(part.enforcement)
+    }
+    const ofMesh = selectors.get(this.#settings.rootNamespace)
+    const namedBy: PoliciesResult['namedBy'] = (namespace, labels, services) => {
+      const ofNamespace = namespace === this.#settings.rootNamespace ? undefined : selectors.get(namespace)
+      const peer = peers.namedBy(namespace, labels)
+      if (ofNamespace === undefined && ofMesh === undefined && byService.size === 0) return peer
+      const named = new Set<string>([
+        ...peer,
+        ...(ofNamespace?.find(labels) ?? []),
+        ...(ofMesh?.find(labels) ?? []),
+      ])
+      for (const { key } of services) for (const each of byService.get(key) ?? NOTHING) named.add(each)
+      return [...named].toSorted()
+    }
+    return { messages, namedBy, findings, enforcement }
+  }
+
+  #translate(policy: ConfigObject, find: FindTarget): PolicyPart {
+    const { namespace, name } = policy.metadata
+    const key = `${namespace}/${name}`
+    const targets = this.#targets.get(key, [policy], () => targetsOf(policy))
+    const found = targets.map((target) => find(target, namespace))
+    // Text, so that services that are the same by now do not count as changed.
+    const foundText = targets.length === 0 ? '' : JSON.stringify(found)
+    return this.#policies.get(key, [policy, foundText], () =>
+      translatePolicy(policy, this.#settings.rootNamespace, found),
+    )
+  }
+}
+
+function keepEqualPolicy(old: PolicyPart, fresh: PolicyPart): PolicyPart {
+  const messages = fresh.messages.map((each, index) => {
+    const before = old.messages[index]
+    return before !== undefined && equals(AuthorizationSchema, before, each) ? before : each
+  })
+  return { ...fresh, messages }
+}

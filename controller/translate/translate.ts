@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kubernetes' and Istio's objects in, resources for ztunnels out: nodes and namespaces, then services, slices, policies,
+// then the workloads that all of them say something about. Pure but for what it remembers: a result whose inputs are the
+// same objects is the same object again, so that identity says "unchanged" to whoever publishes.
+import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
+import { Places } from './namespaces.ts'
+import { PolicyStage } from './policy-stage.ts'
+import { ServiceStage } from './service-stage.ts'
+import { targetFinder } from './target-finder.ts'
+import type { ConfigFinding, TranslateSettings, Translation } from './translation.ts'
+import { unservedFindings } from './unserved-kinds.ts'
+import { Waypoints } from './waypoints.ts'
+import { WorkloadStage } from './workload-stage.ts'
+
+/** Translates one mesh, again and again. Never throws on what objects say: that becomes findings. */
+export class Translator {
+  readonly #settings: TranslateSettings
+  readonly #places = new Places()
+  readonly #waypoints: Waypoints
+  readonly #services: ServiceStage
+  readonly #policies: PolicyStage
+  readonly #workloads: WorkloadStage
+
+  constructor(settings: TranslateSettings) {
+    this.#settings = settings
+    this.#waypoints = new Waypoints(settings.network)
+    this.#services = new ServiceStage(settings, this.#waypoints)
+    this.#policies = new PolicyStage(settings)
+    this.#workloads = new WorkloadStage(settings, this.#waypoints)
+  }
+
+  translate(view: ConfigView): Translation {
+    this.#waypoints.use(view)
+    const localities = this.#places.localities(view)
+    const namespaces = this.#places.namespaces(view)
+    const services = this.#services.run(view, namespaces)
+    const slices = this.#workloads.readSlices(view, services, localities)
+    const entries = this.#workloads.readEntries(view)
+    const find = targetFinder({
+      view,
+      services,
+      slices: slices.members,
+      podsOf: (namespace) => view.list(kindKey('', 'Pod')).filter((pod) => isIn(pod, namespace)),
+      entriesOf: (namespace) => entries.filter(({ object }) => isIn(object, namespace)),
+      rootNamespace: this.#settings.rootNamespace,
+    })
+    const policies = this.#policies.run(view, find)
+    const ofWorkloads: ConfigFinding[] = []
+    const around = { namespaces, localities, services, slices, policies }
+    const workloads = this.#workloads.run(view, entries, around, ofWorkloads)
+    return {
+      workloads,
+      services: services.messages,
+      authorizations: policies.messages,
+      findings: [
+        ...this.#places.findings(view),
+        ...services.findings,
+        ...slices.findings,
+        ...policies.findings,
+        ...ofWorkloads,
+        ...unservedFindings(view),
+      ],
+      enforcement: policies.enforcement,
+    }
+  }
+}
+
+function isIn(object: ConfigObject, namespace: string): boolean {
+  return object.metadata.namespace === namespace
+}

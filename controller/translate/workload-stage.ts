@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// All workloads of the mesh: pods, machines, endpoints of slices and of ServiceEntries. A pod costs a few look-ups when
+// nothing about it changed.
+import { equals } from '@bufbuild/protobuf'
+import { type Workload, WorkloadSchema } from '../../proto/generated/istio/workload_pb.js'
+import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
+import {
+  keepEqualSlice,
+  readSlice,
+  SERVICE_NAME_LABEL,
+  type SliceMember,
+  type SlicePart,
+} from './endpoint-slices.ts'
+import { Memo } from './memo.ts'
+import type { Localities } from './namespaces.ts'
+import { nodeOf, podWorkload } from './pods.ts'
+import type { PoliciesResult } from './policy-stage.ts'
+import type { Labels } from './selectors.ts'
+import { type EndpointsPart, entryEndpoints } from './service-entry-endpoints.ts'
+import type { ServiceInfo } from './service-info.ts'
+import type { ServicesResult } from './service-stage.ts'
+import type { ConfigFinding, TranslateSettings } from './translation.ts'
+import type { Waypoints } from './waypoints.ts'
+import { entryLabels, entryWorkload } from './workload-entries.ts'
+import { bindWorkload, keepEqualWorkload, type WorkloadPart } from './workload-parts.ts'
+
+const POD = kindKey('', 'Pod')
+const ENDPOINT_SLICE = kindKey('discovery.k8s.io', 'EndpointSlice')
+const WORKLOAD_ENTRY = kindKey('networking.istio.io', 'WorkloadEntry')
+
+/** A WorkloadEntry with the labels that selectors see. */
+export interface LabelledEntry {
+  readonly object: ConfigObject
+  readonly labels: Labels
+}
+
+/** What the slices of one translation say. */
+export interface SlicesResult {
+  /** By `<namespace>/<name>` of the pod. */
+  readonly byPod: ReadonlyMap<string, readonly SliceMember[]>
+  readonly members: readonly SliceMember[]
+  readonly workloads: readonly Workload[]
+  readonly findings: readonly ConfigFinding[]
+}
+
+/** What every workload of one translation depends on. */
+export interface Surroundings {
+  readonly namespaces: ReadonlyMap<string, ConfigObject>
+  readonly localities: Localities
+  readonly services: ServicesResult
+  readonly slices: SlicesResult
+  readonly policies: PoliciesResult
+}
+
+const NO_SERVICES: readonly ServiceInfo[] = []
+const NO_SLICES: readonly SliceMember[] = []
+
+export class WorkloadStage {
+  readonly #settings: TranslateSettings
+  readonly #waypoints: Waypoints
+  readonly #pods = new Memo<WorkloadPart>(keepEqualWorkload)
+  readonly #entries = new Memo<WorkloadPart>(keepEqualWorkload)
+  readonly #labels = new Memo<LabelledEntry>()
+  readonly #slices = new Memo<SlicePart>(keepEqualSlice)
+  readonly #inline = new Memo<EndpointsPart>(keepEqualEndpoints)
+
+  constructor(settings: TranslateSettings, waypoints: Waypoints) {
+    this.#settings = settings
+    this.#waypoints = waypoints
+  }
+
+  /** Slices of services without selector; first, because policies ask for their ports. */
+  readSlices(view: ConfigView, services: ServicesResult, localities: Localities): SlicesResult {
+    this.#slices.sweep()
+    const byPod = new Map<string, SliceMember[]>()
+    const members: SliceMember[] = []
+    const workloads: Workload[] = []
+    const findings: ConfigFinding[] = []
+    const localityOf = (node: string): string => localities.get(node) ?? ''
+    for (const slice of view.list(ENDPOINT_SLICE)) {
+      const { namespace, name, labels } = slice.metadata
+      const info = services.byName.get(`${namespace}/${labels[SERVICE_NAME_LABEL]}`)
+      if (info === undefined || info.selector !== null) continue
+      const part = this.#slices.get(`${namespace}/${name}`, [slice, info, localities], () =>
+        readSlice(slice, info, this.#settings, localityOf),
+      )
+      for (const [pod, member] of part.members) {
+        const key = `${namespace}/${pod}`
+        const known = byPod.get(key)
+        if (known === undefined) byPod.set(key, [member])
+        else known.push(member)
+        members.push(member)
+      }
+      for (const workload of part.workloads) workloads.push(workload)
+      for (const finding of part.findings) findings.push(finding)
+    }
+    return { byPod, members, workloads, findings }
+  }
+
+  /** WorkloadEntries with the labels of both places. */
+  readEntries(view: ConfigView): readonly LabelledEntry[] {
+    this.#labels.sweep()
+    return view.list(WORKLOAD_ENTRY).map((object) => {
+      const key = `${object.metadata.namespace}/${object.metadata.name}`
+      return this.#labels.get(key, [object], () => ({ object, labels: entryLabels(object) }))
+    })
+  }
+
+  run(
+    view: ConfigView,
+    entries: readonly LabelledEntry[],
+    around: Surroundings,
+    findings: ConfigFinding[],
+  ): Map<string, Workload> {
+    for (const memo of [this.#pods, this.#entries]) memo.sweep()
+    this.#inline.sweep()
+    const workloads = new Map<string, Workload>()
+    const add = ({ workload, findings: own }: WorkloadPart): void => {
+      if (workload !== null) workloads.set(workload.uid, workload)
+      for (const finding of own) findings.push(finding)
+    }
+    for (const pod of view.list(POD)) add(this.#pod(pod, around))
+    for (const entry of entries) add(this.#entry(entry, around))
+    for (const workload of around.slices.workloads) workloads.set(workload.uid, workload)
+    for (const [key, { facts, infos }] of around.services.entries) {
+      const part = this.#inline.get(key, [facts, ...infos], () =>
+        entryEndpoints(facts, infos, this.#settings),
+      )
+      for (const workload of part.workloads) add({ workload, findings: [] })
+      for (const finding of part.findings) findings.push(finding)
+    }
+    return workloads
+  }
+
+  #pod(pod: ConfigObject, around: Surroundings): WorkloadPart {
+    const { namespace: home, name, labels } = pod.metadata
+    const key = `${home}/${name}`
+    const namespace = around.namespaces.get(home)
+    const locality = around.localities.get(nodeOf(pod)) ?? ''
+    const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
+    const slices = around.slices.byPod.get(key) ?? NO_SLICES
+    const all = slices.length === 0 ? services : [...services, ...slices.map(({ info }) => info)]
+    const policies = around.policies.namedBy(home, labels, all)
+    const waypoint = bindWorkload(pod, namespace, this.#waypoints)
+    const tunnel = this.#waypoints.tunnelOf(pod)
+    const inputs = [
+      pod,
+      namespace,
+      locality,
+      waypoint?.binding,
+      tunnel,
+      policies.join(),
+      ...services,
+      ...slices,
+    ]
+    return this.#pods.get(key, inputs, () =>
+      podWorkload(
+        pod,
+        { namespace, locality, services, slices, policies, waypoint, tunnel },
+        this.#settings,
+        this.#waypoints,
+      ),
+    )
+  }
+
+  #entry({ object, labels }: LabelledEntry, around: Surroundings): WorkloadPart {
+    const { namespace: home, name } = object.metadata
+    const namespace = around.namespaces.get(home)
+    const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
+    const policies = around.policies.namedBy(home, labels, services)
+    const waypoint = bindWorkload(object, namespace, this.#waypoints)
+    const inputs = [object, namespace, waypoint?.binding, policies.join(), ...services]
+    return this.#entries.get(`${home}/${name}`, inputs, () =>
+      entryWorkload(object, labels, { services, policies, waypoint }, this.#settings, this.#waypoints),
+    )
+  }
+}
+
+function keepEqualEndpoints(old: EndpointsPart, fresh: EndpointsPart): EndpointsPart {
+  const byUid = new Map(old.workloads.map((each) => [each.uid, each]))
+  const workloads = fresh.workloads.map((each) => {
+    const before = byUid.get(each.uid)
+    return before !== undefined && equals(WorkloadSchema, before, each) ? before : each
+  })
+  return { ...fresh, workloads }
+}

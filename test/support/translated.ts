@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Translations for tests: of YAML, with the settings that most of them share.
+import { Translator } from '../../controller/translate/translate.ts'
+import type { TranslateSettings, Translation } from '../../controller/translate/translation.ts'
+import { parseObjects, viewOf } from './config-objects.ts'
+
+export const SETTINGS: TranslateSettings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  network: '',
+  rootNamespace: 'istio-system',
+  clusterDomain: 'cluster.local',
+  autoAddressRange: '240.240.0.0/16',
+}
+
+/** Translates a text once. */
+export function translateYaml(text: string, settings: Partial<TranslateSettings> = {}): Translation {
+  return new Translator({ ...SETTINGS, ...settings }).translate(viewOf(parseObjects(text)))
+}
+
+/** `CODE path` of each finding, in order. */
+export function findingsOf({ findings }: Translation): string[] {
+  return findings.map(({ code, path }) => `${code} ${path}`.trimEnd())
+}
