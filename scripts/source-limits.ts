@@ -29,6 +29,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/accept/socks5-listener.ts', 'ms', 'REQUEST_DEADLINE_MS'),
   ...limits('ztunnel/supervisor/enrolment-file.ts', 'count', 'MAX_PODS'),
   ...limits('ztunnel/supervisor/supervisor.ts', 'ms', 'RESTART_MAX_MS', 'EXIT_GRACE_MS'),
+  ...limits('ztunnel/app.ts', 'ms', 'PREPARE_DEADLINE_MS'),
   ...limits('ztunnel/record-writer.ts', 'count', 'RECENT_RECORDS'),
   ...limits('ztunnel/record-writer.ts', 'bytes', 'MAX_UNWRITTEN_BYTES'),
   ...limits('mesh/telemetry/connection-record.ts', 'count', 'MAX_FIELD_LENGTH'),

@@ -26,6 +26,9 @@ import { WorkerSet } from './worker-set.ts'
 /** How long a report of the workers is waited for. */
 const REPORT_DEADLINE_MS = 1000
 
+/** A pod whose configuration or certificate is not there is served, and refused by name, after this. */
+const PREPARE_DEADLINE_MS = 5000
+
 /** Start-up garbage is collected this long after the process became ready. */
 const TRIM_DELAY_MS = 500
 
@@ -39,6 +42,8 @@ interface Pod {
   readonly listeners: ReadonlyMap<ListenerKind, number>
   /** Workers that have said they serve it. */
   readonly servedBy: Set<number>
+  /** The workers have been told of it. */
+  isAnnounced: boolean
 }
 
 /** A request for live connections under way. */
@@ -106,12 +111,15 @@ export class App {
 
   async start(): Promise<void> {
     const { caDirectory, trustDomain, adminSocket } = this.config
-    await this.#background.call('openCa', caDirectory, trustDomain)
     this.secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
     this.workers.start()
     this.records.start()
-    await this.model.start()
-    await this.#admin.listen(adminSocket)
+    // Together: connects wait in the listening sockets' queues until all of it is there.
+    await Promise.all([
+      this.#background.call('openCa', caDirectory, trustDomain),
+      this.model.start(),
+      this.#admin.listen(adminSocket),
+    ])
   }
 
   get pods(): readonly PodInfo[] {
@@ -195,10 +203,11 @@ export class App {
       namespaceFd,
       listeners,
       servedBy: new Set(),
+      isAnnounced: false,
     }
     this.#pods.set(message.pod.uid, pod)
-    this.workers.broadcast(this.#podMessage(pod))
-    this.#prefetch(pod)
+    setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
+    this.#prepare(pod)
   }
 
   #removePod(uid: string): void {
@@ -243,20 +252,33 @@ export class App {
     }
   }
 
-  /** Asks for the certificate before the first connection needs it. */
-  #prefetch(pod: Pod): void {
+  /**
+   * Gets a pod its certificate, then lets the workers serve it: until then its connects wait in the queues of its
+   * listening sockets, where a worker could only refuse them.
+   */
+  #prepare(pod: Pod): void {
+    if (this.model.state === null) return // the first model comes back to it
     const identity = this.#identityOf(pod)
-    if (identity === undefined) return
-    this.secrets.get(identity, 'warm-up').catch((error: unknown) => {
-      this.log.warn({ identity, err: error }, 'certificate not available yet')
-    })
+    if (identity === undefined) this.#announce(pod)
+    else {
+      this.secrets
+        .get(identity, 'warm-up')
+        .catch((error: unknown) => this.log.warn({ identity, err: error }, 'certificate not available yet'))
+        .finally(() => this.#announce(pod))
+    }
+  }
+
+  #announce(pod: Pod): void {
+    if (pod.isAnnounced || this.#pods.get(pod.info.uid) !== pod) return
+    pod.isAnnounced = true
+    this.workers.broadcast(this.#podMessage(pod))
   }
 
   #onModel(state: MeshState): void {
     this.workers.broadcast({ type: 'model', version: state.version })
     for (const pod of this.#pods.values()) {
-      this.workers.broadcast(this.#podMessage(pod))
-      this.#prefetch(pod)
+      if (pod.isAnnounced) this.workers.broadcast(this.#podMessage(pod))
+      this.#prepare(pod)
     }
     this.#reportReady()
   }
@@ -267,7 +289,7 @@ export class App {
     }
     for (const pod of this.#pods.values()) {
       pod.servedBy.delete(worker)
-      this.workers.post(worker, this.#podMessage(pod))
+      if (pod.isAnnounced) this.workers.post(worker, this.#podMessage(pod))
     }
   }
 

@@ -83,8 +83,9 @@ export class Supervisor {
   #onDataExit(description: string): void {
     this.#data = null
     if (this.#isStopping) return
-    if (performance.now() - this.#startedMs > HEALTHY_AFTER_MS) this.#backoff.reset()
-    const delayMs = this.#backoff.next()
+    const wasHealthy = performance.now() - this.#startedMs > HEALTHY_AFTER_MS
+    if (wasHealthy) this.#backoff.reset()
+    const delayMs = wasHealthy ? 0 : this.#backoff.next()
     this.#log.error({ description, delayMs }, 'data process ended, restarting')
     setTimeout(() => this.#startData(), delayMs)
   }
