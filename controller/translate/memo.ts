@@ -35,6 +35,12 @@ export class Memo<V> {
     return entry.value
   }
 
+  /** Keeps a result over the next sweep without asking for it. */
+  touch(key: string): void {
+    const entry = this.#entries.get(key)
+    if (entry !== undefined) entry.round = this.#round
+  }
+
   /** Forgets what was not asked for since the last sweep. */
   sweep(): void {
     for (const [key, { round }] of this.#entries) if (round !== this.#round) this.#entries.delete(key)

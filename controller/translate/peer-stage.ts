@@ -24,6 +24,8 @@ export interface PeersResult {
   readonly messages: ReadonlyMap<string, Authorization>
   /** Keys of the policies that a workload names because of them. */
   namedBy(namespace: string, labels: Labels): readonly string[]
+  /** Everything that namedBy() depends on. */
+  readonly parts: readonly PeerPart[]
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: readonly PolicyEnforcement[]
 }
@@ -87,7 +89,8 @@ export class PeerStage {
       if (converted !== null) return [`${namespace}/${convertedName(converted.object.metadata.name)}`]
       return isStrict ? [`${rootNamespace}/${STATIC_STRICT_NAME}`] : NOTHING
     }
-    return { messages: this.#messages(ranked, mesh, ofNamespace), namedBy, findings, enforcement }
+    const parts = ranked.map(({ part }) => part)
+    return { messages: this.#messages(ranked, mesh, ofNamespace), namedBy, parts, findings, enforcement }
   }
 
   #read(view: ConfigView): Ranked[] {

@@ -18,16 +18,24 @@ export interface PoliciesResult {
   readonly messages: ReadonlyMap<string, Authorization>
   /** Keys of the policies that a workload names, in order. */
   namedBy(namespace: string, labels: Labels, services: readonly ServiceInfo[]): readonly string[]
+  /** Everything that namedBy() depends on for a namespace: what is the same as before gives the same names. */
+  contextOf(namespace: string): readonly unknown[]
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: readonly PolicyEnforcement[]
 }
 
 const NOTHING: readonly string[] = []
 
+/** A policy that workloads name; another object when it selects others. */
+interface SelectingPolicy {
+  readonly key: string
+}
+
 export class PolicyStage {
   readonly #settings: TranslateSettings
   readonly #peers: PeerStage
   readonly #targets = new Memo<readonly PolicyTarget[]>()
+  readonly #selecting = new Memo<SelectingPolicy>()
   readonly #policies = new Memo<PolicyPart>(keepEqualPolicy)
 
   constructor(settings: TranslateSettings) {
@@ -38,12 +46,14 @@ export class PolicyStage {
   run(view: ConfigView, find: FindTarget): PoliciesResult {
     this.#targets.sweep()
     this.#policies.sweep()
+    this.#selecting.sweep()
     const peers = this.#peers.run(view)
     const messages = new Map(peers.messages)
     const findings: ConfigFinding[] = [...peers.findings]
     const enforcement: PolicyEnforcement[] = [...peers.enforcement]
-    const selectors = new Map<string, SelectorIndex<string>>()
+    const selectors = new Map<string, SelectorIndex<SelectingPolicy>>()
     const byService = new Map<string, string[]>()
+    const forServices: PolicyPart[] = []
     for (const policy of view.list(AUTHORIZATION_POLICY)) {
       const part = this.#translate(policy, find)
       for (const message of part.messages) {
@@ -51,8 +61,11 @@ export class PolicyStage {
         messages.set(key, message)
         if (part.selector !== null) {
           const { namespace } = policy.metadata
-          const index = selectors.get(namespace) ?? new SelectorIndex<string>()
-          index.add(part.selector, key)
+          const index = selectors.get(namespace) ?? new SelectorIndex<SelectingPolicy>()
+          index.add(
+            part.selector,
+            this.#selecting.get(key, [part.selector], () => ({ key })),
+          )
           selectors.set(namespace, index)
         }
         for (const service of part.services) {
@@ -61,6 +74,7 @@ export class PolicyStage {
           else keys.push(key)
         }
       }
+      if (part.services.length > 0) forServices.push(part)
       for (const finding of part.findings) findings.push(finding)
       enforcement.push(part.enforcement)
     }
@@ -69,15 +83,19 @@ export class PolicyStage {
       const ofNamespace = namespace === this.#settings.rootNamespace ? undefined : selectors.get(namespace)
       const peer = peers.namedBy(namespace, labels)
       if (ofNamespace === undefined && ofMesh === undefined && byService.size === 0) return peer
-      const named = new Set<string>([
-        ...peer,
-        ...(ofNamespace?.find(labels) ?? []),
-        ...(ofMesh?.find(labels) ?? []),
-      ])
+      const named = new Set<string>(peer)
+      for (const { key } of ofNamespace?.find(labels) ?? []) named.add(key)
+      for (const { key } of ofMesh?.find(labels) ?? []) named.add(key)
       for (const { key } of services) for (const each of byService.get(key) ?? NOTHING) named.add(each)
       return [...named].toSorted()
     }
-    return { messages, namedBy, findings, enforcement }
+    const contextOf = (namespace: string): unknown[] => [
+      ...peers.parts,
+      ...forServices,
+      ...(ofMesh?.items ?? []),
+      ...(selectors.get(namespace)?.items ?? []),
+    ]
+    return { messages, namedBy, contextOf, findings, enforcement }
   }
 
   #translate(policy: ConfigObject, find: FindTarget): PolicyPart {

@@ -35,12 +35,15 @@ export function readMatchLabels(spec: Fields, key: string): Selector | null | 'u
 
 /** Things with selectors, found by the labels of a workload. */
 export class SelectorIndex<T> {
+  /** All of them, in the order in which they were added. */
+  readonly items: T[] = []
   readonly #byLabel = new Map<string, { selector: Selector; item: T }[]>()
 
   /** Adds one under one of its labels; what is found there is compared in full. */
   add(selector: Selector, item: T): void {
     const [first] = selector
     if (first === undefined) return
+    this.items.push(item)
     const key = `${first[0]}=${first[1]}`
     const found = this.#byLabel.get(key)
     if (found === undefined) this.#byLabel.set(key, [{ selector, item }])

@@ -45,8 +45,9 @@ export function requestedWaypoint(
   const request =
     own ?? (namespace === undefined ? undefined : requestOf(namespace, object.metadata.namespace, null))
   if (request === undefined || request === 'none') return null
-  // A waypoint behind itself would be a loop.
-  if (labels[GATEWAY_NAME] === request.primary.name) return null
+  // A waypoint behind itself, or two behind each other by a namespace's word, would be a loop.
+  const gateway = textOf(labels, GATEWAY_NAME)
+  if (gateway !== '' && (own === undefined || gateway === request.primary.name)) return null
   const hasIngress = request.hasIngress || (labels[INGRESS] ?? namespace?.metadata.labels[INGRESS]) === 'true'
   return { ...request, hasIngress, isInherited: own === undefined }
 }

@@ -44,6 +44,7 @@ export class Waypoints {
   readonly #bindings = new Memo<WaypointBinding>()
   readonly #tunnels = new Memo<Tunnel | undefined>()
   readonly #network: string
+  readonly #contexts = new Memo<object>()
   #view: ConfigView = NO_VIEW
 
   /** `network` is that of waypoints with an address instead of a name. */
@@ -56,6 +57,13 @@ export class Waypoints {
     this.#view = view
     this.#bindings.sweep()
     this.#tunnels.sweep()
+    this.#contexts.sweep()
+  }
+
+  /** The same object as long as no waypoint changed. */
+  get context(): object {
+    const inputs = [...this.#view.list(GATEWAY), ...this.#view.list(GATEWAY_CLASS)]
+    return this.#contexts.get('', inputs, () => ({}))
   }
 
   gateway({ namespace, name }: WaypointName): ConfigObject | undefined {

@@ -11,6 +11,7 @@ import {
   type SliceMember,
   type SlicePart,
 } from './endpoint-slices.ts'
+import type { LocalityText } from './locality.ts'
 import { Memo } from './memo.ts'
 import type { Localities } from './namespaces.ts'
 import { nodeOf, podWorkload } from './pods.ts'
@@ -52,6 +53,16 @@ export interface Surroundings {
   readonly policies: PoliciesResult
 }
 
+/** A pod with what its workload followed from. */
+interface Recalled {
+  /** `<namespace>/<name>`. */
+  readonly key: string
+  readonly context: object
+  readonly locality: LocalityText
+  readonly slices: readonly SliceMember[]
+  readonly part: WorkloadPart
+}
+
 const NO_SERVICES: readonly ServiceInfo[] = []
 const NO_SLICES: readonly SliceMember[] = []
 
@@ -63,6 +74,10 @@ export class WorkloadStage {
   readonly #labels = new Memo<LabelledEntry>()
   readonly #slices = new Memo<SlicePart>(keepEqualSlice)
   readonly #inline = new Memo<EndpointsPart>(keepEqualEndpoints)
+
+  readonly #contexts = new Memo<object>()
+  #contextByNamespace = new Map<string, object>()
+  #recalled: ReadonlyMap<ConfigObject, Recalled> = new Map()
 
   constructor(settings: TranslateSettings, waypoints: Waypoints) {
     this.#settings = settings
@@ -119,7 +134,15 @@ export class WorkloadStage {
       if (workload !== null) workloads.set(workload.uid, workload)
       for (const finding of own) findings.push(finding)
     }
-    for (const pod of view.list(POD)) add(this.#pod(pod, around))
+    this.#contexts.sweep()
+    this.#contextByNamespace = new Map()
+    const recalled = new Map<ConfigObject, Recalled>()
+    for (const pod of view.list(POD)) {
+      const one = this.#recall(pod, around)
+      recalled.set(pod, one)
+      add(one.part)
+    }
+    this.#recalled = recalled
     for (const entry of entries) add(this.#entry(entry, around))
     for (const workload of around.slices.workloads) workloads.set(workload.uid, workload)
     for (const [key, { facts, infos }] of around.services.entries) {
@@ -132,13 +155,46 @@ export class WorkloadStage {
     return workloads
   }
 
-  #pod(pod: ConfigObject, around: Surroundings): WorkloadPart {
-    const { namespace: home, name, labels } = pod.metadata
-    const key = `${home}/${name}`
-    const namespace = around.namespaces.get(home)
+  /** A pod that is the same in the same surroundings costs three look-ups. */
+  #recall(pod: ConfigObject, around: Surroundings): Recalled {
+    const { namespace: home, name } = pod.metadata
+    const before = this.#recalled.get(pod)
+    const key = before?.key ?? `${home}/${name}`
+    const context = this.#contextOf(home, around)
     const locality = around.localities.get(nodeOf(pod)) ?? ''
-    const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const slices = around.slices.byPod.get(key) ?? NO_SLICES
+    const isSame = before?.context === context && before.locality === locality && before.slices === slices
+    if (!isSame)
+      return { key, context, locality, slices, part: this.#pod(pod, key, locality, slices, around) }
+    this.#pods.touch(key)
+    return before
+  }
+
+  /** The same object as long as nothing in the namespace or the mesh changed that its pods may depend on. */
+  #contextOf(home: string, around: Surroundings): object {
+    const known = this.#contextByNamespace.get(home)
+    if (known !== undefined) return known
+    const inputs = [
+      around.namespaces.get(home),
+      this.#waypoints.context,
+      ...(around.services.selectors.get(home)?.items ?? []),
+      ...around.policies.contextOf(home),
+    ]
+    const context = this.#contexts.get(home, inputs, () => ({}))
+    this.#contextByNamespace.set(home, context)
+    return context
+  }
+
+  #pod(
+    pod: ConfigObject,
+    key: string,
+    locality: LocalityText,
+    slices: readonly SliceMember[],
+    around: Surroundings,
+  ): WorkloadPart {
+    const { namespace: home, labels } = pod.metadata
+    const namespace = around.namespaces.get(home)
+    const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const all = slices.length === 0 ? services : [...services, ...slices.map(({ info }) => info)]
     const policies = around.policies.namedBy(home, labels, all)
     const waypoint = bindWorkload(pod, namespace, this.#waypoints)

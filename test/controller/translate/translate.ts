@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Golden files: test/fixtures/translate/<case>.yaml is translated and compared with <case>.json. After a wanted change
+// `npm run golden:update` writes them anew; read the difference before it is committed.
+import { globSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { toJson } from '@bufbuild/protobuf'
+import t from 'tap'
+import { Translator } from '../../../controller/translate/translate.ts'
+import type { Translation } from '../../../controller/translate/translation.ts'
+import { refKey } from '../../../controller/watch/config-object.ts'
+import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
+import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
+import { parseObjects, viewOf } from '../../support/config-objects.ts'
+import { SETTINGS, translateYaml } from '../../support/translated.ts'
+
+const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'translate')
+const isUpdate = process.argv.includes('--update')
+
+/** A translation as people compare it; everything in the order in which it comes. */
+function render({ workloads, services, authorizations, findings, enforcement }: Translation): string {
+  const json = {
+    workloads: [...workloads].map(([key, each]) => [key, toJson(WorkloadSchema, each)]),
+    services: [...services].map(([key, each]) => [key, toJson(ServiceSchema, each)]),
+    authorizations: [...authorizations].map(([key, each]) => [key, toJson(AuthorizationSchema, each)]),
+    enforcement: enforcement.map(({ object, kind, message }) => `${refKey(object)} ${kind}: ${message}`),
+    findings: findings.map(
+      ({ code, severity, object, path, message, fix }) =>
+        `${severity} ${code} ${refKey(object)} ${path}: ${message}; ${fix}`,
+    ),
+  }
+  const entries = Object.entries(json).map(([key, value]) => [
+    key,
+    value.every((each) => typeof each === 'string')
+      ? value
+      : Object.fromEntries(value as [string, unknown][]), // as: pairs, see above
+  ])
+  return `${JSON.stringify(Object.fromEntries(entries), null, 1)}\n`
+}
+
+const namesOf = (extension: string): string[] =>
+  globSync(`*${extension}`, { cwd: directory })
+    .map((file) => basename(file, extension))
+    .toSorted()
+const cases = namesOf('.yaml')
+const textOf = (name: string): string => readFileSync(join(directory, `${name}.yaml`), 'utf8')
+
+t.test('every case of the golden files is translated as it stands there', async (t) => {
+  t.ok(cases.length >= 12)
+  for (const name of cases) {
+    const path = join(directory, `${name}.json`)
+    const rendered = render(translateYaml(textOf(name)))
+    if (isUpdate) writeFileSync(path, rendered)
+    t.equal(readFileSync(path, 'utf8'), rendered, name)
+  }
+  t.same(namesOf('.json'), cases)
+})
+
+t.test('the same objects in any order and on a second translation give the same resources', async (t) => {
+  for (const file of cases) {
+    const objects = parseObjects(textOf(file))
+    const translator = new Translator(SETTINGS)
+    const first = translator.translate(viewOf(objects))
+    const second = translator.translate(viewOf(objects.toReversed()))
+    for (const kind of ['workloads', 'services', 'authorizations'] as const) {
+      t.equal(second[kind].size, first[kind].size, `${file}: ${kind}`)
+      for (const [key, each] of first[kind]) t.equal(second[kind].get(key), each, `${file}: ${key}`)
+    }
+    t.same(second.findings, first.findings, `${file}: findings`)
+  }
+})
