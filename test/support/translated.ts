@@ -2,7 +2,7 @@
 // Translations for tests: of YAML, with the settings that most of them share.
 import { Translator } from '../../controller/translate/translate.ts'
 import type { TranslateSettings, Translation } from '../../controller/translate/translation.ts'
-import { parseObjects, viewOf } from './config-objects.ts'
+import { parseObjects, viewOf } from './yaml-objects.ts'
 
 export const SETTINGS: TranslateSettings = {
   clusterId: 'Kubernetes',

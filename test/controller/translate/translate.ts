@@ -10,7 +10,7 @@ import type { Translation } from '../../../controller/translate/translation.ts'
 import { refKey } from '../../../controller/watch/config-object.ts'
 import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
-import { parseObjects, viewOf } from '../../support/config-objects.ts'
+import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 import { SETTINGS, translateYaml } from '../../support/translated.ts'
 
 const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'translate')
