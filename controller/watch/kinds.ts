@@ -61,3 +61,10 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind(GATEWAY, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2'], { isServed }),
   kind('split.smi-spec.io', 'TrafficSplit', 'trafficsplits', ['v1alpha4', 'v1alpha2'], { isServed }),
 ]
+
+const BY_NAME = new Map(WATCHED_KINDS.map((each) => [`${each.group}/${each.kind}`, each]))
+
+/** The watched kind of that group and name. */
+export function findKind(group: string, name: string): WatchedKind | undefined {
+  return BY_NAME.get(`${group}/${name}`)
+}

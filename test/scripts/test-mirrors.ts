@@ -55,6 +55,15 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/publish/type-urls.ts',
   ],
   'test/controller/publish/resource-log.ts': ['controller/publish/encode.ts'],
+  'test/controller/watch/read-object.ts': [
+    'controller/watch/value-mistakes.ts',
+    'controller/watch/value-size.ts',
+  ],
+  'test/controller/watch/schema/check-kind.ts': [
+    'controller/watch/schema/core.ts',
+    'controller/watch/schema/istio.ts',
+    'controller/watch/schema/shape.ts',
+  ],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
   'test/mesh/h2/books.ts': [

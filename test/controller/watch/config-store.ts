@@ -97,7 +97,9 @@ t.test('mistakes and an absent source are told to people and change nothing else
   lab.store.replace('Pod', [pod('a')])
   lab.store.synced()
   lab.store.reachable('connection refused')
-  lab.store.mistakes([{ origin: null, path: 'spec', message: 'not a map', suggestion: '' }])
+  lab.store.mistakes([
+    { severity: 'error', origin: null, path: 'spec', message: 'not a map', suggestion: '' },
+  ])
   t.match(lab.store.state, { unreachable: 'connection refused', mistakes: [{ path: 'spec' }] })
   lab.store.reachable(null)
   lab.clock.advance(1000)

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks an object against the fields of its kind. Kinds without an entry are read to say that they are not served, or
+// have nothing that we read.
+import { type ConfigObject, groupOf, kindKey } from '../config-object.ts'
+import type { ValueMistakes } from '../value-mistakes.ts'
+import { ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, NAMESPACE, NODE, POD, POD_STATUS, SERVICE } from './core.ts'
+import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION, SERVICE_ENTRY, WORKLOAD_ENTRY_SPEC } from './istio.ts'
+import { checkShape, fields, type Shape } from './shape.ts'
+
+interface KindShape {
+  readonly spec?: Shape
+  readonly status?: Shape
+  /** Fields beside apiVersion, kind, metadata, spec and status; without it there are none. */
+  readonly rest?: Shape
+}
+
+const NOTHING_MORE = fields({})
+
+const SHAPES: ReadonlyMap<string, KindShape> = new Map<string, KindShape>([
+  ['Namespace', { spec: NAMESPACE }],
+  ['Node', { spec: NODE }],
+  ['Pod', { spec: POD, status: POD_STATUS }],
+  ['Service', { spec: SERVICE }],
+  ['EndpointSlice.discovery.k8s.io', { rest: ENDPOINT_SLICE }],
+  ['AuthorizationPolicy.security.istio.io', { spec: AUTHORIZATION_POLICY }],
+  ['PeerAuthentication.security.istio.io', { spec: PEER_AUTHENTICATION }],
+  ['ServiceEntry.networking.istio.io', { spec: SERVICE_ENTRY }],
+  ['WorkloadEntry.networking.istio.io', { spec: WORKLOAD_ENTRY_SPEC }],
+  ['Gateway.gateway.networking.k8s.io', { spec: GATEWAY }],
+  ['GatewayClass.gateway.networking.k8s.io', { spec: GATEWAY_CLASS }],
+])
+
+/** Notes what in an object is not as its kind wants it. */
+export function checkKind(object: ConfigObject, mistakes: ValueMistakes): void {
+  const shape = SHAPES.get(kindKey(groupOf(object.apiVersion), object.kind))
+  if (shape === undefined) return
+  if (shape.spec !== undefined) checkShape(object.spec, shape.spec, ['spec'], mistakes)
+  if (shape.status !== undefined) checkShape(object.status, shape.status, ['status'], mistakes)
+  checkShape(object.rest, shape.rest ?? NOTHING_MORE, [], mistakes)
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fields of the Istio kinds that are served. Values that only translation can judge (addresses, patterns, principals)
+// are texts here. SPEC ISTIO-API security/v1, networking/v1; type/v1beta1 selectors.
+import {
+  fields,
+  integer,
+  list,
+  mapOf,
+  oneOf,
+  PORT_NUMBER,
+  type Shape,
+  TEXT,
+  TEXT_MAP,
+  TEXTS,
+} from './shape.ts'
+
+const SELECTOR = fields({ matchLabels: TEXT_MAP })
+const TARGET_REF = fields({ group: TEXT, kind: TEXT, name: TEXT, namespace: TEXT }, 'kind', 'name')
+const MTLS = fields({ mode: oneOf('UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT') })
+
+const SOURCE = fields({
+  principals: TEXTS,
+  notPrincipals: TEXTS,
+  requestPrincipals: TEXTS,
+  notRequestPrincipals: TEXTS,
+  namespaces: TEXTS,
+  notNamespaces: TEXTS,
+  serviceAccounts: TEXTS,
+  notServiceAccounts: TEXTS,
+  ipBlocks: TEXTS,
+  notIpBlocks: TEXTS,
+  remoteIpBlocks: TEXTS,
+  notRemoteIpBlocks: TEXTS,
+})
+
+const OPERATION = fields({
+  hosts: TEXTS,
+  notHosts: TEXTS,
+  ports: TEXTS,
+  notPorts: TEXTS,
+  methods: TEXTS,
+  notMethods: TEXTS,
+  paths: TEXTS,
+  notPaths: TEXTS,
+})
+
+const RULE = fields({
+  from: list(fields({ source: SOURCE })),
+  to: list(fields({ operation: OPERATION })),
+  when: list(fields({ key: TEXT, values: TEXTS, notValues: TEXTS }, 'key')),
+})
+
+const WORKLOAD_ENTRY = {
+  address: TEXT,
+  ports: mapOf(PORT_NUMBER),
+  labels: TEXT_MAP,
+  network: TEXT,
+  locality: TEXT,
+  weight: integer(0, 4_294_967_295),
+  serviceAccount: TEXT,
+}
+
+const SERVICE_PORT = fields(
+  { number: PORT_NUMBER, protocol: TEXT, name: TEXT, targetPort: integer(0, 65_535) },
+  'number',
+  'name',
+)
+
+/** Shapes of `spec`. */
+export const AUTHORIZATION_POLICY: Shape = fields({
+  selector: SELECTOR,
+  targetRef: TARGET_REF,
+  targetRefs: list(TARGET_REF),
+  rules: list(RULE),
+  action: oneOf('ALLOW', 'DENY', 'AUDIT', 'CUSTOM'),
+  provider: fields({ name: TEXT }),
+})
+
+export const PEER_AUTHENTICATION: Shape = fields({
+  selector: SELECTOR,
+  mtls: MTLS,
+  portLevelMtls: mapOf(MTLS),
+})
+
+export const SERVICE_ENTRY: Shape = fields(
+  {
+    hosts: TEXTS,
+    addresses: TEXTS,
+    ports: list(SERVICE_PORT),
+    location: oneOf('MESH_EXTERNAL', 'MESH_INTERNAL'),
+    resolution: oneOf('NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS'),
+    endpoints: list(fields(WORKLOAD_ENTRY)),
+    workloadSelector: fields({ labels: TEXT_MAP }),
+    exportTo: TEXTS,
+    subjectAltNames: TEXTS,
+  },
+  'hosts',
+)
+
+export const WORKLOAD_ENTRY_SPEC: Shape = fields(WORKLOAD_ENTRY)
