@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys, certificate requests and certificates. The only file that knows pkijs, asn1js and @peculiar/webcrypto:
 // what leaves it is PEM text, plain facts and opaque keys. Certificates of others are parsed, never trusted here.
-import type { webcrypto as nodeWebcrypto } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  type KeyObject,
+  type webcrypto as nodeWebcrypto,
+} from 'node:crypto'
 import { Crypto } from '@peculiar/webcrypto'
 import * as asn1js from 'asn1js'
 import * as pkijs from 'pkijs'
@@ -13,12 +18,21 @@ const engine = new pkijs.CryptoEngine({ name: 'mesh', crypto: webcrypto, subtle:
 
 const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' }
 const HASH = 'SHA-256'
+/** How keys of others are read, by their kind. */
+const ALGORITHMS: Readonly<
+  Record<string, nodeWebcrypto.EcKeyImportParams | nodeWebcrypto.RsaHashedImportParams>
+> = {
+  'P-256': KEY_ALGORITHM,
+  'P-384': { name: 'ECDSA', namedCurve: 'P-384' },
+  RSA: { name: 'RSASSA-PKCS1-v1_5', hash: HASH },
+}
 const OID = {
   organization: '2.5.4.10',
   subjectKeyId: '2.5.29.14',
   keyUsage: '2.5.29.15',
   subjectAltName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
+  crlNumber: '2.5.29.20',
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   extensionRequest: '1.2.840.113549.1.9.14',
@@ -108,15 +122,38 @@ export async function exportPrivateKey(key: CryptoKey): Promise<string> {
   return toPem('PRIVATE KEY', new Uint8Array(await webcrypto.subtle.exportKey('pkcs8', key)))
 }
 
-/** Reads a P-256 private key. @throws CERT_INVALID when it is none. */
+/** Reads a private key: P-256, P-384 or RSA, as PKCS#8, SEC 1 or PKCS#1. @throws CERT_INVALID when it is none. */
 export async function importPrivateKey(pem: string): Promise<CryptoKey> {
-  const der = fromPem(pem, 'PRIVATE KEY')
   try {
-    if (der === undefined) throw new Error('no PRIVATE KEY block')
-    return await webcrypto.subtle.importKey('pkcs8', der, KEY_ALGORITHM, true, ['sign'])
+    const block = /-----BEGIN (?:EC |RSA )?PRIVATE KEY-----[^-]*-----END (?:EC |RSA )?PRIVATE KEY-----/.exec(
+      pem,
+    )
+    if (block === null) throw new Error('no PRIVATE KEY block')
+    const key = createPrivateKey(block[0])
+    const algorithm = ALGORITHMS[keyKindOf(key) ?? '']
+    if (algorithm === undefined) throw new Error('neither P-256, P-384 nor RSA')
+    const der = Uint8Array.from(key.export({ type: 'pkcs8', format: 'der' }))
+    return await webcrypto.subtle.importKey('pkcs8', der, algorithm, true, ['sign'])
   } catch (cause) {
     throw new MeshError('CERT_INVALID', { detail: 'the private key is unreadable', cause })
   }
+}
+
+/** `P-256`, `P-384` or `RSA-<bits>`; undefined for every other key. Hostile input: never throws. */
+export function describePublicKey(publicKeyInfo: Uint8Array): string | undefined {
+  try {
+    const key = createPublicKey({ key: Buffer.from(publicKeyInfo), format: 'der', type: 'spki' })
+    const kind = keyKindOf(key)
+    return kind === 'RSA' ? `RSA-${key.asymmetricKeyDetails?.modulusLength}` : kind
+  } catch {
+    return undefined
+  }
+}
+
+function keyKindOf(key: KeyObject): 'P-256' | 'P-384' | 'RSA' | undefined {
+  if (key.asymmetricKeyType === 'rsa') return 'RSA'
+  if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return 'P-256'
+  return key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : undefined
 }
 
 /** DER of a public key, as certificates carry it. */
@@ -172,6 +209,45 @@ export async function signCertificate(signer: Signer, template: CertificateTempl
   if (issuer === undefined)
     throw new MeshError('CERT_INVALID', { detail: 'the CA certificate is unreadable' })
   return await sign(template, issuer, signer.privateKey)
+}
+
+/** What a revocation list says. */
+export interface RevocationListTemplate {
+  /** Grows with every list of a signer. */
+  readonly number: number
+  readonly thisUpdateMs: number
+  readonly nextUpdateMs: number
+  readonly revoked: readonly { /** Decimal. */ readonly serialNumber: string; readonly atMs: number }[]
+}
+
+/** A signed revocation list, in PEM. @throws CERT_INVALID when the signer's own certificate is unreadable. */
+export async function signRevocationList(signer: Signer, template: RevocationListTemplate): Promise<string> {
+  const issuer = decodeCertificate(signer.certificatePem)
+  if (issuer === undefined)
+    throw new MeshError('CERT_INVALID', { detail: 'the CA certificate is unreadable' })
+  const list = new pkijs.CertificateRevocationList()
+  list.version = 1 // SPEC RFC5280 §5.1.2.1: v2
+  list.issuer = issuer.subject
+  list.thisUpdate = time(template.thisUpdateMs)
+  list.nextUpdate = time(template.nextUpdateMs)
+  const entries = template.revoked.map(
+    ({ serialNumber, atMs }) =>
+      new pkijs.RevokedCertificate({
+        userCertificate: new asn1js.Integer({ valueHex: integerBytes(BigInt(serialNumber)) }),
+        revocationDate: time(atMs),
+      }),
+  )
+  // SPEC RFC5280 §5.1.2.6: when there are none, the list must be absent.
+  if (entries.length > 0) list.revokedCertificates = entries
+  const keyIdentifier = new asn1js.OctetString({ valueHex: await keyIdOf(issuer) })
+  list.crlExtensions = new pkijs.Extensions({
+    extensions: [
+      octets(OID.authorityKeyId, new pkijs.AuthorityKeyIdentifier({ keyIdentifier }).toSchema()),
+      octets(OID.crlNumber, new asn1js.Integer({ valueHex: integerBytes(BigInt(template.number)) })),
+    ],
+  })
+  await list.sign(signer.privateKey, HASH, engine)
+  return toPem('X509 CRL', new Uint8Array(list.toSchema(true).toBER()))
 }
 
 /** Reads the first certificate of a PEM text. Hostile input: bounded, never throws. */
@@ -293,7 +369,10 @@ function keyUsage(isCa: boolean): pkijs.Extension {
   )
 }
 
+/** How a certificate is named by those it signed: its own word, else what we would have written. */
 async function keyIdOf(certificate: pkijs.Certificate): Promise<ArrayBuffer> {
+  const own: unknown = extensionOf(certificate, OID.subjectKeyId)?.parsedValue
+  if (own instanceof asn1js.OctetString) return Uint8Array.from(own.valueBlock.valueHexView).buffer
   const bits = certificate.subjectPublicKeyInfo.subjectPublicKey.valueBlock.valueHexView
   return await webcrypto.subtle.digest('SHA-1', Uint8Array.from(bits)) // an index, not a protection: RFC5280 §4.2.1.2
 }
@@ -330,6 +409,13 @@ function urisOf(extensions: readonly pkijs.Extension[]): string[] {
   if (!(value instanceof pkijs.AltName) && !(value instanceof pkijs.GeneralNames)) return []
   const names: readonly pkijs.GeneralName[] = value instanceof pkijs.AltName ? value.altNames : value.names
   return names.filter(({ type }) => type === URI_NAME).map(({ value: uri }) => String(uri))
+}
+
+/** A non-negative INTEGER's content: as short as can be, and its first bit is no sign. */
+function integerBytes(value: bigint): ArrayBuffer {
+  const hex = value.toString(16)
+  const bytes = Buffer.from(hex.length % 2 === 1 ? `0${hex}` : hex, 'hex')
+  return Uint8Array.from((bytes[0] ?? 0) >= 0x80 ? [0, ...bytes] : bytes).buffer
 }
 
 function decimal(bytes: Uint8Array): string {
