@@ -39,7 +39,8 @@ function configDump(app: App): AdminAnswer {
   return json({
     version: { model: version, node: process.version },
     config: app.config,
-    findings: app.model.findings,
+    source: app.sources.model.status(),
+    findings: app.sources.model.findings,
     pods: app.pods,
     workloads,
     services,

@@ -20,6 +20,7 @@ import type { ZtunnelConfig } from './config.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { RecordWriter } from './record-writer.ts'
+import { Sources } from './sources.ts'
 import type { ConnectionReport, DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
 import { WorkerSet } from './worker-set.ts'
 
@@ -58,6 +59,7 @@ export class App {
   readonly workers: WorkerSet
   readonly records: RecordWriter
   readonly model: ModelStore
+  readonly sources: Sources
   readonly config: ZtunnelConfig
   readonly log: Log
   readonly #pods = new Map<string, Pod>()
@@ -81,24 +83,14 @@ export class App {
       onStarted: (worker) => this.#introduce(worker),
     })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
-    const ca = { directory: config.caDirectory, trustDomain: config.trustDomain }
+    this.model = new ModelStore(log, (state) => this.#onModel(state))
+    this.sources = new Sources(config, this.#background, log, (mesh) => this.model.replace(mesh))
     this.secrets = new SecretManager({
-      issuer: { issue: (...request) => this.#background.call('issue', ca, ...request) },
-      requests: {
-        begin: (identity) => this.#background.call('begin', identity),
-        finish: (...answer) => this.#background.call('finish', ...answer),
-      },
+      issuer: this.sources.issuer,
+      requests: this.sources.requests,
       clock: systemClock,
       random: Math.random,
       ttlSeconds: config.certificateTtlSeconds,
-    })
-    this.model = new ModelStore({
-      file: config.configFile,
-      parse: (text, options) => this.#background.call('parseConfig', text, options),
-      trustDomain: config.trustDomain,
-      clock: systemClock,
-      log,
-      onChange: (state) => this.#onModel(state),
     })
     this.#channel = new DescriptorChannel(channelFd, {
       onMessage: ({ payload, fds }) => {
@@ -110,16 +102,11 @@ export class App {
   }
 
   async start(): Promise<void> {
-    const { caDirectory, trustDomain, adminSocket } = this.config
     this.secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
-    await Promise.all([
-      this.#background.call('openCa', caDirectory, trustDomain),
-      this.model.start(),
-      this.#admin.listen(adminSocket),
-    ])
+    await Promise.all([this.sources.start(), this.#admin.listen(this.config.adminSocket)])
   }
 
   get pods(): readonly PodInfo[] {
@@ -174,7 +161,7 @@ export class App {
 
   /** Ends everything now. */
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
-    this.model.close()
+    this.sources.close()
     this.secrets.close()
     await this.workers.stop(reason)
     await this.#admin.close()

@@ -14,12 +14,61 @@ export const ZTUNNEL_OPTIONS = {
   },
   network: { type: 'text', default: '', meaning: 'network id of this node', synonyms: ['NETWORK'] },
   configFile: {
-    type: 'path',
-    meaning: 'workloads, services and policies in the form of Istio’s LOCAL_XDS_PATH; watched',
+    type: 'text',
+    default: '',
+    meaning:
+      'workloads, services and policies in the form of Istio’s LOCAL_XDS_PATH; watched. Instead of a controller',
     synonyms: ['LOCAL_XDS_PATH'],
   },
+  controllerAddresses: {
+    type: 'text',
+    default: '',
+    meaning: 'host:port of every controller to follow, separated by commas; ours or istiod',
+    synonyms: ['XDS_ADDRESS'],
+  },
+  controllerRoots: {
+    type: 'text',
+    default: '',
+    meaning: 'PEM file with the roots of the controllers’ certificates; empty: those of the system',
+    synonyms: ['XDS_ROOT_CA'],
+  },
+  controllerToken: {
+    type: 'text',
+    default: '',
+    meaning: 'file with the token for controller and CA: of a service account, or a join token',
+    synonyms: ['AUTH_TOKEN'],
+  },
+  caAddresses: {
+    type: 'text',
+    default: '',
+    meaning: 'host:port of every CA; empty: the controllers',
+    synonyms: ['CA_ADDRESS'],
+  },
+  clusterId: {
+    type: 'text',
+    default: 'Kubernetes',
+    meaning: 'cluster of this node, as controllers name it',
+    synonyms: ['CLUSTER_ID', 'ISTIO_META_CLUSTER_ID'],
+  },
+  stateDirectory: {
+    type: 'path',
+    default: '/var/lib/sidestep',
+    meaning: 'directory only this process can read; holds the certificate of a node that joined by token',
+  },
+  podName: { type: 'text', default: '', meaning: 'name of this pod', synonyms: ['POD_NAME'] },
+  podNamespace: {
+    type: 'text',
+    default: 'istio-system',
+    meaning: 'namespace of this pod',
+    synonyms: ['POD_NAMESPACE'],
+  },
+  instanceIp: { type: 'text', default: '', meaning: 'address of this pod', synonyms: ['INSTANCE_IP'] },
   enrolmentFile: { type: 'path', meaning: 'pods of this node with their network namespaces; watched' },
-  caDirectory: { type: 'path', meaning: 'directory of the embedded CA: its key and root certificate' },
+  caDirectory: {
+    type: 'text',
+    default: '',
+    meaning: 'directory of the embedded CA: its key and root certificate. Instead of a CA elsewhere',
+  },
   trustDomain: {
     type: 'text',
     default: 'cluster.local',
@@ -79,5 +128,18 @@ export function readConfig(
   args: readonly string[],
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): { readonly options: ZtunnelConfig; readonly mistakes: readonly string[] } {
-  return readOptions(ZTUNNEL_OPTIONS, args, environment)
+  const { options, mistakes } = readOptions(ZTUNNEL_OPTIONS, args, environment)
+  return { options, mistakes: [...mistakes, ...contradictions(options)] }
+}
+
+/** The model comes from one place, certificates come from one place. */
+function contradictions(options: ZtunnelConfig): string[] {
+  const { configFile, controllerAddresses, caDirectory, caAddresses } = options
+  const hasCa = caAddresses !== '' || controllerAddresses !== ''
+  const found: string[] = []
+  if ((configFile === '') === (controllerAddresses === ''))
+    found.push('SIDESTEP_CONFIG_FILE: needs to be given, or SIDESTEP_CONTROLLER_ADDRESSES, and not both')
+  if ((caDirectory === '' && !hasCa) || (caDirectory !== '' && caAddresses !== ''))
+    found.push('SIDESTEP_CA_DIRECTORY: needs to be given, or SIDESTEP_CA_ADDRESSES, and not both')
+  return found
 }

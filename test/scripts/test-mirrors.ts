@@ -17,6 +17,7 @@ const TYPES_ONLY = [
   'mesh/balance/picker.ts',
   'mesh/identity/ca-client.ts',
   'mesh/reactor/scheduler.ts',
+  'ztunnel/model-source.ts',
   'ztunnel/worker-messages.ts',
 ]
 
@@ -42,6 +43,17 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/integration/controller.ts': [
+    'controller/admin.ts',
+    'controller/app.ts',
+    'controller/server-certificate.ts',
+    'mesh/identity/istio-ca.ts',
+    'mesh/identity/node-identity.ts',
+    'ztunnel/controller-link.ts',
+    'ztunnel/model-discovery.ts',
+    'ztunnel/node-certificate.ts',
+  ],
+  'test/ztunnel/model-file.ts': ['ztunnel/model-store.ts'],
   'test/mesh/discovery/discovery-client.ts': [
     'mesh/discovery/delta-client.ts',
     'mesh/discovery/resource-error.ts',
@@ -141,6 +153,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/carry/workload-baggage.ts',
     'ztunnel/metrics.ts',
     'ztunnel/record-writer.ts',
+    'ztunnel/sources.ts',
     'ztunnel/supervisor/data-process.ts',
     'ztunnel/supervisor/supervisor.ts',
     'ztunnel/ztunnel-worker.ts',

@@ -14,11 +14,27 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ trustDomain: 'cluster.local', adminSocket: '/run/sidestep/admin.sock', workerCount: 2 },
     ...{ records: 'stdout', logLevel: 'info', redirect: true, originalSource: true, socks5: false },
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
+    ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
+    ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
+    podNamespace: 'istio-system',
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),
-    ['SIDESTEP_CONFIG_FILE', 'SIDESTEP_ENROLMENT_FILE', 'SIDESTEP_CA_DIRECTORY'],
+    ['SIDESTEP_ENROLMENT_FILE', 'SIDESTEP_CONFIG_FILE', 'SIDESTEP_CA_DIRECTORY'],
   )
+})
+
+t.test('model and certificates come from one place each', async (t) => {
+  const named = (args: readonly string[]): string[] =>
+    readConfig(['--enrolment-file', 'e', ...args], {}).mistakes.map((each) => each.split(':')[0] ?? '')
+  t.same(named(['--controller-addresses', 'c:15012']), [])
+  t.same(named(['--controller-addresses', 'c:15012', '--ca-directory', 'd']), [])
+  t.same(named(['--config-file', 'f', '--ca-addresses', 'c:15012']), [])
+  t.same(named(['--config-file', 'f', '--controller-addresses', 'c:15012']), ['SIDESTEP_CONFIG_FILE'])
+  t.same(named(['--config-file', 'f']), ['SIDESTEP_CA_DIRECTORY'])
+  t.same(named(['--config-file', 'f', '--ca-directory', 'd', '--ca-addresses', 'c:1']), [
+    'SIDESTEP_CA_DIRECTORY',
+  ])
 })
 
 t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {
@@ -55,7 +71,10 @@ t.test('every option says what it means, and no two have one name', async (t) =>
     t.ok(spec.meaning.length > 10, key)
     names.push(flagName(key), environmentName(key), ...('synonyms' in spec ? spec.synonyms : []))
     if ('default' in spec) {
-      const { mistakes } = readConfig([...PATHS, `${flagName(key)}=${spec.default}`], {})
+      // These two mean "somewhere else" when they are empty.
+      const isElsewhere = key === 'configFile' || key === 'caDirectory'
+      const rest = isElsewhere ? ['--enrolment-file', 'e', '--controller-addresses', 'c:1'] : PATHS
+      const { mistakes } = readConfig([...rest, `${flagName(key)}=${spec.default}`], {})
       t.same(mistakes, [], `the default of ${key} is a value`)
     }
   }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// The controller put together: watch → translate → publish, and the CA beside it, behind one gRPC server.
+import { join } from 'node:path'
+import { MeshError } from '../mesh/errors/mesh-error.ts'
+import { isRefusal } from '../mesh/errors/refusal.ts'
+import type { CallMetadata, CallPeer } from '../mesh/grpc/calls.ts'
+import { GrpcServer } from '../mesh/grpc/server.ts'
+import type { Clock } from '../mesh/runtime/clock.ts'
+import type { Log } from '../mesh/runtime/log.ts'
+import { ControllerAdmin } from './admin.ts'
+import { type Attestor, anyAttestor, nodeCertificateAttestor } from './ca/attestation.ts'
+import { AuditLog, openAuditFile } from './ca/audit.ts'
+import { caMethod } from './ca/ca-server.ts'
+import { RevocationRegister } from './ca/crl.ts'
+import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
+import { enrolmentsOf, type JoinTokenStore, joinTokenAttestor } from './ca/join-tokens.ts'
+import { openDirectoryKeyStore } from './ca/key-store.ts'
+import { RootAuthority } from './ca/root-authority.ts'
+import type { ControllerConfig } from './config.ts'
+import { DeltaServer, type DiscoveryCaller } from './publish/delta-server.ts'
+import { Publisher } from './publish/publisher.ts'
+import { ServerCertificate } from './server-certificate.ts'
+import { Translator } from './translate/translate.ts'
+import type { Translation } from './translate/translation.ts'
+import type { ConfigSource } from './watch/config-source.ts'
+import { ConfigStore } from './watch/config-store.ts'
+
+/** Calls under way have so long when the controller stops. */
+const STOP_GRACE_MS = 1000
+
+/** What a controller is made of. */
+export interface AppOptions {
+  readonly config: ControllerConfig
+  readonly source: ConfigSource
+  /** Who is believed besides nodes that joined: service accounts, where there is an apiserver. */
+  readonly attestors?: readonly Attestor[]
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What start() opens. */
+interface Parts {
+  readonly authority: RootAuthority
+  readonly audit: AuditLog
+  readonly certificate: ServerCertificate
+  readonly server: GrpcServer
+}
+
+const NO_TRANSLATION: Translation = {
+  workloads: new Map(),
+  services: new Map(),
+  authorizations: new Map(),
+  findings: [],
+  enforcement: [],
+}
+
+export class App {
+  readonly config: ControllerConfig
+  readonly store: ConfigStore
+  readonly delta: DeltaServer
+  readonly joinTokens: JoinTokenStore
+  readonly revocations: RevocationRegister
+  /** The newest result. */
+  translation: Translation = NO_TRANSLATION
+  readonly #options: AppOptions
+  readonly #translator: Translator
+  readonly #attestors: readonly Attestor[]
+  readonly #admin: ControllerAdmin
+  #parts: Parts | null = null
+
+  constructor(options: AppOptions) {
+    const { config, clock, log } = options
+    this.config = config
+    this.#options = options
+    this.store = new ConfigStore(clock, () => this.#translate())
+    this.#translator = new Translator(config)
+    this.delta = new DeltaServer({
+      publisher: new Publisher(),
+      authenticate: (metadata, peer) => this.#authenticate(metadata, peer),
+      clock,
+      log,
+    })
+    this.joinTokens = openJoinTokenDirectory(join(config.stateDirectory, 'join-tokens'))
+    this.revocations = new RevocationRegister({
+      store: openDirectoryKeyStore(join(config.stateDirectory, 'ca')),
+      clock,
+      signers: async () => (await this.#parts?.authority.signers()) ?? [],
+    })
+    this.#attestors = [
+      ...(options.attestors ?? []),
+      nodeCertificateAttestor({
+        trustDomain: config.trustDomain,
+        enrolments: enrolmentsOf(this.joinTokens),
+        revocations: this.revocations,
+      }),
+    ]
+    this.#admin = new ControllerAdmin(this)
+  }
+
+  /** Serves once the source was read. @throws MeshError when the key or the port cannot be used */
+  async start(): Promise<void> {
+    const { config, source, clock, log } = this.#options
+    const { stateDirectory, trustDomain, serverNames, listenHost: host, listenPort: port } = config
+    const authority = await RootAuthority.open({
+      store: openDirectoryKeyStore(join(stateDirectory, 'ca')),
+      trustDomain,
+      clock,
+    })
+    const audit = new AuditLog(await openAuditFile(join(stateDirectory, 'audit.log')), (count, err) =>
+      log.error({ count, err }, 'audit records are lost'),
+    )
+    const certificate = await ServerCertificate.create({
+      signer: authority,
+      names: serverNames.split(',').filter((name) => name !== ''),
+      clock,
+      log,
+    })
+    const attestor = anyAttestor([...this.#attestors, joinTokenAttestor(this.joinTokens, trustDomain)])
+    const server = await GrpcServer.start({
+      ...{ host, port, identity: certificate.identity, clock },
+      methods: [this.delta.method, caMethod({ trustDomain, attestor, authority, audit, clock })],
+      onDefect: (path, err) => log.error({ path, err }, 'a defect in a method'),
+    })
+    this.#parts = { authority, audit, certificate, server }
+    certificate.start((identity) => server.replaceIdentity(identity))
+    await this.#admin.listen(config.adminSocket)
+    source.start(this.store)
+    log.info({ port: server.port, source: source.name }, 'controller started')
+  }
+
+  /** Where it listens; 0 before start(). */
+  get port(): number {
+    return this.#parts?.server.port ?? 0
+  }
+
+  /** The CA. @throws MeshError before start() */
+  get authority(): RootAuthority {
+    if (this.#parts === null) throw new MeshError('INTERNAL', { detail: 'not started' })
+    return this.#parts.authority
+  }
+
+  get nowMs(): number {
+    return this.#options.clock.nowMs
+  }
+
+  /** What readiness waits for; empty = ready. */
+  pending(): string[] {
+    return this.store.state.isSynced ? [] : [`${this.#options.source.name} was not read yet`]
+  }
+
+  async stop(): Promise<void> {
+    await this.#options.source.stop()
+    this.delta.close()
+    await this.#admin.close()
+    const parts = this.#parts
+    this.#parts = null
+    if (parts === null) return
+    parts.certificate.close()
+    await parts.server.stop(STOP_GRACE_MS)
+    await parts.audit.close()
+  }
+
+  #translate(): void {
+    const { log } = this.#options
+    const startMs = performance.now()
+    this.translation = this.#translator.translate(this.store)
+    this.delta.publish(this.translation)
+    const { workloads, services, authorizations, findings } = this.translation
+    log.info(
+      {
+        ...{ workloads: workloads.size, services: services.size, authorizations: authorizations.size },
+        ...{ findings: findings.length, ms: Math.round(performance.now() - startMs) },
+      },
+      'published',
+    )
+  }
+
+  /** A join token buys a certificate and nothing else: with it nobody follows the configuration. */
+  async #authenticate(metadata: CallMetadata, peer: CallPeer): Promise<DiscoveryCaller> {
+    const attestor = anyAttestor(this.#attestors)
+    const caller = await attestor.attest({ metadata, peer, nowMs: this.#options.clock.nowMs })
+    if (caller === null) throw new MeshError('IDENTITY_MISSING', { detail: 'neither token nor certificate' })
+    if (isRefusal(caller)) throw new MeshError(caller.code, { detail: caller.detail })
+    return { node: caller.node, description: caller.account }
+  }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a ztunnel calls its controllers: whom it trusts, and what it shows of itself. A file holds either a token of a
+// service account, renewed in place, or a join token for a machine outside Kubernetes. Loaded only when there is a
+// controller: gRPC has its price in memory.
+import { readFile } from 'node:fs/promises'
+import { MeshError } from '../mesh/errors/mesh-error.ts'
+import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
+import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
+import { type CaCredentials, IstioCa } from '../mesh/identity/istio-ca.ts'
+import { JOIN_TOKEN_PREFIX } from '../mesh/identity/node-identity.ts'
+import type { Clock } from '../mesh/runtime/clock.ts'
+import type { Log } from '../mesh/runtime/log.ts'
+import { NodeCertificate } from './node-certificate.ts'
+
+const MAX_TOKEN_LENGTH = 8_192
+
+/** `https://istiod.istio-system.svc:15012,other:15012` → `host:port` each. */
+export function parseAddresses(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((address) =>
+      address
+        .trim()
+        .replace(/^https:\/\//, '')
+        .replace(/\/$/, ''),
+    )
+    .filter((address) => address !== '')
+}
+
+/** What a link is made of. */
+export interface ControllerLinkOptions {
+  readonly caAddresses: readonly string[]
+  /** PEM file of the roots of the controllers' certificates; '' means those of the system. */
+  readonly rootsFile: string
+  /** '' : nothing is shown. */
+  readonly tokenFile: string
+  readonly clusterId: string
+  /** Where a node keeps its certificate. */
+  readonly stateDirectory: string
+  readonly nodeName: string
+  readonly trustDomain: string
+  readonly requests: CertificateRequests
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Log
+}
+
+export class ControllerLink {
+  readonly #options: ControllerLinkOptions
+  readonly #cas: IstioCa[] = []
+  #node: NodeCertificate | null = null
+
+  /** Asks for workload certificates. */
+  readonly issuer: CertificateIssuer
+
+  constructor(options: ControllerLinkOptions) {
+    this.#options = options
+    this.issuer = this.#caWith(() => this.credentials(), true)
+  }
+
+  /** Looks who this node is: one that joins, or joined before, has a certificate of its own. */
+  async start(): Promise<void> {
+    if (!(await this.#isJoining())) return
+    const { stateDirectory, nodeName, trustDomain, requests, clock, random, log } = this.#options
+    this.#node = new NodeCertificate({
+      ...{ directory: stateDirectory, nodeName, trustDomain, requests, clock, random, log },
+      issuerWith: (credentials) => this.#caWith(credentials, false),
+      rootsPem: () => this.#roots(),
+      joinToken: () => this.#token(),
+    })
+    await this.#node.start()
+  }
+
+  /** How a controller is called now. @throws CERT_UNAVAILABLE when a file is missing or the node has not joined */
+  async credentials(): Promise<CaCredentials> {
+    if (this.#node !== null) return this.#node.credentials()
+    const { tokenFile, clusterId } = this.#options
+    const rootsPem = await this.#roots()
+    // SPEC XDS §1.1: without a token neither header is sent.
+    const headers =
+      tokenFile === '' ? {} : { authorization: `Bearer ${await this.#token()}`, clusterid: clusterId }
+    return { connection: rootsPem === undefined ? {} : { rootsPem }, headers }
+  }
+
+  close(): void {
+    this.#node?.close()
+    for (const ca of this.#cas) ca.close()
+  }
+
+  #caWith(credentials: () => Promise<CaCredentials>, impersonates: boolean): IstioCa {
+    const ca = new IstioCa({ addresses: this.#options.caAddresses, credentials, impersonates })
+    this.#cas.push(ca)
+    return ca
+  }
+
+  async #isJoining(): Promise<boolean> {
+    const { tokenFile, stateDirectory } = this.#options
+    if (tokenFile === '') return false
+    try {
+      return (await this.#token()).startsWith(JOIN_TOKEN_PREFIX)
+    } catch {
+      // A projected token may come later; a join token may have been removed once it had been used.
+      return NodeCertificate.isSavedIn(stateDirectory)
+    }
+  }
+
+  async #token(): Promise<string> {
+    const { tokenFile } = this.#options
+    const token = (await read(tokenFile)).trim()
+    if (!/^[\x21-\x7e]+$/.test(token) || token.length > MAX_TOKEN_LENGTH)
+      throw new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: `no token in ${tokenFile}` })
+    return token
+  }
+
+  async #roots(): Promise<string | undefined> {
+    const { rootsFile } = this.#options
+    return rootsFile === '' ? undefined : read(rootsFile)
+  }
+}
+
+async function read(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: `${path} is unreadable`, cause })
+  }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model from a controller. The client is loaded only here, on first use: a node that reads a file does not pay for
+// gRPC.
+import { hostname } from 'node:os'
+import type { DiscoveryClient, DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
+import type { ModelSource } from './model-source.ts'
+
+/** What stands for an address that nobody told. SPEC XDS §1.2. */
+const UNKNOWN_IP = '1.1.1.1'
+
+/** Who a ztunnel says it is. */
+export interface DiscoveryNodeFacts {
+  readonly nodeName: string
+  readonly podName: string
+  readonly podNamespace: string
+  readonly instanceIp: string
+}
+
+/** The node of a discovery request, as Istio's ztunnel writes it. */
+export function discoveryNode(facts: DiscoveryNodeFacts): DiscoveryClientOptions['node'] {
+  const { nodeName, podNamespace: namespace } = facts
+  const ip = facts.instanceIp || UNKNOWN_IP
+  const name = facts.podName || hostname()
+  return {
+    id: `ztunnel~${ip}~${name}.${namespace}~${namespace}.svc.cluster.local`,
+    metadata: { NAME: name, NAMESPACE: namespace, INSTANCE_IPS: ip, NODE_NAME: nodeName },
+  }
+}
+
+export class ModelDiscovery implements ModelSource {
+  readonly #options: () => Promise<DiscoveryClientOptions>
+  #client: DiscoveryClient | null = null
+  #isClosed = false
+
+  constructor(options: () => Promise<DiscoveryClientOptions>) {
+    this.#options = options
+  }
+
+  get findings(): readonly string[] {
+    return (this.#client?.status().refused ?? []).map(({ name, message }) => `${name}: ${message}`)
+  }
+
+  async start(): Promise<void> {
+    const [options, loaded] = await Promise.all([
+      this.#options(),
+      import('../mesh/discovery/discovery-client.ts'),
+    ])
+    if (this.#isClosed) return
+    this.#client = new loaded.DiscoveryClient(options)
+    this.#client.start()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#client?.stop()
+  }
+
+  status(): Readonly<Record<string, unknown>> {
+    return { kind: 'controller', ...this.#client?.status() }
+  }
+}

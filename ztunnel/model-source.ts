@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a ztunnel's model comes from: a file, or a controller.
+import type { MeshConfig } from '../mesh/model/mesh-state.ts'
+
+export interface ModelSource {
+  /** Begins to read; resolves when the first attempt has been made or the source is being followed. */
+  start(): Promise<void>
+  close(): void
+  /** What could not be taken, one line each; empty when all is in force. */
+  readonly findings: readonly string[]
+  /** For the admin API. */
+  status(): Readonly<Record<string, unknown>>
+}
+
+/** Hears a source. */
+export type OnModelConfig = (config: MeshConfig) => void

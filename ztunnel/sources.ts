@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the model and certificates of this process come from, as configured: files and an embedded CA, or controllers.
+// What speaks gRPC is loaded only when a controller is named.
+import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
+import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
+import { systemClock } from '../mesh/runtime/clock.ts'
+import type { Log } from '../mesh/runtime/log.ts'
+import type { TransientWorker } from '../mesh/runtime/transient-worker.ts'
+import type { BackgroundMethods } from './background-worker.ts'
+import type { ZtunnelConfig } from './config.ts'
+import type { ControllerLink } from './controller-link.ts'
+import { discoveryNode, ModelDiscovery } from './model-discovery.ts'
+import { ModelFile } from './model-file.ts'
+import type { ModelSource, OnModelConfig } from './model-source.ts'
+
+type Background = TransientWorker<BackgroundMethods>
+
+/** The sources; start() before the first question. */
+export class Sources {
+  readonly model: ModelSource
+  readonly issuer: CertificateIssuer
+  readonly requests: CertificateRequests
+  readonly #config: ZtunnelConfig
+  readonly #log: Log
+  readonly #background: Background
+  #link: Promise<ControllerLink> | null = null
+
+  constructor(config: ZtunnelConfig, background: Background, log: Log, onConfig: OnModelConfig) {
+    this.#config = config
+    this.#log = log
+    this.#background = background
+    this.requests = {
+      begin: (identity) => background.call('begin', identity),
+      finish: (...answer) => background.call('finish', ...answer),
+    }
+    const ca = { directory: config.caDirectory, trustDomain: config.trustDomain }
+    this.issuer =
+      config.caDirectory === ''
+        ? { issue: async (...request) => (await this.#openLink()).issuer.issue(...request) }
+        : { issue: (...request) => background.call('issue', ca, ...request) }
+    this.model = config.configFile === '' ? this.#controller(onConfig) : this.#file(onConfig)
+  }
+
+  async start(): Promise<void> {
+    const { caDirectory, trustDomain } = this.#config
+    await Promise.all([
+      caDirectory === '' ? this.#openLink() : this.#background.call('openCa', caDirectory, trustDomain),
+      this.model.start(),
+    ])
+  }
+
+  close(): void {
+    this.model.close()
+    void this.#link?.then((link) => link.close())
+  }
+
+  #file(onConfig: OnModelConfig): ModelSource {
+    const { configFile: file, trustDomain } = this.#config
+    return new ModelFile({
+      parse: (text, options) => this.#background.call('parseConfig', text, options),
+      ...{ file, trustDomain, clock: systemClock, log: this.#log, onConfig },
+    })
+  }
+
+  #controller(onConfig: OnModelConfig): ModelSource {
+    return new ModelDiscovery(async () => {
+      const { parseAddresses } = await import('./controller-link.ts')
+      return {
+        addresses: parseAddresses(this.#config.controllerAddresses),
+        node: discoveryNode(this.#config),
+        credentials: async () => (await this.#openLink()).credentials(),
+        clock: systemClock,
+        random: Math.random,
+        log: this.#log,
+        onConfig,
+      }
+    })
+  }
+
+  #openLink(): Promise<ControllerLink> {
+    this.#link ??= this.#createLink()
+    return this.#link
+  }
+
+  async #createLink(): Promise<ControllerLink> {
+    const { controllerAddresses, caAddresses, controllerRoots, controllerToken } = this.#config
+    const { clusterId, stateDirectory, nodeName, trustDomain } = this.#config
+    const { ControllerLink: Link, parseAddresses } = await import('./controller-link.ts')
+    const link = new Link({
+      caAddresses: parseAddresses(caAddresses === '' ? controllerAddresses : caAddresses),
+      rootsFile: controllerRoots,
+      tokenFile: controllerToken,
+      ...{ clusterId, stateDirectory, nodeName, trustDomain, requests: this.requests },
+      ...{ clock: systemClock, random: Math.random, log: this.#log },
+    })
+    await link.start()
+    return link
+  }
+}
