@@ -77,8 +77,10 @@ export function translatePolicy(
   const { rules, isBroken } = readRules(spec, home)
   const draft: Draft = { policy, notes, rootNamespace, isDryRun: isDryRun(policy, notes) }
   if (action === 'AUDIT') return nowhere(draft, 'AUDIT')
-  if (isScopeBroken || isBroken || action === null) {
-    return refusedWhole(draft, isScopeBroken || selector === null ? null : selector, action, rules)
+  // A field that nobody knows may have been meant for the rules as well as for the scope.
+  const known = isSpecBroken || isBroken ? null : rules
+  if (isScopeBroken || known === null || action === null) {
+    return refusedWhole(draft, isScopeBroken || selector === null ? null : selector, action, known)
   }
   if (targets.length > 0) return forTargets(draft, targets, found, action, rules)
   const split = splitFor(action, rules)
@@ -171,30 +173,23 @@ function forTargets(
 /** A policy of which not even the scope or the action is known: everything it might be about is refused. */
 function refusedWhole(
   draft: Draft,
-  selector: Selector | 'unreadable' | null,
+  selector: Selector | null,
   action: EnforcedAction | null,
-  rules: readonly ReadRule[],
+  rules: readonly ReadRule[] | null,
 ): PolicyPart {
-  const known = selector === 'unreadable' ? null : selector
-  const scope = known === null ? wideScope(draft) : Scope.WORKLOAD_SELECTOR
-  const everything: RuleInit[] = [{ clauses: [] }]
-  // With another action unknown, or a DENY that lost its rules, only "nobody" is safe.
+  const scope = selector === null ? wideScope(draft) : Scope.WORKLOAD_SELECTOR
+  // With the action unknown, or a DENY that lost its rules, only "nobody" is safe.
+  const denied: readonly RuleInit[] = action === null || rules === null ? [{ clauses: [] }] : widest(rules)
   const message =
     action === 'ALLOW'
       ? messageOf(draft, '', scope, Action.ALLOW, [])
-      : messageOf(
-          draft,
-          '',
-          scope,
-          Action.DENY,
-          action === null || rules.length === 0 ? everything : widest(rules),
-        )
+      : messageOf(draft, '', scope, Action.DENY, denied)
   const enforcement: PolicyEnforcement = {
     object: refOf(draft.policy),
     kind: 'refused',
     message: 'it cannot be read: what it might be about is refused',
   }
-  return { messages: [message], selector: known, services: [], findings: draft.notes.findings, enforcement }
+  return { messages: [message], selector, services: [], findings: draft.notes.findings, enforcement }
 }
 
 function nowhere(draft: Draft, action: string): PolicyPart {
