@@ -34,6 +34,7 @@ const VALUES_ONLY = [
 
 /** Started, never imported: a few lines that put parts together, run by every test of whole processes. */
 const ENTRY_POINTS = [
+  'controller/main.ts',
   'ztunnel/background-worker.ts',
   'ztunnel/main.ts',
   'ztunnel/supervisor/main.ts',

@@ -107,6 +107,7 @@ export class MeshLab {
   readonly directory: string
   readonly network: VirtualNetwork
   readonly #options: Readonly<Record<string, string>>
+  #nodeOptions: Readonly<Record<LabNode, Readonly<Record<string, string>>>> = { n1: {}, n2: {} }
   /** Apart from the test's directory, whose path may be longer than the 107 bytes a Unix socket's may have. */
   readonly #adminDirectory = mkdtempSync(join(tmpdir(), 'sidestep-lab-'))
   readonly #nodes = new Map<LabNode, ChildProcess>()
@@ -121,21 +122,27 @@ export class MeshLab {
       nodes: [
         { name: 'n1', pods: [pod('front'), pod('batch'), pod('stranger')] },
         { name: 'n2', pods: [pod('cart')] },
+        { name: 'control' },
       ],
     })
   }
 
-  /** Everything serves when this resolves. `directory` is the test's own, `options` are further SIDESTEP_… of both. */
+  /**
+   * Everything serves when this resolves. `directory` is the test's own, `options` are further SIDESTEP_… of both.
+   * `prepare` runs before the nodes start and may give options of each.
+   */
   static async start(
     directory: string,
     mesh: string,
     options: Readonly<Record<string, string>> = {},
+    prepare?: (lab: MeshLab) => Promise<Readonly<Record<LabNode, Readonly<Record<string, string>>>>>,
   ): Promise<MeshLab> {
     await mkdir(join(directory, 'records'), { recursive: true })
     const lab = new MeshLab(directory, options)
     try {
       await mkdir(join(directory, 'ca'), { mode: 0o700 })
       await lab.configure(mesh)
+      if (prepare !== undefined) lab.#nodeOptions = await prepare(lab)
       for (const name of ['n1', 'n2'] as const) await lab.#startNode(name)
       await Promise.all(
         (['front', 'batch', 'stranger', 'cart'] as const).map((name) => lab.#startAgent(name)),
@@ -269,6 +276,7 @@ export class MeshLab {
       SIDESTEP_RECORDS: join(this.directory, 'records', name),
       SIDESTEP_DRAIN_SECONDS: '1',
       ...this.#options,
+      ...this.#nodeOptions[name],
     }
     const { namespace } = this.network.node(name)
     const start = (): ChildProcess =>

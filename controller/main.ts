@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+// SPDX-License-Identifier: Apache-2.0
+// Entry of the controller.
+import { systemClock } from '../mesh/runtime/clock.ts'
+import { openLog } from '../mesh/runtime/log.ts'
+import type { LogLevel } from '../mesh/runtime/log-levels.ts'
+import { App } from './app.ts'
+import { readConfig } from './config.ts'
+import { DirectorySource } from './watch/directory.ts'
+
+const { options, mistakes } = readConfig(process.argv.slice(2))
+if (mistakes.length > 0) {
+  for (const mistake of mistakes) process.stderr.write(`${mistake}\n`)
+  process.exit(2)
+}
+const log = openLog(options.logLevel as LogLevel, { component: 'controller' }) // as: checked by its choices
+const app = new App({
+  config: options,
+  source: new DirectorySource(options.configDirectory, systemClock),
+  clock: systemClock,
+  log,
+})
+try {
+  await app.start()
+} catch (err) {
+  log.fatal({ err }, 'the controller cannot start')
+  process.exit(1)
+}
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => void app.stop().then(() => process.exit(0)))
+}

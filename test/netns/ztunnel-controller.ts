@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two real nodes that learn everything from a real controller: they join with tokens, get certificates and
+// configuration, and go on when it is gone.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { ControllerProcess, clusterYaml } from '../support/controller-process.ts'
+import { type LabNode, type LabPod, MeshLab, poll } from '../support/mesh-lab.ts'
+
+const PODS = [
+  { name: 'front', ip: '10.1.0.1', node: 'n1' },
+  { name: 'batch', ip: '10.1.0.2', node: 'n1' },
+  { name: 'cart', ip: '10.2.0.1', node: 'n2' },
+]
+const CART_VIP = '10.96.0.10'
+const identity = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`
+
+/** Starts both nodes under a controller; it ends with the test. */
+async function startLab(t: Test): Promise<{ readonly lab: MeshLab; readonly controller: ControllerProcess }> {
+  const directory = t.testdir({})
+  let controller: ControllerProcess | null = null
+  const lab = await MeshLab.start(directory, '', {}, async ({ network }) => {
+    const { namespace, ip } = network.node('control')
+    const started = new ControllerProcess(directory, namespace, ip)
+    controller = started
+    t.teardown(() => started.close())
+    await started.configure(clusterYaml(PODS, ['batch']))
+    await started.start()
+    const optionsOf = async (node: LabNode): Promise<Readonly<Record<string, string>>> => {
+      const own = PODS.filter((pod) => pod.node === node).map(({ name }) => identity(name))
+      const tokenFile = join(directory, `${node}.token`)
+      writeFileSync(tokenFile, await started.joinToken(node, own), { mode: 0o600 })
+      return {
+        SIDESTEP_CONFIG_FILE: '',
+        SIDESTEP_CA_DIRECTORY: '',
+        SIDESTEP_CONTROLLER_ADDRESSES: started.address,
+        SIDESTEP_CONTROLLER_ROOTS: started.rootsFile,
+        SIDESTEP_CONTROLLER_TOKEN: tokenFile,
+        SIDESTEP_STATE_DIRECTORY: join(directory, `state-${node}`),
+      }
+    }
+    return { n1: await optionsOf('n1'), n2: await optionsOf('n2') }
+  })
+  t.teardown(() => lab.close())
+  if (controller === null) throw new Error('nothing was prepared')
+  return { lab, controller }
+}
+
+/** True when a pod is greeted by cart. */
+async function isGreeted(lab: MeshLab, pod: LabPod): Promise<boolean> {
+  const socket = lab.connect(pod, CART_VIP, 91)
+  await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
+  const isGood = socket.text === '220 cart\r\n'
+  socket.destroy()
+  return isGood
+}
+
+t.test('two nodes under a controller', { timeout: 120_000 }, async (t) => {
+  const { lab, controller } = await startLab(t)
+
+  await t.test(
+    'who may call calls through tunnels, who may not is refused by the policy’s name',
+    async (t) => {
+      t.ok(await isGreeted(lab, 'front'))
+      t.notOk(await isGreeted(lab, 'batch'))
+      const [refused] = await lab.recordsAfter('n2', 0, ({ reason }) => reason === 'POLICY_DENY')
+      t.match(JSON.stringify(refused), /shop\/no-batch/)
+      const [good] = await lab.recordsAfter('n2', 0, ({ reason }) => reason === 'OK')
+      t.match(JSON.stringify(good), /spiffe:\/\/cluster\.local\/ns\/shop\/sa\/front/)
+    },
+  )
+
+  await t.test('the controller knows both nodes, by their certificates', async (t) => {
+    const clients = (await controller.admin('/clients')) as { node: string; caller: string }[] // as: the route's answer
+    t.same(clients.map(({ node, caller }) => [node, caller]).toSorted(), [
+      ['n1', 'node certificate'],
+      ['n2', 'node certificate'],
+    ])
+    t.same(await controller.admin('/findings'), { mistakes: [], findings: [], refused: [] })
+  })
+
+  await t.test('a change of policy is in force within a moment', async (t) => {
+    await controller.configure(clusterYaml(PODS, []))
+    await poll('batch is let in', async () => (await isGreeted(lab, 'batch')) || null)
+    await controller.configure(clusterYaml(PODS, ['front']))
+    await poll('front is refused', async () => !(await isGreeted(lab, 'front')) || null)
+    await controller.configure(clusterYaml(PODS, ['batch']))
+    await poll('batch is refused', async () => !(await isGreeted(lab, 'batch')) || null)
+    t.ok(await isGreeted(lab, 'front'))
+  })
+
+  await t.test('a mistake in a file is named; what was good stays in force', async (t) => {
+    await controller.configure(
+      `${clusterYaml(PODS, ['batch'])}\n---\n{apiVersion: v1, kind: Pod, metadata: [`,
+    )
+    const found = await poll('the mistake', async () => {
+      const { mistakes } = (await controller.admin('/findings')) as {
+        mistakes: { origin: { file: string } }[]
+      } // as: the route's answer
+      return mistakes[0] ?? null
+    })
+    t.match(found.origin.file, /mesh\.yaml$/)
+    t.ok(await isGreeted(lab, 'front'))
+    t.notOk(await isGreeted(lab, 'batch'))
+    await controller.configure(clusterYaml(PODS, ['batch']))
+  })
+
+  await t.test('without the controller everything goes on', async (t) => {
+    const open = lab.connect('front', CART_VIP, 91)
+    await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+    await controller.kill()
+    t.ok(await isGreeted(lab, 'front'))
+    t.notOk(await isGreeted(lab, 'batch'))
+    open.write('still there')
+    await open.until('the echo', ({ text }) => text.endsWith('still there'))
+    const status = await poll('the node notices', async () => {
+      const dump = JSON.parse((await lab.admin('n1', '/config_dump')).text) as {
+        source: { isConnected: boolean; lastFailure: string }
+      } // as: the route's answer
+      return dump.source.isConnected ? null : dump.source
+    })
+    t.not(status.lastFailure, '')
+    t.ok(await isGreeted(lab, 'front'))
+    open.destroy()
+  })
+
+  await t.test('the controller is back: nodes find it and hear what changed', async (t) => {
+    await controller.configure(clusterYaml(PODS, []))
+    await controller.start()
+    await poll('batch is let in', async () => (await isGreeted(lab, 'batch')) || null, 40_000)
+    t.ok(await isGreeted(lab, 'front'))
+  })
+
+  await t.test('neither keys nor tokens are in a log', async (t) => {
+    for (const name of ['n1.log', 'n2.log', 'controller.log']) {
+      const text = readFileSync(join(lab.directory, name), 'utf8')
+      t.notMatch(text, /PRIVATE KEY|sidestep-join\.[0-9a-f]{24}\./, name)
+    }
+  })
+})
