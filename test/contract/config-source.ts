@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every source of configuration against one suite.
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { DirectorySource } from '../../controller/watch/directory.ts'
+import { systemClock } from '../../mesh/runtime/clock.ts'
+import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
+
+/** A directory with one file per object. */
+async function openDirectoryLab(): Promise<SourceLab> {
+  const parent = await mkdtemp(join(tmpdir(), 'sidestep-source-'))
+  const root = join(parent, 'config')
+  await mkdir(root)
+  const fileOf = ({ kind, metadata }: Record<string, unknown>): string =>
+    join(root, `${kind}-${(metadata as { name: string }).name}.yaml`) // as: the suite's own objects
+  return {
+    open: () => new DirectorySource(root, systemClock),
+    put: (value) => writeFile(fileOf(value), JSON.stringify(value)),
+    delete: (value) => rm(fileOf(value)),
+    disconnect: () => rename(root, `${root}-away`),
+    reconnect: () => rename(`${root}-away`, root),
+    // A file that is replaced by a rename is another file, of which no watcher knows.
+    gap: async (work) => {
+      await rename(root, `${root}-gap`)
+      await mkdir(root)
+      await rm(root, { recursive: true })
+      await rename(`${root}-gap`, root)
+      await work()
+    },
+    close: () => rm(parent, { recursive: true, force: true }),
+  }
+}
+
+testConfigSource(t, 'directory', openDirectoryLab)
