@@ -68,6 +68,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/publish/type-urls.ts',
   ],
   'test/controller/publish/resource-log.ts': ['controller/publish/encode.ts'],
+  'test/controller/watch/directory.ts': [
+    'controller/watch/directory-scan.ts',
+    'controller/watch/file-objects.ts',
+  ],
   'test/controller/watch/read-object.ts': [
     'controller/watch/value-mistakes.ts',
     'controller/watch/value-size.ts',
