@@ -7,10 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import type { TestAccount } from './controller-with-accounts.ts'
 import { poll } from './mesh-lab.ts'
 import { requestUnix } from './unix-http.ts'
 
 const CONTROLLER = fileURLToPath(new URL('../../controller/main.ts', import.meta.url))
+const WITH_ACCOUNTS = fileURLToPath(new URL('./controller-with-accounts.ts', import.meta.url))
 const PORT = 15_012
 
 export class ControllerProcess {
@@ -23,10 +25,20 @@ export class ControllerProcess {
   readonly #ip: string
   /** Apart from the test's directory: the path of a Unix socket is short. */
   readonly #socketDirectory = mkdtempSync(join(tmpdir(), 'sidestep-controller-'))
+  readonly #accounts: readonly TestAccount[]
   #child: ChildProcess | null = null
 
-  /** `directory` is the test's own; the controller is reached at `ip`, an address of the namespace. */
-  constructor(directory: string, namespace: NetworkNamespace, ip: string) {
+  /**
+   * `directory` is the test's own; the controller is reached at `ip`, an address of the namespace. `accounts` are
+   * service accounts it believes.
+   */
+  constructor(
+    directory: string,
+    namespace: NetworkNamespace,
+    ip: string,
+    accounts: readonly TestAccount[] = [],
+  ) {
+    this.#accounts = accounts
     this.#directory = directory
     this.#namespace = namespace
     this.#ip = ip
@@ -45,8 +57,11 @@ export class ControllerProcess {
   /** Starts it, again after a kill() too; it serves when this resolves. */
   async start(): Promise<void> {
     const log = openSync(join(this.#directory, 'controller.log'), 'a', 0o600)
+    const accountsFile = join(this.#directory, 'accounts.json')
+    await writeFile(accountsFile, JSON.stringify(this.#accounts))
+    const entry = this.#accounts.length === 0 ? [CONTROLLER] : [WITH_ACCOUNTS, accountsFile]
     const args = [
-      ...['--no-warnings', CONTROLLER, '--config-directory', join(this.#directory, 'config')],
+      ...['--no-warnings', ...entry, '--config-directory', join(this.#directory, 'config')],
       ...['--listen-host', '0.0.0.0', '--server-names', this.#ip],
       ...['--state-directory', join(this.#directory, 'controller')],
       ...['--admin-socket', this.#socket],

@@ -6,9 +6,10 @@ import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
   applyRedirectRules,
   MESH_MARK,
+  NAT_TABLE,
   redirectRules,
 } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
-import { ForeignProcess } from './foreign-process.ts'
+import { ForeignProcess, runForeign } from './foreign-process.ts'
 import { type IstioCa, startIstioCa } from './istio-ca.ts'
 
 /** A line of its access log. */
@@ -33,12 +34,34 @@ export interface IstioOptions {
   readonly directory: string
 }
 
+/** What it is started with under a controller. */
+export interface IstioUnderController {
+  readonly namespace: NetworkNamespace
+  /** `namespace/name/service account`. */
+  readonly workload: string
+  readonly node: string
+  /** `host:port`. */
+  readonly address: string
+  readonly rootsFile: string
+  readonly token: string
+}
+
+const COMMON = {
+  PROXY_MODE: 'dedicated',
+  PACKET_MARK: String(MESH_MARK),
+  ENABLE_ORIG_SRC: 'true',
+  ISTIO_META_DNS_CAPTURE: 'false',
+  ZTUNNEL_WORKER_THREADS: '1',
+  LOG_FORMAT: 'json',
+  RUST_LOG: 'info',
+}
+
 /** A running ztunnel of Istio's with its CA. */
 export class IstioZtunnel {
   readonly #process: ForeignProcess
-  readonly #ca: IstioCa
+  readonly #ca: IstioCa | null
 
-  private constructor(process: ForeignProcess, ca: IstioCa) {
+  private constructor(process: ForeignProcess, ca: IstioCa | null) {
     this.#process = process
     this.#ca = ca
   }
@@ -49,25 +72,52 @@ export class IstioZtunnel {
     const binary = istioBinary()
     const ca = await startIstioCa(namespace, caDirectory, directory)
     const environment = {
-      PROXY_MODE: 'dedicated',
+      ...COMMON,
       PROXY_WORKLOAD_INFO: workload,
       XDS_ADDRESS: '',
       LOCAL_XDS_PATH: meshFile,
       CA_ADDRESS: ca.url,
       CA_ROOT_CA: ca.rootFile,
       AUTH_TOKEN: 'a token of the test',
-      PACKET_MARK: String(MESH_MARK),
-      ENABLE_ORIG_SRC: 'true',
-      ISTIO_META_DNS_CAPTURE: 'false',
-      ZTUNNEL_WORKER_THREADS: '1',
-      LOG_FORMAT: 'json',
-      RUST_LOG: 'info',
     }
     applyRedirectRules(namespace, redirectRules())
+    return IstioZtunnel.#run(binary, namespace, environment, ca)
+  }
+
+  /** Learns everything from a controller. @throws Error with its log */
+  static async startUnder(options: IstioUnderController): Promise<IstioZtunnel> {
+    const { namespace, workload, node, address, rootsFile, token } = options
+    const environment = {
+      ...COMMON,
+      PROXY_WORKLOAD_INFO: workload,
+      NODE_NAME: node,
+      XDS_ADDRESS: `https://${address}`,
+      CA_ADDRESS: `https://${address}`,
+      XDS_ROOT_CA: rootsFile,
+      CA_ROOT_CA: rootsFile,
+      AUTH_TOKEN: token,
+    }
+    applyRedirectRules(namespace, redirectRules())
+    // In dedicated mode it does not mark its own connection to the controller, which would be redirected to itself.
+    const host = address.slice(0, address.lastIndexOf(':'))
+    const rule = ['insert', 'rule', 'inet', NAT_TABLE, 'output', 'ip', 'daddr', host, 'accept']
+    await runForeign('nft', rule, { namespace })
+    return IstioZtunnel.#run(istioBinary(), namespace, environment, null)
+  }
+
+  static async #run(
+    binary: string,
+    namespace: NetworkNamespace,
+    environment: Readonly<Record<string, string>>,
+    ca: IstioCa | null,
+  ): Promise<IstioZtunnel> {
     const process = new ForeignProcess(binary, ['proxy'], { namespace, environment })
     const ztunnel = new IstioZtunnel(process, ca)
     try {
-      await process.until('ready', () => /marked ready.*|Readiness.*ready/i.test(process.log) || null)
+      await process.until(
+        'ready',
+        () => /marked ready.*|Readiness.*ready|marking server ready/i.test(process.log) || null,
+      )
       return ztunnel
     } catch (error) {
       await ztunnel.stop()
@@ -80,7 +130,7 @@ export class IstioZtunnel {
   }
   /** The identities it asked certificates for. */
   get askedIdentities(): readonly string[] {
-    return this.#ca.asked
+    return this.#ca?.asked ?? []
   }
   /** Its lines about finished connections. */
   get records(): IstioRecord[] {
@@ -98,6 +148,6 @@ export class IstioZtunnel {
 
   async stop(): Promise<void> {
     await this.#process.stop()
-    this.#ca.close()
+    this.#ca?.close()
   }
 }

@@ -110,6 +110,8 @@ export class MeshLab {
   #nodeOptions: Readonly<Record<LabNode, Readonly<Record<string, string>>>> = { n1: {}, n2: {} }
   /** Apart from the test's directory, whose path may be longer than the 107 bytes a Unix socket's may have. */
   readonly #adminDirectory = mkdtempSync(join(tmpdir(), 'sidestep-lab-'))
+  /** The pods each node begins with. */
+  enrolled: Readonly<Record<LabNode, readonly LabPod[]>> = NODES
   readonly #nodes = new Map<LabNode, ChildProcess>()
   readonly #agents = new Map<LabPod, ChildProcess>()
   readonly #sockets = new Map<number, LabSocket>()
@@ -265,7 +267,7 @@ export class MeshLab {
 
   async #startNode(name: LabNode): Promise<void> {
     const file = (ending: string): string => join(this.directory, `${name}.${ending}`)
-    await this.enrol(name, NODES[name])
+    await this.enrol(name, this.enrolled[name])
     const log = openSync(file('log'), 'a', 0o600)
     const env = {
       SIDESTEP_NODE_NAME: name,
