@@ -80,7 +80,10 @@ export function translatePolicy(
   // A field that nobody knows may have been meant for the rules as well as for the scope.
   const known = isSpecBroken || isBroken ? null : rules
   if (isScopeBroken || known === null || action === null) {
-    return refusedWhole(draft, isScopeBroken || selector === null ? null : selector, action, known)
+    // A waypoint decides beside the ztunnel: another policy's ALLOW does not help against its "nobody".
+    const isForTargets = spec.raw('targetRef') !== undefined || spec.raw('targetRefs') !== undefined
+    const meant = isForTargets && action === 'ALLOW' ? null : action
+    return refusedWhole(draft, isScopeBroken || selector === null ? null : selector, meant, known)
   }
   if (targets.length > 0) return forTargets(draft, targets, found, action, rules)
   const split = splitFor(action, rules)

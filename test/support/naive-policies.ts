@@ -61,7 +61,8 @@ function isAllowedBySet(policies: readonly RawPolicy[], pod: NaivePod, call: Nai
 }
 
 function hasTarget(spec: RawMap): boolean {
-  return (spec.targetRefs ?? null) !== null
+  const refs = spec.targetRefs ?? []
+  return !Array.isArray(refs) || refs.length > 0
 }
 
 /** Targets are lists of services of the policy's namespace here; a selector beside them makes them unreadable. */

@@ -10,8 +10,8 @@ import type { Translation } from '../../../controller/translate/translation.ts'
 import { refKey } from '../../../controller/watch/config-object.ts'
 import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
-import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 import { SETTINGS, translateYaml } from '../../support/translated.ts'
+import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 
 const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'translate')
 const isUpdate = process.argv.includes('--update')
