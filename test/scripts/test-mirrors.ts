@@ -11,6 +11,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 /** Nothing of it runs. */
 const TYPES_ONLY = [
+  'controller/ca/signing.ts',
   'controller/translate/translation.ts',
   'controller/watch/config-source.ts',
   'controller/watch/source-mistake.ts',
@@ -81,6 +82,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/istio.ts',
     'controller/watch/schema/shape.ts',
   ],
+  'test/controller/ca/join-tokens.ts': ['controller/ca/join-token-directory.ts'],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
   'test/mesh/h2/books.ts': [

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { isRefusal } from '../../../mesh/errors/refusal.ts'
 import {
   createCertificateRequest,
+  createRootCertificate,
+  describePublicKey,
   exportPrivateKey,
   generateKeyPair,
   importPrivateKey,
   isSignedBy,
   parseCertificate,
   parseCertificateRequest,
+  signRevocationList,
   splitCertificates,
 } from '../../../mesh/identity/pki.ts'
 import { TestAuthority } from '../../support/certificates.ts'
+import { serverCertificate } from '../../support/server-certificate.ts'
 
 const NOW = Date.UTC(2026, 5, 1)
 const ID = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount: 'cart' }
@@ -87,6 +92,64 @@ t.test('a private key survives PEM and a damaged one is refused', async (t) => {
   t.equal(await exportPrivateKey(await importPrivateKey(pem)), pem)
   await t.rejects(importPrivateKey('nothing'), { code: 'CERT_INVALID' })
   await t.rejects(importPrivateKey(pem.replace(/\n.{20}/, '\nAAAA')), { code: 'CERT_INVALID' })
+})
+
+t.test('keys of every spelling are read, and their kind is told', async (t) => {
+  const kinds = [
+    ['P-256', generateKeyPairSync('ec', { namedCurve: 'P-256' })],
+    ['P-384', generateKeyPairSync('ec', { namedCurve: 'P-384' })],
+    ['RSA-2048', generateKeyPairSync('rsa', { modulusLength: 2048 })],
+  ] as const
+  for (const [kind, { privateKey, publicKey }] of kinds) {
+    t.equal(describePublicKey(publicKey.export({ type: 'spki', format: 'der' })), kind)
+    for (const type of ['pkcs8', kind.startsWith('RSA') ? 'pkcs1' : 'sec1'] as const) {
+      // as: node's types know which keys have which spelling, not that this one has
+      const pem = privateKey.export({ type: type as 'pkcs8', format: 'pem' }).toString()
+      const read = createPrivateKey(await exportPrivateKey(await importPrivateKey(pem)))
+      t.ok(createPublicKey(read).equals(publicKey), `${kind} as ${type}`)
+    }
+  }
+  const other = generateKeyPairSync('ed25519')
+  t.equal(describePublicKey(other.publicKey.export({ type: 'spki', format: 'der' })), undefined)
+  const otherPem = other.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  await t.rejects(importPrivateKey(otherPem), { code: 'CERT_INVALID' })
+  for (const garbage of ['', '30', '3000', 'ff'.repeat(99)])
+    t.equal(describePublicKey(Buffer.from(garbage, 'hex')), undefined)
+})
+
+t.test('a server is named by host names and addresses', async (t) => {
+  const { certificatePem, rootPem } = await serverCertificate()
+  const leaf = new X509Certificate(certificatePem)
+  t.equal(leaf.subjectAltName, 'DNS:localhost, IP Address:127.0.0.1')
+  t.ok(leaf.verify(new X509Certificate(rootPem).publicKey))
+})
+
+t.test('a revocation list says what it was given', async (t) => {
+  const pair = await generateKeyPair()
+  const certificatePem = await createRootCertificate(pair, 'cluster.local', NOW - 1000, NOW + 1000)
+  const serials = ['0', '127', '128', '255', '340282366920938463463374607431768211455']
+  const list = await signRevocationList(
+    { certificatePem, privateKey: pair.privateKey },
+    {
+      number: 200,
+      thisUpdateMs: NOW,
+      nextUpdateMs: NOW + 5000,
+      revoked: serials.map((serialNumber) => ({ serialNumber, atMs: NOW })),
+    },
+  )
+  const text = execFileSync('openssl', ['crl', '-noout', '-text'], { input: list }).toString()
+  const read = [...text.matchAll(/Serial Number: ([0-9A-F]+)/g)].map(([, hex]) =>
+    BigInt(`0x${hex}`).toString(),
+  )
+  t.same(read, serials)
+  t.match(text, /X509v3 CRL Number: \s*(200|0xC8)/)
+  await t.rejects(
+    signRevocationList(
+      { certificatePem: 'none', privateKey: pair.privateKey },
+      { number: 1, thisUpdateMs: 0, nextUpdateMs: 0, revoked: [] },
+    ),
+    { code: 'CERT_INVALID' },
+  )
 })
 
 t.test('a bundle is split into its certificates', async (t) => {
