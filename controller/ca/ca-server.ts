@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Istio's CA service: a request comes in, a caller is believed or not, an identity is granted or not, and only then a
 // CA is asked to sign. Every end of a request is one audit record.
+import { X509Certificate } from 'node:crypto'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { UnaryCall, UnaryMethod } from '../../mesh/grpc/calls.ts'
-import { parseCertificate } from '../../mesh/identity/pki.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import {
   type IstioCertificateRequest,
@@ -148,13 +148,14 @@ async function auditSignature(
   traces: Traces,
   leafPem: string,
 ): Promise<void> {
-  const leaf = parseCertificate(leafPem)
+  const leaf = new X509Certificate(leafPem) // node's reader: our own leaf needs no suspicion, and this is the hot path
   await audit.write({
     ...subjectOf(call, traces),
     atMs: clock.nowMs,
     event: 'signed',
     reason: 'OK',
-    ...(isRefusal(leaf) ? {} : { serialNumber: leaf.serialNumber, notAfterMs: leaf.notAfterMs }),
+    serialNumber: BigInt(`0x${leaf.serialNumber}`).toString(),
+    notAfterMs: leaf.validToDate.getTime(),
   })
 }
 

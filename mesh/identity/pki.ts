@@ -52,6 +52,8 @@ const KEY_USAGE_CA = { bits: 0b0000_0110, unusedBits: 1 } // keyCertSign, cRLSig
 const MAX_PEM_LENGTH = 256 * 1024
 const SERIAL_BYTES = 16 // 127 random bits: unique without a register of what was issued
 
+const issuers = new WeakMap<Signer, pkijs.Certificate>()
+
 /** A key as the crypto engine holds it. Opaque outside this file. */
 export type CryptoKey = nodeWebcrypto.CryptoKey
 
@@ -205,9 +207,7 @@ export async function createRootCertificate(
 
 /** Signs a certificate. @throws CERT_INVALID when the signer's own certificate is unreadable. */
 export async function signCertificate(signer: Signer, template: CertificateTemplate): Promise<string> {
-  const issuer = decodeCertificate(signer.certificatePem)
-  if (issuer === undefined)
-    throw new MeshError('CERT_INVALID', { detail: 'the CA certificate is unreadable' })
+  const issuer = issuerOf(signer)
   return await sign(template, issuer, signer.privateKey)
 }
 
@@ -222,9 +222,7 @@ export interface RevocationListTemplate {
 
 /** A signed revocation list, in PEM. @throws CERT_INVALID when the signer's own certificate is unreadable. */
 export async function signRevocationList(signer: Signer, template: RevocationListTemplate): Promise<string> {
-  const issuer = decodeCertificate(signer.certificatePem)
-  if (issuer === undefined)
-    throw new MeshError('CERT_INVALID', { detail: 'the CA certificate is unreadable' })
+  const issuer = issuerOf(signer)
   const list = new pkijs.CertificateRevocationList()
   list.version = 1 // SPEC RFC5280 §5.1.2.1: v2
   list.issuer = issuer.subject
@@ -290,6 +288,17 @@ export function splitCertificates(pem: string): string[] {
   if (pem.length > MAX_PEM_LENGTH) return []
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g)
   return (blocks ?? []).map((block) => `${block}\n`)
+}
+
+/** A CA signs with the same signer again and again: it is decoded once. @throws CERT_INVALID when it is unreadable */
+function issuerOf(signer: Signer): pkijs.Certificate {
+  const known = issuers.get(signer)
+  if (known !== undefined) return known
+  const issuer = decodeCertificate(signer.certificatePem)
+  if (issuer === undefined)
+    throw new MeshError('CERT_INVALID', { detail: 'the CA certificate is unreadable' })
+  issuers.set(signer, issuer)
+  return issuer
 }
 
 async function sign(
