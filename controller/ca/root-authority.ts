@@ -70,6 +70,8 @@ export class RootAuthority implements SigningAuthority {
   readonly name = 'root'
   readonly #options: RootAuthorityOptions
   #loaded: Loaded
+  #reserving: Promise<RotationStatus> | null = null
+  #refreshing: Promise<Loaded> | null = null
 
   private constructor(options: RootAuthorityOptions, loaded: Loaded) {
     this.#options = options
@@ -103,7 +105,13 @@ export class RootAuthority implements SigningAuthority {
       const notAfterMs = Math.min(plan.notAfterMs, signerFacts.notAfterMs)
       if (notAfterMs > signerOf(state).leavesUntilMs) {
         const slackMs = Math.ceil((notAfterMs - clock.nowMs) * HORIZON_SHARE)
-        await this.#change((current) => withLeavesUntil(current, notAfterMs + slackMs), loaded)
+        const reserve = (current: AuthorityState): AuthorityState =>
+          withLeavesUntil(current, notAfterMs + slackMs)
+        // One write for all that wait: a node that restarts asks for all of its pods at once.
+        this.#reserving ??= this.#change(reserve, loaded).finally(() => {
+          this.#reserving = null
+        })
+        await this.#reserving
         continue // what was read again may be another phase: decide anew
       }
       const leaf = await signCertificate(signer, {
@@ -184,8 +192,11 @@ export class RootAuthority implements SigningAuthority {
   async #fresh(): Promise<Loaded> {
     const ageMs = Math.abs(this.#options.clock.nowMs - this.#loaded.readAtMs)
     if (ageMs < REFRESH_MS) return this.#loaded
+    this.#refreshing ??= this.#reload().finally(() => {
+      this.#refreshing = null
+    })
     try {
-      return await this.#reload()
+      return await this.#refreshing
     } catch (cause) {
       if (ageMs < STALE_MS) return this.#loaded
       throw cause

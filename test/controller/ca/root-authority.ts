@@ -80,6 +80,28 @@ t.test('the end of leaves is written before they exist, and not for every leaf',
   t.ok(writes <= 9, `${writes} writes in two days`)
 })
 
+t.test('a node that asks for all of its pods at once costs one read and one write', async (t) => {
+  const store = memoryKeyStore()
+  const clock = new ManualClock()
+  const authority = await RootAuthority.open({ store, trustDomain: TRUST_DOMAIN, clock })
+  const plan = await planFor(CART, clock.nowMs)
+  const calls = { read: 0, write: 0 }
+  const { read, write } = store
+  store.read = async (...name) => {
+    calls.read++
+    return await read(...name)
+  }
+  store.write = async (...change) => {
+    calls.write++
+    return await write(...change)
+  }
+  clock.advance(6_000)
+  const chains = await Promise.all(Array.from({ length: 100 }, () => authority.sign(plan)))
+  t.ok(chains.every((chain) => chain.length === 2))
+  t.equal(new Set(chains.map(([leaf]) => leaf)).size, 100)
+  t.same(calls, { read: 2, write: 1 }, 'the second read is of what was written')
+})
+
 t.test('a short outage of the store stops nobody, a long one stops signatures', async (t) => {
   const store = memoryKeyStore()
   const clock = new ManualClock()

@@ -95,7 +95,7 @@ async function rehearse(
       if (isRefusal(leaf)) throw new Error(leaf.detail)
       phases.add(`${(await first.rotation()).phase} ${leaf.rootsPem.length}`)
       const alive = leaves.filter((other) => clock.nowMs < other.notAfterMs)
-      for (const other of [leaf, ...alive.filter((_, index) => index % 3 === 0)]) {
+      for (const other of [leaf, ...alive.filter((_, index) => index % 4 === 0)]) {
         await meet(leaf, other)
         await meet(other, leaf)
         met += 2
@@ -145,8 +145,8 @@ const secretsOf = ({ chainPem, privateKeyPem, rootsPem }: WorkloadCertificate) =
 
 t.test('an operator who takes every step as soon as it is allowed breaks nothing', async (t) => {
   const greedily: [string, number][] = []
-  for (let round = 0; round < 40; round++) {
-    greedily.push(['advance', 0], ['begin', 0], ['sign', 0], ['sign', 1], ['wait', 1_300])
+  for (let round = 0; round < 32; round++) {
+    greedily.push(['advance', 0], ['sign', 0], ['begin', 0], ['sign', 1], ['wait', 1_300])
   }
   const { met, phases } = await rehearse(greedily)
   t.ok(met > 100, `${met} handshakes`)
@@ -165,9 +165,9 @@ t.test('whatever the order of steps, replicas and pauses, no handshake fails', a
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 40 }), async (steps) => {
       met += (await rehearse(steps)).met
     }),
-    { numRuns: 12, seed: 20 },
+    { numRuns: 8, seed: 20 },
   )
-  t.ok(met > 200, `${met} handshakes`)
+  t.ok(met > 100, `${met} handshakes`)
 })
 
 t.test('a rotation that is given up leaves the old root alone', async (t) => {
