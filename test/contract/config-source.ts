@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { DirectorySource } from '../../controller/watch/directory.ts'
+import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
+import { KubernetesClient } from '../../controller/watch/kubernetes-client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
+import { FakeApiserver } from '../support/fake-apiserver.ts'
 
 /** A directory with one file per object. */
 async function openDirectoryLab(): Promise<SourceLab> {
@@ -33,4 +36,29 @@ async function openDirectoryLab(): Promise<SourceLab> {
   }
 }
 
+/** An apiserver that forgets, and waits short enough for a test. */
+async function openKubernetesLab(): Promise<SourceLab> {
+  const server = new FakeApiserver()
+  await server.listen()
+  const timing = { retryMs: 20, maxRetryMs: 200, idleMs: 60_000, missingPollMs: 200 }
+  return {
+    open: () => {
+      const client = new KubernetesClient(() => server.kubeConfig(), systemClock)
+      return new KubernetesSource({ client, clock: systemClock, random: Math.random, timing })
+    },
+    put: async (value) => server.put(value),
+    delete: async (value) => server.delete(value),
+    disconnect: () => server.close(),
+    reconnect: () => server.listen(),
+    gap: async (work) => {
+      await server.close()
+      await work()
+      server.compact()
+      await server.listen()
+    },
+    close: () => server.close(),
+  }
+}
+
 testConfigSource(t, 'directory', openDirectoryLab)
+testConfigSource(t, 'kubernetes', openKubernetesLab)

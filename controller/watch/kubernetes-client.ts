@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// GET requests to an apiserver: JSON documents and streams of JSON lines. Address, certificates and token come from
+// @kubernetes/client-node; the requests are our own, because its Watch hides Retry-After, skips lines that it cannot
+// read, and has no limit for a line.
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpsRequest, type RequestOptions } from 'node:https'
+import { KubeConfig } from '@kubernetes/client-node'
+import type { Clock } from '../../mesh/runtime/clock.ts'
+
+const MAX_ANSWER_BYTES = 128 * 1024 * 1024 // one page of a list: 500 objects of the largest size are less
+const MAX_LINE_BYTES = 8 * 1024 * 1024 // one event: an object of the largest size is a third of it
+const REQUEST_TIMEOUT_MS = 30_000 // an apiserver that says nothing for this long is not there
+
+/** An answer that is none of 200. */
+export class ApiError extends Error {
+  readonly status: number
+  /** What the server asks to wait; null when it does not say. */
+  readonly retryAfterMs: number | null
+
+  constructor(status: number, message: string, retryAfterMs: number | null = null) {
+    super(message)
+    this.name = 'ApiError'
+    this.status = status
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** Waits that tests shorten. */
+export interface ClientTiming {
+  readonly requestTimeoutMs: number
+}
+
+/** The requests of one process to one apiserver. */
+export class KubernetesClient {
+  readonly #load: () => KubeConfig
+  readonly #clock: Clock
+  readonly #timeoutMs: number
+  #config: KubeConfig
+
+  /** `load` reads the configuration; it is called again when the apiserver refuses the token. */
+  constructor(load: () => KubeConfig, clock: Clock, timing: Partial<ClientTiming> = {}) {
+    this.#load = load
+    this.#clock = clock
+    this.#timeoutMs = timing.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
+    this.#config = load()
+  }
+
+  /** @throws ApiError for an answer that is not 200, Error for none */
+  async getJson(
+    path: string,
+    query: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    const answer = await this.#open(path, query, signal)
+    const chunks: Buffer[] = []
+    let length = 0
+    for await (const chunk of this.#chunks(answer, this.#timeoutMs)) {
+      length += chunk.length
+      if (length > MAX_ANSWER_BYTES) throw new Error(`more than ${MAX_ANSWER_BYTES} bytes in one answer`)
+      chunks.push(chunk)
+    }
+    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown // as: JSON.parse says any
+  }
+
+  /**
+   * JSON values, one per line; `onOpen` is called when the server has agreed. Ends when the server ends.
+   * @throws ApiError for an answer that is not 200, Error also when nothing comes for `idleMs`
+   */
+  async *getLines(
+    path: string,
+    query: Readonly<Record<string, string>>,
+    idleMs: number,
+    onOpen: () => void,
+    signal: AbortSignal,
+  ): AsyncGenerator<unknown> {
+    const answer = await this.#open(path, query, signal)
+    onOpen()
+    let parts: Buffer[] = []
+    let length = 0
+    for await (const chunk of this.#chunks(answer, idleMs)) {
+      let start = 0
+      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+        const line = Buffer.concat([...parts, chunk.subarray(start, end)]).toString('utf8')
+        parts = []
+        length = 0
+        start = end + 1
+        if (line.trim() !== '') yield JSON.parse(line) as unknown // as: JSON.parse says any
+      }
+      parts.push(chunk.subarray(start))
+      length += chunk.length - start
+      if (length > MAX_LINE_BYTES) throw new Error(`an event has more than ${MAX_LINE_BYTES} bytes`)
+    }
+  }
+
+  /** Reads certificates and token anew before the next request. */
+  reload(): void {
+    try {
+      this.#config = this.#load()
+    } catch {
+      // The old one is tried again: its answer says what is wrong.
+    }
+  }
+
+  async #open(
+    path: string,
+    query: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const cluster = this.#config.getCurrentCluster()
+    if (cluster === null) throw new Error('the configuration names no cluster')
+    const url = new URL(cluster.server.replace(/\/$/, '') + path)
+    for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value)
+    const options: RequestOptions = {}
+    // The token may change: its file is read again once a minute.
+    await this.#config.applyToHTTPSOptions(options)
+    const answer = await this.#send(url, options, signal)
+    if (answer.statusCode === 200) return answer
+    const text = await this.#errorText(answer)
+    throw new ApiError(answer.statusCode ?? 0, `${answer.statusCode} ${text}`, this.#retryAfter(answer))
+  }
+
+  #send(url: URL, { headers, ...options }: RequestOptions, signal: AbortSignal): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const send = url.protocol === 'https:' ? httpsRequest : httpRequest
+    const request = send(url, { ...options, method: 'GET', headers: tidy(headers), signal }, resolve)
+    // Stays after the answer: a connection that is cut later must not be an unheard error.
+    request.on('error', reject)
+    const timer = this.#clock.startTimer(this.#timeoutMs, () => {
+      request.destroy(new Error(`no answer within ${this.#timeoutMs} ms`))
+    })
+    request.end()
+    return promise.finally(() => timer.cancel())
+  }
+
+  /** The body; nothing for `idleMs` is an error. */
+  async *#chunks(answer: IncomingMessage, idleMs: number): AsyncGenerator<Buffer> {
+    const watchdog = () =>
+      this.#clock.startTimer(idleMs, () => answer.destroy(new Error(`nothing came for ${idleMs} ms`)))
+    let timer = watchdog()
+    try {
+      for await (const chunk of answer) {
+        timer.cancel()
+        yield chunk as Buffer // as: no encoding was set
+        timer = watchdog()
+      }
+    } finally {
+      timer.cancel()
+      answer.destroy()
+    }
+  }
+
+  /** What the server says beside its number; short. */
+  async #errorText(answer: IncomingMessage): Promise<string> {
+    let text = ''
+    try {
+      for await (const chunk of this.#chunks(answer, this.#timeoutMs)) {
+        text += chunk.toString('utf8')
+        if (text.length > 4096) break
+      }
+      const status = JSON.parse(text) as { message?: unknown } | null // as: looked at before it is used
+      if (typeof status?.message === 'string') text = status.message
+    } catch {
+      // No Status object: the text itself has to do.
+    }
+    return (text.trim() || (answer.statusMessage ?? '')).slice(0, 200)
+  }
+
+  #retryAfter({ headers }: IncomingMessage): number | null {
+    const text = headers['retry-after']
+    if (text === undefined) return null
+    const seconds = /^\d{1,6}$/.test(text) ? Number(text) : (Date.parse(text) - this.#clock.nowMs) / 1000
+    return Number.isFinite(seconds) ? Math.max(0, seconds * 1000) : null
+  }
+}
+
+/** Header values as a request takes them; a token file may end in a line break. */
+function tidy(headers: RequestOptions['headers']): Record<string, string> {
+  const entries = Object.entries(headers ?? {}).map(([name, value]) => [name, String(value).trim()] as const)
+  return { ...Object.fromEntries(entries), Accept: 'application/json' }
+}
+
+/** The configuration of a pod, or of the KUBECONFIG that people use. */
+export function loadKubeConfig(): KubeConfig {
+  const config = new KubeConfig()
+  config.loadFromDefault()
+  return config
+}
