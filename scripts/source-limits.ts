@@ -48,7 +48,13 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/reactor/descriptor-passing.ts', 'count', 'MAX_QUEUED_MESSAGES'),
   ...limits('mesh/grpc/calls.ts', 'bytes', 'STREAM_HIGH_WATER_BYTES'),
   ...limits('mesh/grpc/server.ts', 'bytes', 'MAX_REQUEST_BYTES'),
-  ...limits('mesh/grpc/server.ts', 'count', 'MAX_CONNECTIONS', 'MAX_STREAMS_PER_CONNECTION'),
+  ...limits(
+    'mesh/grpc/server.ts',
+    'count',
+    'MAX_CONNECTIONS',
+    'MAX_CONNECTIONS_PER_ADDRESS',
+    'MAX_STREAMS_PER_CONNECTION',
+  ),
   ...limits(
     'mesh/grpc/server.ts',
     'ms',
@@ -81,6 +87,8 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/ca/audit.ts', 'count', 'MAX_AUDIT_FIELD', 'MAX_UNWRITTEN_LINES'),
   ...limits('controller/ca/external.ts', 'ms', 'UPSTREAM_TIMEOUT_MS'),
   ...limits('controller/ca/vault-http.ts', 'bytes', 'MAX_VAULT_ANSWER_BYTES'),
+  ...limits('controller/translate/notes.ts', 'count', 'MAX_FINDINGS_PER_OBJECT', 'MAX_FINDING_TEXT'),
+  ...limits('controller/translate/auto-addresses.ts', 'count', 'MAX_PROBES'),
   ...limits('mesh/model/yaml-reader.ts', 'bytes', 'MAX_TEXT_LENGTH'),
   ...limits('mesh/model/yaml-reader.ts', 'count', 'MAX_NODES', 'MAX_FINDINGS'),
 ]

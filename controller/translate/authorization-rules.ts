@@ -20,9 +20,8 @@ export type RuleInit = MessageInitShape<typeof RuleSchema>
 
 /** One entry of `from`, `to` or `when`. */
 interface Part {
-  /** Layer 4 of it, never narrower than the entry; exactly the entry when it is neither broken nor of layer 7. */
+  /** Layer 4 of it: never narrower than the entry, and exactly the entry where nothing of it was noted. */
   readonly match: MatchInit
-  readonly isBroken: boolean
   readonly needsL7: boolean
 }
 
@@ -141,7 +140,6 @@ function readEntries(
 }
 
 function readAttributes(fields: Fields, known: ReadonlyMap<string, FieldMeaning>, home: string): Part {
-  const before = fields.notes.errors
   const match: MatchInit = {}
   let needsL7 = false
   for (const key of fields.keys()) {
@@ -150,7 +148,7 @@ function readAttributes(fields: Fields, known: ReadonlyMap<string, FieldMeaning>
     if (meaning.layer === 7) needsL7 = true
     else Object.assign(match, readConstraint(fields, key, meaning, home))
   }
-  return { match, needsL7, isBroken: fields.notes.errors > before }
+  return { match, needsL7 }
 }
 
 // What may be dropped without narrowing: a whole positive list, or single members of a negative one.
@@ -165,16 +163,15 @@ function readConstraint(
 }
 
 function readCondition(condition: Fields, home: string): Part {
-  const before = condition.notes.errors
   condition.refuseUnknown(['key', 'values', 'notValues'])
   const key = condition.text('key')
   const attribute = whenKeyOf(key)
-  if (attribute === 'l7') return { match: {}, needsL7: true, isBroken: condition.notes.errors > before }
+  if (attribute === 'l7') return { match: {}, needsL7: true }
   if (attribute === undefined) {
     const near = nearest(key, PLAIN_WHEN_KEYS)
     const fix = near === '' ? "use one of Istio's keys" : `did you mean ${quote(near)}?`
     condition.notes.add('INVALID_VALUE', condition.pathOf('key'), `there is no condition ${quote(key)}`, fix)
-    return { match: {}, needsL7: false, isBroken: true }
+    return { match: {}, needsL7: false }
   }
   const keys = condition.keys().filter((each) => each === 'values' || each === 'notValues')
   if (keys.length === 0) {
@@ -190,17 +187,14 @@ function readCondition(condition: Fields, home: string): Part {
     const isNegative = each === 'notValues'
     Object.assign(match, readConstraint(condition, each, { layer: 4, attribute, isNegative }, home))
   }
-  return { match, needsL7: false, isBroken: condition.notes.errors > before }
+  return { match, needsL7: false }
 }
 
-// A list or an item that is none leaves a part behind that constrains nothing: dropping it would narrow a DENY.
+// An item that is none leaves a part behind that constrains nothing: dropping it would narrow a DENY.
 function readList(rule: Fields, key: string, read: (entry: Fields) => Part): Part[] {
-  const broken: Part = { match: {}, needsL7: false, isBroken: true }
-  const before = rule.notes.errors
-  const parts = rule.list(key).map(({ value, path }) => {
+  return rule.list(key).map(({ value, path }) => {
     if (isMap(value)) return read(new Fields(value, path, rule.notes))
     rule.notes.add('WRONG_TYPE', path, 'expected a map', 'write a map here')
-    return broken
+    return { match: {}, needsL7: false }
   })
-  return parts.length === 0 && rule.notes.errors > before ? [broken] : parts
 }

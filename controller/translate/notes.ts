@@ -6,6 +6,9 @@ import type { ConfigFinding } from './translation.ts'
 
 export const MAX_FINDINGS_PER_OBJECT = 20 // who mends twenty mistakes asks again; the rest is counted
 
+/** Characters of a path, a message or a fix: names of objects may be anything. */
+export const MAX_FINDING_TEXT = 500
+
 const MAX_QUOTED = 60
 
 /** Collects findings of one object in the order of its fields. */
@@ -34,11 +37,16 @@ export class Notes {
   #push(code: FindingCode, path: string, message: string, fix: string): void {
     const { severity } = FINDING_CODES[code]
     const origin = this.#object.origin
-    this.findings.push({ code, severity, object: this.#ref, origin, path, message, fix })
+    const texts = { path: clip(path), message: clip(message), fix: clip(fix) }
+    this.findings.push({ code, severity, object: this.#ref, origin, ...texts })
   }
 }
 
 /** Somebody's text for a message: short and escaped. */
 export function quote(text: string): string {
   return JSON.stringify(text.length > MAX_QUOTED ? `${text.slice(0, MAX_QUOTED)}…` : text)
+}
+
+function clip(text: string): string {
+  return text.length > MAX_FINDING_TEXT ? `${text.slice(0, MAX_FINDING_TEXT)}…` : text
 }

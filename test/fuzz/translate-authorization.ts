@@ -21,7 +21,7 @@ import { receivedPolicy } from '../support/received-policies.ts'
 import { SETTINGS } from '../support/translated.ts'
 import { toObject, viewOf } from '../support/yaml-objects.ts'
 
-const RUNS = 4000
+const RUNS = 2500
 const pod: NaivePod = {
   namespace: 'shop',
   labels: { app: 'cart', version: 'v1' },

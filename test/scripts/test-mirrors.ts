@@ -45,6 +45,37 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/controller/translate/auto-addresses.ts': ['controller/translate/age.ts'],
+  'test/controller/translate/fields.ts': ['controller/translate/notes.ts'],
+  'test/controller/translate/peer-authentication.ts': ['controller/translate/peer-stage.ts'],
+  'test/controller/translate/policy-names.ts': ['controller/translate/stable-hash.ts'],
+  'test/controller/translate/selectors.ts': ['controller/translate/label-selector.ts'],
+  'test/controller/translate/translate.ts': [
+    'controller/translate/balancing.ts',
+    'controller/translate/endpoint-address.ts',
+    'controller/translate/endpoint-slices.ts',
+    'controller/translate/enrolment.ts',
+    'controller/translate/namespaces.ts',
+    'controller/translate/pods.ts',
+    'controller/translate/policy-stage.ts',
+    'controller/translate/policy-targets.ts',
+    'controller/translate/service-entries.ts',
+    'controller/translate/service-entry-endpoints.ts',
+    'controller/translate/service-info.ts',
+    'controller/translate/service-stage.ts',
+    'controller/translate/services.ts',
+    'controller/translate/target-finder.ts',
+    'controller/translate/waypoint-request.ts',
+    'controller/translate/waypoints.ts',
+    'controller/translate/workload-entries.ts',
+    'controller/translate/workload-parts.ts',
+  ],
+  'test/fuzz/translate-authorization.ts': [
+    'controller/translate/authorization-rules.ts',
+    'controller/translate/authorization-values.ts',
+    'controller/translate/l7-detection.ts',
+  ],
+  'test/fuzz/translate-garbage.ts': ['controller/translate/finding-codes.ts'],
   'test/integration/controller.ts': [
     'controller/admin.ts',
     'controller/app.ts',
