@@ -104,6 +104,12 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/directory-scan.ts',
     'controller/watch/file-objects.ts',
   ],
+  'test/controller/watch/kubernetes.ts': [
+    'controller/watch/kubernetes-client.ts',
+    'controller/watch/kubernetes-kind.ts',
+    'controller/watch/kubernetes-prune.ts',
+    'controller/watch/object-cache.ts',
+  ],
   'test/controller/watch/read-object.ts': [
     'controller/watch/value-mistakes.ts',
     'controller/watch/value-size.ts',

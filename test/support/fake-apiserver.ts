@@ -129,11 +129,10 @@ export class FakeApiserver {
     for (const { watches } of this.#resources.values()) for (const watch of watches) watch.destroy()
   }
 
-  /** Tells every watch which version it has reached, or something else. */
-  sendToWatches(
-    event: object = { type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } },
-  ): void {
-    for (const { watches } of this.#resources.values()) {
+  /** Tells every watch, or those of one path, which version it has reached, or something else. */
+  sendToWatches(event: object = this.#bookmark(), path?: string): void {
+    for (const [each, { watches }] of this.#resources) {
+      if (path !== undefined && path !== each) continue
       for (const watch of watches) watch.write(`${JSON.stringify(event)}\n`)
     }
   }
@@ -145,6 +144,10 @@ export class FakeApiserver {
 
   get watchCount(): number {
     return [...this.#resources.values()].reduce((sum, { watches }) => sum + watches.size, 0)
+  }
+
+  #bookmark(): object {
+    return { type: 'BOOKMARK', object: { metadata: { resourceVersion: String(this.#version) } } }
   }
 
   #push(resource: Resource, change: Change): void {
