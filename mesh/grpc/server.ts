@@ -3,6 +3,7 @@
 // sends the same bytes to many. TLS is ours, @grpc/grpc-js gets finished connections: so the certificate can be
 // replaced live, a client certificate may be absent, and connections are counted. PING is answered by node's HTTP/2
 // and never punished: ztunnel sends one every 30 s (SPEC HBONE §1.1).
+import { constants } from 'node:crypto'
 import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { type ConnectionInjector, Server, ServerCredentials } from '@grpc/grpc-js'
@@ -16,6 +17,8 @@ export const MAX_REQUEST_BYTES = 2 * 1024 * 1024
 const MAX_STREAMS_PER_CONNECTION = 100
 /** Connections of one server: more nodes than one controller is made for. */
 export const MAX_CONNECTIONS = 8_192
+/** Of one address: a lab or a NAT full of nodes, but nobody alone takes the place of all. */
+export const MAX_CONNECTIONS_PER_ADDRESS = 1_024
 /** A client that is slower with its TLS handshake is cut. */
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
 /** A connection is asked for a sign of life this often: a vanished node must not stay connected. */
@@ -43,6 +46,7 @@ export interface GrpcServerOptions {
   readonly methods: readonly GrpcMethod[]
   readonly clock?: Clock
   readonly maxConnections?: number
+  readonly maxConnectionsPerAddress?: number
   /** Longest unary call. Default 30 s. */
   readonly unaryTimeoutMs?: number
   /** Hears of failures that are no MeshError: the client only learns that there was one. */
@@ -57,15 +61,29 @@ export class GrpcServer {
   readonly #grpc: Server
   readonly #clock: Clock
   readonly #sockets = new Set<Socket>()
+  readonly #perAddress = new Map<string, number>()
 
-  private constructor(tls: TlsServer, grpc: Server, injector: ConnectionInjector, clock: Clock) {
+  private constructor(
+    tls: TlsServer,
+    grpc: Server,
+    injector: ConnectionInjector,
+    clock: Clock,
+    maxPerAddress: number,
+  ) {
     this.port = (tls.address() as AddressInfo).port // as: it listens on an IP
     this.#tls = tls
     this.#grpc = grpc
     this.#clock = clock
     tls.on('connection', (socket: Socket) => {
+      const address = socket.remoteAddress ?? ''
+      const count = this.#perAddress.get(address) ?? 0
+      if (count >= maxPerAddress) {
+        socket.destroy()
+        return
+      }
+      this.#perAddress.set(address, count + 1)
       this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
+      socket.on('close', () => this.#onClose(socket, address))
     })
     tls.on('secureConnection', (socket: TLSSocket) => {
       socket.on('error', () => {}) // its end is what matters, and 'close' follows
@@ -99,7 +117,8 @@ export class GrpcServer {
     await listen(tls, options.host, options.port)
     // TLS is done when gRPC gets a connection, hence insecure. No handshake ends before this turn does.
     const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure())
-    return new GrpcServer(tls, grpc, injector, clock)
+    const maxPerAddress = options.maxConnectionsPerAddress ?? MAX_CONNECTIONS_PER_ADDRESS
+    return new GrpcServer(tls, grpc, injector, clock, maxPerAddress)
   }
 
   /** Open connections, those in their handshake included. */
@@ -107,7 +126,10 @@ export class GrpcServer {
     return this.#sockets.size
   }
 
-  /** Handshakes from now on use this; connections stay. @throws MeshError CERT_INVALID and nothing changes. */
+  /**
+   * Handshakes from now on use this; connections stay. Whether client certificates are asked for was decided at the
+   * start. @throws MeshError CERT_INVALID and nothing changes.
+   */
   replaceIdentity(identity: GrpcServerIdentity): void {
     try {
       this.#tls.setSecureContext(secureContext(identity))
@@ -131,6 +153,13 @@ export class GrpcServer {
     await isClosed
     timer.cancel()
   }
+
+  #onClose(socket: Socket, address: string): void {
+    this.#sockets.delete(socket)
+    const count = (this.#perAddress.get(address) ?? 1) - 1
+    if (count === 0) this.#perAddress.delete(address)
+    else this.#perAddress.set(address, count)
+  }
 }
 
 function secureContext(identity: GrpcServerIdentity): {
@@ -138,10 +167,14 @@ function secureContext(identity: GrpcServerIdentity): {
   key: string
   ca?: string
   minVersion: 'TLSv1.3'
+  secureOptions: number
 } {
   const { certificatePem, privateKeyPem, clientRootsPem } = identity
   // SPEC HBONE §0.3: ztunnel speaks TLS 1.3 only; nobody older has to be served.
-  const context = { cert: certificatePem, key: privateKeyPem, minVersion: 'TLSv1.3' as const }
+  const minVersion = 'TLSv1.3' as const
+  // No resumption: a resumed session would bring back a client certificate as it was once verified.
+  const secureOptions = constants.SSL_OP_NO_TICKET
+  const context = { cert: certificatePem, key: privateKeyPem, minVersion, secureOptions }
   return clientRootsPem === undefined ? context : { ...context, ca: clientRootsPem }
 }
 

@@ -2,6 +2,7 @@
 // The server against real clients over TLS: grpc-js, and raw HTTP/2 for what no gRPC client would send.
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectTcp } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
@@ -384,6 +385,54 @@ t.test('connections over the limit are closed at once', async (t) => {
   const server = await startServer(t, [echo], { maxConnections: 1 })
   t.match(await clientOf(t, server).call('/test.Test/Echo', Buffer.of(1), {}, CALL_MS), { kind: 'bytes' })
   t.match(await clientOf(t, server).call('/test.Test/Echo', Buffer.of(1), {}, 300), { kind: 'status' })
+})
+
+t.test('one address cannot take the places of all', async (t) => {
+  const server = await startServer(t, [echo], { maxConnectionsPerAddress: 2 })
+  const open = async (localAddress: string): Promise<string> => {
+    const below = connectTcp({ port: server.port, host: '127.0.0.1', localAddress })
+    below.on('error', () => {})
+    const socket = connectTls({
+      socket: below,
+      host: 'localhost',
+      ca: identity.rootPem,
+      ALPNProtocols: ['h2'],
+    })
+    socket.resume()
+    t.teardown(() => socket.destroy())
+    return await Promise.race([
+      once(socket, 'secureConnect').then(() => 'open'),
+      once(socket, 'close').then(() => 'closed'),
+    ]).catch(() => 'closed')
+  }
+  t.same(
+    [await open('127.0.0.1'), await open('127.0.0.1'), await open('127.0.0.1')],
+    ['open', 'open', 'closed'],
+  )
+  t.equal(await open('127.0.0.2'), 'open')
+  t.equal(server.connectionCount, 3)
+})
+
+t.test('no session is resumed: every certificate is verified anew', async (t) => {
+  const server = await startServer(t, [echo])
+  const kept: { session?: Buffer } = {}
+  for (let round = 0; round < 2; round++) {
+    const socket = connectTls({
+      port: server.port,
+      host: 'localhost',
+      ca: identity.rootPem,
+      ALPNProtocols: ['h2'],
+      ...kept,
+    })
+    socket.on('session', (fresh: Buffer) => {
+      kept.session = fresh
+    })
+    socket.resume()
+    await once(socket, 'secureConnect')
+    t.equal(socket.isSessionReused(), false)
+    await new Promise((resolve) => setTimeout(resolve, 30)) // tickets come after the handshake
+    socket.destroy()
+  }
 })
 
 t.test('an unusable identity or address is told when starting', async (t) => {
