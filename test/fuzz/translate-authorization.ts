@@ -169,8 +169,9 @@ const call: fc.Arbitrary<NaiveCall> = fc.record({
   identity: fc.option(
     fc.record({
       trustDomain: fc.constantFrom('cluster.local', 'other'),
-      namespace: fc.constantFrom('web', 'shop'),
-      serviceAccount: fc.constantFrom('front', 'cart'),
+      // One name that begins like another: exact is not prefix.
+      namespace: fc.constantFrom('web', 'shop', 'web2'),
+      serviceAccount: fc.constantFrom('front', 'cart', 'front2'),
     }),
     { freq: 4 },
   ),
