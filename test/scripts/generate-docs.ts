@@ -43,7 +43,7 @@ t.test('no page depends on the machine it was written on', async (t) => {
   const page = docPages(ROOT).get('docs/configuration.md') ?? ''
   t.match(page, /\| `SIDESTEP_NODE_NAME`, `NODE_NAME` \| text \| the host name \|/)
   t.match(page, /\| `SIDESTEP_WORKER_COUNT` \| integer \(threads\), 1 to 64 \| `2` \|/)
-  t.match(page, /\| `SIDESTEP_CONFIG_FILE`, `LOCAL_XDS_PATH` \| path \| required \|/)
+  t.match(page, /\| `SIDESTEP_ENROLMENT_FILE` \| path \| required \|/)
 })
 
 t.test('metrics and their labels are those of the page itself', async (t) => {
