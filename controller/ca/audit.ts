@@ -13,7 +13,7 @@ export const MAX_UNWRITTEN_LINES = 1_024
 /** One event. */
 export interface AuditEvent {
   readonly atMs: number
-  readonly event: 'signed' | 'refused' | 'revoked' | 'rotation' | 'join-token'
+  readonly event: 'signed' | 'refused'
   /** Who asked: `ns/sa`, `join token <id>`, … Empty: nobody who is known. */
   readonly account: string
   readonly node: string
@@ -21,7 +21,7 @@ export interface AuditEvent {
   readonly peer: string
   /** The identity that was signed or asked for. */
   readonly identity: string
-  /** Decimal; of a signature or a revocation. */
+  /** Decimal; of a signature. */
   readonly serialNumber?: string
   readonly notAfterMs?: number
   /** Why it was refused. OK for a signature. */
