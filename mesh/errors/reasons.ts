@@ -545,6 +545,39 @@ const ROWS = {
     '-',
     'this step of the root rotation would break handshakes now: wait until the time in the detail',
   ],
+  REDIS_UNAVAILABLE: [
+    150,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'Redis does not answer, is loading or read-only: check the server and the way to it; what was read stays in force',
+  ],
+  REDIS_DENIED: [
+    151,
+    403,
+    7,
+    'CANCEL',
+    '-',
+    'Redis refuses the user, the password or the command: compare the ACL of the user with docs/redis.md',
+  ],
+  REDIS_TLS: [
+    152,
+    503,
+    14,
+    'CANCEL',
+    'TLS_FAILURE',
+    'the TLS handshake with Redis failed: check its certificate, our CA file and that its port speaks TLS',
+  ],
+  REDIS_ANSWER: [153, 502, 13, 'CANCEL', '-', 'Redis answered what makes no sense to us: see the detail'],
+  FENCED: [
+    154,
+    409,
+    10,
+    'CANCEL',
+    '-',
+    'another replica has become the leader: this one does nothing more until it leads again',
+  ],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

@@ -4,12 +4,15 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { kindKey } from '../../controller/watch/config-object.ts'
 import { DirectorySource } from '../../controller/watch/directory.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
 import { KubernetesClient } from '../../controller/watch/kubernetes-client.ts'
+import { RedisSource } from '../../controller/watch/redis.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
 import { FakeApiserver } from '../support/fake-apiserver.ts'
+import { RedisServer } from '../support/redis-server.ts'
 
 /** A directory with one file per object. */
 async function openDirectoryLab(): Promise<SourceLab> {
@@ -60,5 +63,43 @@ async function openKubernetesLab(): Promise<SourceLab> {
   }
 }
 
+/** A redis-server that keeps what it was told, and a writer that checks nothing. */
+async function openRedisLab(): Promise<SourceLab> {
+  const server = await RedisServer.open({ config: ['appendonly yes', 'appendfsync always'] })
+  let isCut = false
+  const timing = { lookIntervalMs: 500, retryMs: 20, maxRetryMs: 200 }
+  const connect = async () => {
+    if (isCut) throw new Error('cut off')
+    return await server.connect()
+  }
+  const write = async (value: Record<string, unknown>, command: string, ...args: string[]): Promise<void> => {
+    const redis = await server.connect()
+    const [, group = ''] = String(value.apiVersion).split('/').toReversed()
+    const kind = kindKey(group, String(value.kind))
+    const { namespace, name } = value.metadata as Record<string, string> // as: the suite's own objects
+    await redis.command(command, `sidestep:objects:${kind}`, `${namespace}/${name}`, ...args)
+    const version = await redis.command('INCR', 'sidestep:version')
+    await redis.command('PUBLISH', 'sidestep:changes', `${version} ${kind} ${namespace}/${name}`)
+    redis.close()
+  }
+  return {
+    open: () => new RedisSource({ connect, clock: systemClock, random: Math.random, timing }),
+    put: (value) => write(value, 'HSET', JSON.stringify(value)),
+    delete: (value) => write(value, 'HDEL'),
+    disconnect: () => server.kill(),
+    reconnect: () => server.start(),
+    gap: async (work) => {
+      isCut = true
+      const redis = await server.connect()
+      await redis.command('CLIENT', 'KILL', 'SKIPME', 'yes')
+      redis.close()
+      await work()
+      isCut = false
+    },
+    close: () => server.close(),
+  }
+}
+
 testConfigSource(t, 'directory', openDirectoryLab)
 testConfigSource(t, 'kubernetes', openKubernetesLab)
+testConfigSource(t, 'redis', openRedisLab)
