@@ -2,8 +2,9 @@
 // What `demo --once` proves: each promise of the demo as one named check on a running cluster.
 import { setTimeout as wait } from 'node:timers/promises'
 import type { DemoCluster } from './cluster.ts'
-import { explainRefusal, type RefusalExplanation, splitAddress } from './explanation.ts'
-import { CART_VIP, DENY_POLICY, identityOf, meshFile, podOf, SERVICE_PORT } from './plan.ts'
+import type { Follower } from './controller-process.ts'
+import { type RefusalExplanation, splitAddress } from './explanation.ts'
+import { CART_VIP, DENY_POLICY, identityOf, podOf, SERVICE_PORT } from './plan.ts'
 import type { DemoRecord } from './records.ts'
 import type { CallAnswer } from './service.ts'
 
@@ -25,6 +26,8 @@ const RECORDS_TIMEOUT_MS = 3000
 const RECORDS_INTERVAL_MS = 50
 /** Longer than two intervals of the writers: a record too many has come by then. */
 const SETTLE_MS = 300
+/** Several of the pauses after which a node asks again for a controller that was away for a moment. */
+const FOLLOW_TIMEOUT_MS = 10_000
 
 interface Calls {
   readonly byService: CallAnswer
@@ -32,10 +35,15 @@ interface Calls {
   readonly refused: CallAnswer
   /** Null without a pod that is not enrolled. */
   readonly legacy: CallAnswer | null
+  /** While there is no controller. */
+  readonly withoutController: { readonly front: CallAnswer; readonly batch: CallAnswer }
 }
 
 /** What is checked of a cluster that is up. */
-export type CheckedCluster = Pick<DemoCluster, 'plan' | 'call'> & { readonly records: readonly DemoRecord[] }
+export type CheckedCluster = Pick<DemoCluster, 'plan' | 'call' | 'explain'> & {
+  readonly records: readonly DemoRecord[]
+  readonly controller: Pick<DemoCluster['controller'], 'followers' | 'kill' | 'start'>
+}
 
 /** Runs every check; `onCheck` hears each when it is decided. */
 export async function runChecks(
@@ -51,30 +59,55 @@ export async function runChecks(
   }
   // DemoCluster.start() resolves only then.
   check('both ztunnels serve their pods', true, cluster.plan.nodes.join(', '))
+  check('both joined the controller with a token and follow it', ...(await followed(cluster, signal)))
   const calls = await makeCalls(cluster)
-  const expected = { node1: 3, node2: calls.legacy === null ? 3 : 4 }
+  const expected = { node1: 5, node2: calls.legacy === null ? 5 : 6 }
   await recordsArrive(cluster, expected.node1 + expected.node2, signal)
   checkAnswers(cluster, calls, check)
   checkRecords(cluster, calls, expected, check)
   const refusal = cluster.records.find((each) => each.direction === 'inbound' && each.reason !== 'OK')
-  const explanation = refusal === undefined ? null : explainRefusal(meshFile(cluster.plan), refusal)
+  const explanation = refusal === undefined ? null : await cluster.explain(refusal)
   check(
     'the refusal is explained with its policy and its fix',
     explanation?.policy === DENY_POLICY && explanation.fix !== '',
     explanation === null ? 'no explanation' : `${explanation.reason}; fix: ${explanation.fix}`,
   )
+  await cluster.controller.start()
+  check('the controller is started again, and both nodes follow it', ...(await followed(cluster, signal)))
   return { checks, explanation }
+}
+
+/** Waits until both nodes follow the controller, each as itself. */
+async function followed(
+  cluster: CheckedCluster,
+  signal: AbortSignal,
+): Promise<[ok: boolean, detail: string]> {
+  const { plan, controller } = cluster
+  let seen: readonly Follower[] = []
+  const follows = (name: string): boolean =>
+    seen.some(({ node, caller }) => node === name && caller === 'node certificate')
+  for (const endMs = performance.now() + FOLLOW_TIMEOUT_MS; performance.now() < endMs; ) {
+    seen = await controller.followers()
+    if (plan.nodes.every(follows)) break
+    await wait(RECORDS_INTERVAL_MS, undefined, { signal })
+  }
+  return [plan.nodes.every(follows), seen.map(({ node, caller }) => `${node} by ${caller}`).join(', ')]
 }
 
 async function makeCalls(cluster: CheckedCluster): Promise<Calls> {
   const cart = podOf(cluster.plan, 'cart').ip
   const hasLegacy = cluster.plan.pods.some(({ name }) => name === 'legacy')
-  return {
-    byService: await cluster.call('front', CART_VIP, 80, '/items'),
+  const callService = (from: 'front' | 'batch'): Promise<CallAnswer> =>
+    cluster.call(from, CART_VIP, 80, '/items')
+  const withController = {
+    byService: await callService('front'),
     byAddress: await cluster.call('front', cart, SERVICE_PORT, '/orders', 'one umbrella'),
-    refused: await cluster.call('batch', CART_VIP, 80, '/items'),
+    refused: await callService('batch'),
     legacy: hasLegacy ? await cluster.call('legacy', cart, SERVICE_PORT, '/items') : null,
   }
+  await cluster.controller.kill()
+  const withoutController = { front: await callService('front'), batch: await callService('batch') }
+  return { ...withController, withoutController }
 }
 
 async function recordsArrive(cluster: CheckedCluster, count: number, signal: AbortSignal): Promise<void> {
@@ -96,6 +129,12 @@ function checkAnswers(cluster: CheckedCluster, calls: Calls, check: AddCheck): v
   check('front reaches cart by its service address', comesFrom(calls.byService), summary(calls.byService))
   check('front reaches cart by its pod address', comesFrom(calls.byAddress), summary(calls.byAddress))
   check('batch is refused', calls.refused.status === 0, summary(calls.refused))
+  const { front, batch } = calls.withoutController
+  check(
+    'without the controller, which was killed, front still reaches cart and batch does not',
+    comesFrom(front) && batch.status === 0,
+    `front: ${summary(front)}; batch: ${summary(batch)}`,
+  )
   if (calls.legacy === null) return
   const sees = `"caller":"${podOf(cluster.plan, 'front').ip}"`
   check('cart sees the address of its caller', calls.byService.text.includes(sees), sees)
@@ -121,15 +160,15 @@ function checkRecords(
     record.destinationIdentity === identityOf('cart')
   check(
     'what front sends is carried inside mTLS between proved identities',
-    carried.length === 4 && carried.every(isProved),
+    carried.length === 6 && carried.every(isProved),
     `${front} → ${identityOf('cart')}, ${carried.map(({ transport }) => transport).join(', ')}`,
   )
   const refusals = of('node2', identityOf('batch'))
-  const [refusal] = refusals
   check(
     'batch is refused with POLICY_DENY, and the record names the policy',
-    refusals.length === 1 && refusal?.reason === 'POLICY_DENY' && refusal.policy === DENY_POLICY,
-    refusal === undefined ? 'no record' : `${refusal.reason} by ${refusal.policy}`,
+    refusals.length === 2 &&
+      refusals.every(({ reason, policy }) => reason === 'POLICY_DENY' && policy === DENY_POLICY),
+    refusals.map(({ reason, policy }) => `${reason} by ${policy}`).join(', '),
   )
   if (calls.legacy !== null) {
     const plain = of('node2', '')

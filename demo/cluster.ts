@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demo's cluster: namespaces, services, ztunnels and files, built together and torn down together, also when
-// only half of it came up.
+// The demo's cluster: namespaces, services, controller, ztunnels and files, built together and torn down together, also
+// when only half of it came up.
 import { closeSync, openSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VirtualNetwork } from '../mesh/reactor/netlink/virtual-network.ts'
+import { ControllerProcess } from './controller-process.ts'
+import { explainRefusal, isPolicyRefusal, type RefusalExplanation } from './explanation.ts'
+import { manifests, POLICY_FILE } from './manifests.ts'
 import { NodeProcess, nodeFiles } from './node-process.ts'
-import { type DemoPlan, type DemoPod, enrolmentFile, meshFile } from './plan.ts'
+import { type DemoPlan, type DemoPod, enrolmentFile, identityOf } from './plan.ts'
 import { PodProcess } from './pod-process.ts'
 import { type DemoRecord, RecordTail } from './records.ts'
 import type { CallAnswer } from './service.ts'
+
+/** The controller's node; it has no pods. */
+const CONTROL_NODE = 'control'
 
 /** Owns everything it started. */
 export class DemoCluster {
@@ -19,6 +25,7 @@ export class DemoCluster {
   readonly directory: string
   /** Null in loopback mode. */
   readonly network: VirtualNetwork | null
+  readonly controller: ControllerProcess
   readonly nodes: NodeProcess[] = []
   readonly records: DemoRecord[] = []
   /** Hears of every record. */
@@ -31,11 +38,14 @@ export class DemoCluster {
     this.plan = plan
     this.directory = directory
     this.network = network
+    const control = network?.node(CONTROL_NODE)
+    const ip = control?.ip ?? plan.controllerIp
+    this.controller = new ControllerProcess(directory, control?.namespace ?? null, ip)
   }
 
   /** Builds all of it; when this resolves every pod is served. `signal` gives up. */
   static async start(plan: DemoPlan, signal: AbortSignal): Promise<DemoCluster> {
-    // mkdtemp makes it 0700: the CA's key is in it.
+    // mkdtemp makes it 0700: keys and tokens are in it.
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-demo-'))
     let cluster: DemoCluster | null = null
     try {
@@ -56,7 +66,19 @@ export class DemoCluster {
     return await pod.call(ip, port, path, body)
   }
 
-  /** @throws Error when a process that should run has ended */
+  /** The file with the policy, which may be changed while everything runs. */
+  get policyFile(): string {
+    return join(this.controller.configDirectory, POLICY_FILE)
+  }
+
+  /** Why a policy refused the call of this record; null when none did. */
+  async explain(record: DemoRecord): Promise<RefusalExplanation | null> {
+    if (!isPolicyRefusal(record)) return null
+    const node = this.nodes.find(({ place }) => place.name === record.node)
+    return explainRefusal((await node?.configuration()) ?? null, record)
+  }
+
+  /** @throws Error when a ztunnel has ended. The controller may: its absence hurts nobody. */
   assertRunning(): void {
     for (const node of this.nodes) {
       if (node.hasEnded) throw new Error(`the ztunnel of ${node.place.name} has ended\n${node.logEnd()}`)
@@ -75,8 +97,24 @@ export class DemoCluster {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
+    const { plan, controller } = this
+    await controller.configure(manifests(plan))
+    // Nothing of it needs the other; whichever fails, both must be over before anything is torn down.
+    const started = await Promise.allSettled([controller.start(), this.#startPods(signal)])
+    for (const each of started) if (each.status === 'rejected') throw each.reason
+    for (const name of plan.nodes) {
+      signal.throwIfAborted()
+      await this.#startNode(name)
+    }
+    for (const node of this.nodes) {
+      signal.throwIfAborted()
+      await node.ready()
+    }
+    signal.throwIfAborted()
+  }
+
+  async #startPods(signal: AbortSignal): Promise<void> {
     const { plan, directory, network } = this
-    await writeFile(join(directory, 'mesh.yaml'), meshFile(plan))
     const logFd = openSync(join(directory, 'services.log'), 'a', 0o600)
     try {
       for (const pod of plan.pods) {
@@ -86,22 +124,21 @@ export class DemoCluster {
     } finally {
       closeSync(logFd)
     }
-    for (const name of plan.nodes) await this.#startNode(name)
-    for (const node of this.nodes) {
-      signal.throwIfAborted()
-      await node.ready()
-    }
-    signal.throwIfAborted()
   }
 
   async #startNode(name: DemoPod['node']): Promise<void> {
-    const { plan, directory, network } = this
+    const { plan, directory, network, controller } = this
     const files = nodeFiles({ name, directory })
     const netnsOf = (pod: DemoPod): string => network?.pod(pod.name).namespace.path ?? ''
     await writeFile(files.enrolment, enrolmentFile(plan, name, netnsOf))
-    const podCount = plan.pods.filter(({ node, isEnrolled }) => node === name && isEnrolled).length
+    const identities = plan.pods
+      .filter(({ node, isEnrolled }) => node === name && isEnrolled)
+      .map((pod) => identityOf(pod.name))
+    await writeFile(files.token, await controller.joinToken(name, identities), { mode: 0o600 })
     const namespace = network?.node(name).namespace ?? null
-    this.nodes.push(new NodeProcess({ name, namespace, directory, podCount }))
+    const { address: controllerAddress, rootsFile } = controller
+    const podCount = identities.length
+    this.nodes.push(new NodeProcess({ name, namespace, directory, podCount, controllerAddress, rootsFile }))
     const tail = new RecordTail(name, files.records, (record) => {
       this.records.push(record)
       this.onRecord(record)
@@ -113,6 +150,7 @@ export class DemoCluster {
   async #close(): Promise<void> {
     await Promise.all([...this.#pods.values()].map((pod) => pod.close()))
     await Promise.all(this.nodes.map((node) => node.close()))
+    await this.controller.close()
     await Promise.all(this.#tails.map((tail) => tail.close()))
     this.network?.close()
     await rm(this.directory, { recursive: true, force: true })
@@ -121,9 +159,12 @@ export class DemoCluster {
 
 function buildNetwork(plan: DemoPlan): VirtualNetwork {
   return VirtualNetwork.create({
-    nodes: plan.nodes.map((name) => ({
-      name,
-      pods: plan.pods.filter(({ node }) => node === name).map((pod) => ({ name: pod.name, ip: pod.ip })),
-    })),
+    nodes: [
+      ...plan.nodes.map((name) => ({
+        name,
+        pods: plan.pods.filter(({ node }) => node === name).map((pod) => ({ name: pod.name, ip: pod.ip })),
+      })),
+      { name: CONTROL_NODE },
+    ],
   })
 }

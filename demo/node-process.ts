@@ -1,43 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parent's side of one node's ztunnel: its supervisor as a process in the node's namespace, its files, its admin
-// socket.
-import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
-import { get, type IncomingMessage } from 'node:http'
+// One node's ztunnel: its supervisor as a process in the node's namespace. It knows where the controller is and has a
+// token to join with; everything else it learns there.
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { spawnIn } from '../mesh/reactor/netlink/virtual-network.ts'
+import type { MeshConfig } from '../mesh/model/mesh-state.ts'
 import type { NetworkNamespace } from '../mesh/reactor/netns.ts'
-import { environmentName } from '../mesh/runtime/options.ts'
 import type { ZtunnelConfig } from '../ztunnel/config.ts'
-import { endWithParent } from './end-with-parent.ts'
+import { type AdminAnswer, OwnProcess } from './own-process.ts'
 import { type DemoPod, TRUST_DOMAIN } from './plan.ts'
 
 const SUPERVISOR = fileURLToPath(new URL('../ztunnel/supervisor/main.ts', import.meta.url))
-const READY_TIMEOUT_MS = 20_000
-const READY_INTERVAL_MS = 50
-const ADMIN_TIMEOUT_MS = 2000
 const DRAIN_SECONDS = 1
-/** The drain, the supervisor's own grace for its data process, and some. */
-const END_TIMEOUT_MS = 6000
-const LOG_LINES_SHOWN = 20
 
 /** Where a node's ztunnel runs. */
 export interface NodePlace {
   readonly name: DemoPod['node']
   /** Null: this machine's. */
   readonly namespace: NetworkNamespace | null
-  /** The demo's directory: mesh.yaml, ca/, and this node's files. */
+  /** The demo's directory, with this node's files. */
   readonly directory: string
   /** Pods the enrolment file lists. */
   readonly podCount: number
+  readonly controllerAddress: string
+  /** PEM of the mesh's roots. */
+  readonly rootsFile: string
 }
 
 /** The files of a node. */
 export function nodeFiles({ name, directory }: Pick<NodePlace, 'name' | 'directory'>): {
   readonly enrolment: string
+  /** The join token: gone once it was used. */
+  readonly token: string
+  /** What the node keeps: the key and certificate it got for its token. */
+  readonly state: string
   readonly records: string
   readonly log: string
   readonly admin: string
@@ -45,6 +41,8 @@ export function nodeFiles({ name, directory }: Pick<NodePlace, 'name' | 'directo
   const file = (ending: string): string => join(directory, `${name}.${ending}`)
   return {
     enrolment: file('enrolment.yaml'),
+    token: file('token'),
+    state: file('state'),
     records: file('records'),
     log: file('log'),
     admin: file('sock'),
@@ -54,8 +52,7 @@ export function nodeFiles({ name, directory }: Pick<NodePlace, 'name' | 'directo
 /** Owns the supervisor and what it started. */
 export class NodeProcess {
   readonly place: NodePlace
-  readonly #child: ChildProcess
-  #hasEnded = false
+  readonly #process: OwnProcess
 
   /** Starts the supervisor; call ready(). */
   constructor(place: NodePlace) {
@@ -63,9 +60,11 @@ export class NodeProcess {
     const files = nodeFiles(place)
     const config: Partial<ZtunnelConfig> = {
       nodeName: place.name,
-      configFile: join(place.directory, 'mesh.yaml'),
       enrolmentFile: files.enrolment,
-      caDirectory: join(place.directory, 'ca'),
+      controllerAddresses: place.controllerAddress,
+      controllerRoots: place.rootsFile,
+      controllerToken: files.token,
+      stateDirectory: files.state,
       trustDomain: TRUST_DOMAIN,
       adminSocket: files.admin,
       records: files.records,
@@ -75,78 +74,50 @@ export class NodeProcess {
       ipv6: place.namespace !== null,
       drainSeconds: DRAIN_SECONDS,
     }
-    const env = Object.fromEntries(
-      Object.entries(config).map(([key, value]) => [environmentName(key), String(value)]),
-    )
-    const logFd = openSync(files.log, 'a', 0o600)
-    const options: SpawnOptions = { stdio: ['ignore', logFd, logFd], env }
-    const args = ['--no-warnings', ...endWithParent(), SUPERVISOR]
-    this.#child =
-      place.namespace === null
-        ? spawn(process.execPath, args, options)
-        : spawnIn(place.namespace, process.execPath, args, options)
-    closeSync(logFd)
-    for (const event of ['error', 'exit'] as const) this.#child.once(event, () => (this.#hasEnded = true))
+    const { name, namespace } = place
+    this.#process = new OwnProcess({
+      ...{ name, script: SUPERVISOR, config, namespace },
+      ...{ logFile: files.log, adminSocket: files.admin },
+    })
   }
 
   get pid(): number {
-    return this.#child.pid ?? -1
+    return this.#process.pid
   }
 
   get hasEnded(): boolean {
-    return this.#hasEnded
+    return this.#process.hasEnded
   }
 
   /** Waits until every pod is served. @throws Error with the end of the log */
   async ready(): Promise<void> {
-    const deadlineMs = performance.now() + READY_TIMEOUT_MS
-    let last = 'no answer'
-    while (performance.now() < deadlineMs && !this.#hasEnded) {
-      last = await this.#pending().catch((error: unknown) => String(error))
-      if (last === '') return
-      await wait(READY_INTERVAL_MS)
-    }
-    const why = this.#hasEnded ? 'its ztunnel has ended' : last.trim()
-    throw new Error(`${this.place.name} did not become ready: ${why}\n${this.logEnd()}`)
+    await this.#process.ready(async () => {
+      const { pods } = JSON.parse((await this.admin('/config_dump')).text) as { pods: readonly unknown[] } // as: our API
+      const { podCount } = this.place
+      return pods.length === podCount ? '' : `${pods.length} of ${podCount} pods enrolled`
+    })
+    // It has the node's certificate now; the token buys nothing any more.
+    await rm(nodeFiles(this.place).token, { force: true })
+  }
+
+  /** What the node goes by; null when it does not answer. */
+  async configuration(): Promise<MeshConfig | null> {
+    const dump = await this.admin('/config_dump').catch(() => null)
+    return dump?.status === 200 ? (JSON.parse(dump.text) as MeshConfig) : null // as: our API
   }
 
   /** What the ztunnel answers under a path of its admin API. */
-  async admin(path: string): Promise<{ readonly status: number; readonly text: string }> {
-    const signal = AbortSignal.timeout(ADMIN_TIMEOUT_MS)
-    const asked = get({ socketPath: nodeFiles(this.place).admin, path, signal, agent: false })
-    const [response] = (await once(asked, 'response')) as [IncomingMessage] // as: what the event carries
-    let text = ''
-    for await (const chunk of response.setEncoding('utf8')) text += chunk
-    return { status: response.statusCode ?? 0, text }
+  async admin(path: string): Promise<AdminAnswer> {
+    return await this.#process.admin(path)
   }
 
   /** The last lines of the ztunnel's log. */
   logEnd(): string {
-    try {
-      return readFileSync(nodeFiles(this.place).log, 'utf8')
-        .trimEnd()
-        .split('\n')
-        .slice(-LOG_LINES_SHOWN)
-        .join('\n')
-    } catch {
-      return ''
-    }
+    return this.#process.logEnd()
   }
 
-  /** Drains and ends. Idempotent. */
+  /** Drains and ends; the data process ends by itself when its supervisor is gone. Idempotent. */
   async close(): Promise<void> {
-    if (this.#hasEnded) return
-    const ended = once(this.#child, 'exit', { signal: AbortSignal.timeout(END_TIMEOUT_MS) })
-    this.#child.kill('SIGTERM')
-    // The data process ends by itself when its supervisor is gone.
-    await ended.catch(() => this.#child.kill('SIGKILL'))
-  }
-
-  /** '' when ready. */
-  async #pending(): Promise<string> {
-    const { status, text } = await this.admin('/ready')
-    if (status !== 200) return text
-    const { pods } = JSON.parse((await this.admin('/config_dump')).text) as { pods: readonly unknown[] } // as: our API
-    return pods.length === this.place.podCount ? '' : `${pods.length} of ${this.place.podCount} pods enrolled`
+    await this.#process.close()
   }
 }

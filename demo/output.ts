@@ -13,10 +13,12 @@ import { explanationText, tableHead, tableRow, toneOf } from './table.ts'
 export interface DemoOutput {
   /** Before anything is built. */
   start(choice: ModeChoice, plan: DemoPlan): void
-  /** The cluster is up and calls begin (live form). */
-  ready(): void
+  /** The cluster is up and calls begin (live form); `policyFile` may be edited. */
+  ready(policyFile: string): void
   call(what: string, result: string): void
   record(record: DemoRecord, explanation: RefusalExplanation | null): void
+  /** Something about the mesh as such (live form). */
+  note(text: string): void
   check(check: Check): void
   /** The end of the `--once` form. */
   finish(choice: ModeChoice, report: CheckReport, records: readonly DemoRecord[], seconds: number): void
@@ -30,6 +32,8 @@ const TONES = { encrypted: 'green', plain: 'yellow', refused: 'red' } as const
 export class TextOutput implements DemoOutput {
   readonly #write: Write
   readonly #isColoured: boolean
+  /** '' when nobody can edit it. */
+  #policyFile = ''
 
   constructor(write: Write, isColoured: boolean) {
     this.#write = write
@@ -48,10 +52,13 @@ export class TextOutput implements DemoOutput {
       )
       this.#line(`${node}: ztunnel, pods ${text.join(' · ')}`)
     }
+    this.#line('control: controller, which reads YAML, signs certificates and tells both nodes')
     this.#line(`service cart: ${CART_VIP}:80. Policy: batch may not call cart.\n`)
   }
 
-  ready(): void {
+  ready(policyFile: string): void {
+    this.#policyFile = policyFile
+    this.#line(`Change the policy while this runs, in another terminal:\n  ${policyFile}\n`)
     this.#line(`${tableHead()}\n`)
   }
 
@@ -61,7 +68,13 @@ export class TextOutput implements DemoOutput {
 
   record(record: DemoRecord, explanation: RefusalExplanation | null): void {
     this.#line(this.#paint(TONES[toneOf(record)], tableRow(record)))
-    if (explanation !== null) this.#line(explanationText(explanation))
+    if (explanation === null) return
+    this.#line(explanationText(explanation))
+    if (this.#policyFile !== '') this.#line(`             file    ${this.#policyFile}`)
+  }
+
+  note(text: string): void {
+    this.#line(this.#paint('red', `             ${text}`))
   }
 
   check({ name, ok, detail }: Check): void {
@@ -105,8 +118,8 @@ export class JsonOutput implements DemoOutput {
     this.#event({ type: 'start', ...headOf(choice), pods: plan.pods })
   }
 
-  ready(): void {
-    this.#event({ type: 'ready' })
+  ready(policyFile: string): void {
+    this.#event({ type: 'ready', policyFile })
   }
 
   call(what: string, result: string): void {
@@ -115,6 +128,10 @@ export class JsonOutput implements DemoOutput {
 
   record(record: DemoRecord, explanation: RefusalExplanation | null): void {
     this.#event({ type: 'record', ...record, ...(explanation === null ? {} : { explanation }) })
+  }
+
+  note(text: string): void {
+    this.#event({ type: 'note', text })
   }
 
   check(): void {}

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the demo is made of: its nodes, pods and addresses, and the files its ztunnels read. Pure. The policy is the
-// point: everybody may call cart, only batch may not.
-import { HBONE_PORT } from '../mesh/net/mesh-ports.ts'
+// What the demo is made of: its nodes, pods and addresses. Pure. The policy is the point: everybody may call cart, only
+// batch may not.
 
 /** Namespaces of the kernel, or this machine's loopback addresses. */
 export type DemoMode = 'netns' | 'loopback'
@@ -29,6 +28,8 @@ export interface DemoPlan {
   readonly mode: DemoMode
   readonly nodes: readonly DemoPod['node'][]
   readonly pods: readonly DemoPod[]
+  /** Where the controller listens; '' = the address that the network gives its node. */
+  readonly controllerIp: string
 }
 
 /**
@@ -45,7 +46,7 @@ export function planDemo(mode: DemoMode, subnet = '77.1'): DemoPlan {
   ]
   // Nothing is redirected in loopback mode: the mesh would not see what this pod sends.
   if (mode === 'netns') pods.push({ name: 'legacy', node: 'node1', ip: '10.1.0.4', isEnrolled: false })
-  return { mode, nodes: ['node1', 'node2'], pods }
+  return { mode, nodes: ['node1', 'node2'], pods, controllerIp: ip('', 1) }
 }
 
 /** The pod of that name. */
@@ -60,38 +61,9 @@ export function identityOf(name: DemoPod['name']): string {
   return `spiffe://${TRUST_DOMAIN}/ns/${NAMESPACE}/sa/${name}`
 }
 
-/** The configuration both ztunnels read: workloads, one service, one policy. */
-export function meshFile(plan: DemoPlan): string {
-  const workloads = plan.pods.map(
-    ({ name, node, ip, isEnrolled }) => `- uid: demo//Pod/${NAMESPACE}/${name}
-  name: ${name}
-  namespace: ${NAMESPACE}
-  serviceAccount: ${name}
-  trustDomain: ${TRUST_DOMAIN}
-  node: ${node}
-  workloadIps: ["${ip}"]
-  protocol: ${isEnrolled ? `HBONE # mTLS on port ${HBONE_PORT}` : 'TCP # not enrolled: plain text'}
-  services: ${name === 'cart' ? `{"${NAMESPACE}/cart.${NAMESPACE}.svc.cluster.local": {80: ${SERVICE_PORT}}}` : '{}'}
-`,
-  )
-  const [policyNamespace, policyName] = DENY_POLICY.split('/')
-  return `workloads:
-${workloads.join('')}services:
-- name: cart
-  namespace: ${NAMESPACE}
-  hostname: cart.${NAMESPACE}.svc.cluster.local
-  vips: ["/${CART_VIP}"]
-  ports: {80: ${SERVICE_PORT}}
-policies:
-- name: ${policyName}
-  namespace: ${policyNamespace}
-  scope: Namespace
-  action: Deny
-  dryRun: false
-  rules:
-  - - - principals: [!Exact "${identityOf('batch').slice('spiffe://'.length)}"]
-        destinationPorts: [${SERVICE_PORT}]
-`
+/** The same as policies write it. */
+export function principalOf(name: DemoPod['name']): string {
+  return identityOf(name).slice('spiffe://'.length)
 }
 
 /** The pods a node serves. `netnsOf` gives the path of a pod's network namespace. */

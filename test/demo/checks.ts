@@ -3,6 +3,7 @@
 // promise fails the check that names it.
 import t from 'tap'
 import { type CheckedCluster, runChecks } from '../../demo/checks.ts'
+import { explainRefusal, isPolicyRefusal } from '../../demo/explanation.ts'
 import { DENY_POLICY, identityOf, planDemo } from '../../demo/plan.ts'
 import type { DemoRecord } from '../../demo/records.ts'
 
@@ -38,60 +39,106 @@ function record(
 }
 const REFUSED = { reason: 'POLICY_DENY', bytesSent: 0, bytesReceived: 0 } as const
 const GOOD: readonly DemoRecord[] = [
-  record('node1', 'front'),
-  record('node1', 'front'),
-  record('node1', 'batch', REFUSED),
-  record('node2', 'front'),
-  record('node2', 'front'),
-  record('node2', 'batch', { ...REFUSED, policy: DENY_POLICY }),
+  ...[1, 2, 3].map(() => record('node1', 'front')),
+  ...[1, 2].map(() => record('node1', 'batch', REFUSED)),
+  ...[1, 2, 3].map(() => record('node2', 'front')),
+  ...[1, 2].map(() =>
+    record('node2', 'batch', { ...REFUSED, policy: DENY_POLICY, fix: 'change the policy' }),
+  ),
   record('node2', 'legacy', { transport: 'TCP' }),
 ]
 
-function cluster(records: readonly DemoRecord[], refuses: boolean, seenCaller = '10.1.0.2'): CheckedCluster {
+/** What a cluster of ours does otherwise than the good one. */
+interface Faults {
+  readonly records?: readonly DemoRecord[]
+  readonly letsBatchIn?: boolean
+  readonly seenCaller?: string
+  /** Nothing goes through without the controller, or everything. */
+  readonly whenAlone?: 'closed' | 'open'
+  /** As whom node2 follows, before and after the controller was away; '' = not. */
+  readonly followers?: readonly [before: string, after: string]
+}
+
+function cluster({
+  records = GOOD,
+  letsBatchIn = false,
+  seenCaller = '10.1.0.2',
+  whenAlone,
+  followers = ['node certificate', 'node certificate'],
+}: Faults): CheckedCluster {
+  let isKilled = false
+  let startCount = 1
+  const isRefused = (from: string): boolean => {
+    if (isKilled && whenAlone !== undefined) return whenAlone === 'closed'
+    return from === 'batch' && !letsBatchIn
+  }
   return {
     plan: planDemo('netns'),
     records,
     call: async (from) =>
-      from === 'batch' && refuses
+      isRefused(from)
         ? { id: 1, status: 0, text: 'read ECONNRESET' }
         : { id: 1, status: 200, text: `{"service":"cart","caller":"${seenCaller}"}` },
+    explain: async (each) => (isPolicyRefusal(each) ? explainRefusal(null, each) : null),
+    controller: {
+      kill: async () => {
+        isKilled = true
+      },
+      start: async () => {
+        isKilled = false
+        startCount++
+      },
+      followers: async () => {
+        const caller = followers[startCount - 1] ?? ''
+        const second = caller === '' ? [] : [{ node: 'node2', caller }]
+        return [{ node: 'node1', caller: 'node certificate' }, ...second]
+      },
+    },
   }
 }
 
 async function failed(given: CheckedCluster): Promise<readonly string[]> {
-  const { checks } = await runChecks(given, () => {}, AbortSignal.timeout(10_000))
+  const { checks } = await runChecks(given, () => {}, AbortSignal.timeout(20_000))
   return checks.filter(({ ok }) => !ok).map(({ name }) => name)
 }
 const replace = (index: number, facts: Partial<DemoRecord>): readonly DemoRecord[] =>
   GOOD.map((each, at) => (at === index ? { ...each, ...facts } : each))
 
 t.test('a mesh that keeps its promises passes every check', async (t) => {
-  t.strictSame(await failed(cluster(GOOD, true)), [])
+  t.strictSame(await failed(cluster({})), [])
 })
 
 t.test('every broken promise is found by its check', async (t) => {
-  for (const [what, given, expected] of [
-    ['batch gets an answer', cluster(GOOD, false), 'batch is refused'],
-    ['cart sees its ztunnel', cluster(GOOD, true, '10.99.0.1'), 'cart sees the address of its caller'],
-    ['front goes in plain text', cluster(replace(0, { transport: 'TCP' }), true), 'inside mTLS'],
-    ['the tunnel stays empty', cluster(replace(3, { bytesReceived: 0 }), true), 'inside mTLS'],
+  const cases: readonly (readonly [what: string, faults: Faults, check: string])[] = [
+    ['batch gets an answer', { letsBatchIn: true }, 'batch is refused'],
+    ['cart sees its ztunnel', { seenCaller: '10.99.0.1' }, 'cart sees the address of its caller'],
+    ['front goes in plain text', { records: replace(0, { transport: 'TCP' }) }, 'inside mTLS'],
+    ['the tunnel stays empty', { records: replace(5, { bytesReceived: 0 }) }, 'inside mTLS'],
     [
       'somebody else answers',
-      cluster(replace(3, { destinationIdentity: identityOf('batch') }), true),
+      { records: replace(5, { destinationIdentity: identityOf('batch') }) },
       'inside mTLS',
     ],
-    ['the policy is not named', cluster(replace(5, { policy: '' }), true), 'names the policy'],
+    ['the policy is not named', { records: replace(8, { policy: '' }) }, 'names the policy'],
+    ['no fix is known', { records: replace(8, { fix: '' }) }, 'is explained'],
     [
       'legacy is called encrypted',
-      cluster(replace(6, { transport: 'HBONE' }), true),
+      { records: replace(10, { transport: 'HBONE' }) },
       'recorded as plain text',
     ],
-    ['a record comes twice', cluster([...GOOD, record('node2', 'front')], true), 'exactly one record'],
-  ] as const) {
-    const names = await failed(given)
-    t.ok(
-      names.some((name) => name.includes(expected)),
-      `${what}: ${names.join('; ')}`,
-    )
-  }
+    ['a record comes twice', { records: [...GOOD, record('node2', 'front')] }, 'exactly one record'],
+    ['nothing goes on without the controller', { whenAlone: 'closed' }, 'without the controller'],
+    ['no policy holds without the controller', { whenAlone: 'open' }, 'without the controller'],
+    ['a node did not join', { followers: ['service account', 'node certificate'] }, 'joined'],
+    ['a node does not come back', { followers: ['node certificate', ''] }, 'started again'],
+  ]
+  await Promise.all(
+    cases.map(async ([what, faults, check]) => {
+      const names = await failed(cluster(faults))
+      t.ok(
+        names.some((name) => name.includes(check)),
+        `${what}: ${names.join('; ')}`,
+      )
+    }),
+  )
 })

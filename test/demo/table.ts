@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { explainRefusal } from '../../demo/explanation.ts'
-import { DENY_POLICY, identityOf, meshFile, planDemo } from '../../demo/plan.ts'
+import { explainRefusal, isPolicyRefusal } from '../../demo/explanation.ts'
+import { manifests } from '../../demo/manifests.ts'
+import { DENY_POLICY, identityOf, planDemo } from '../../demo/plan.ts'
 import type { DemoRecord } from '../../demo/records.ts'
 import { explanationText, tableRow, toneOf } from '../../demo/table.ts'
+import { meshConfigOf } from '../support/mesh-config.ts'
+
+const CONFIG = meshConfigOf(Object.values(manifests(planDemo('netns'))).join('---\n'))
 
 const RECORD: DemoRecord = {
   node: 'node1',
@@ -64,7 +68,7 @@ t.test('a row says who talked to whom, how, how much and with what result', asyn
 })
 
 t.test('a refusal is explained by its policy and a fix', async (t) => {
-  const explanation = explainRefusal(meshFile(planDemo('netns')), REFUSED)
+  const explanation = explainRefusal(CONFIG, REFUSED)
   t.match(explanation, {
     code: 'POLICY_DENY',
     caller: identityOf('batch'),
@@ -73,14 +77,25 @@ t.test('a refusal is explained by its policy and a fix', async (t) => {
     reason: /DENY policy shop\/batch-may-not-call-cart matches .*batch from 10\.1\.0\.3 to port 8080/,
     fix: /leaves out .*batch/,
   })
-  if (explanation !== null)
-    t.match(explanationText(explanation), / code +POLICY_DENY\n +policy +shop\/batch-may/)
+  t.match(explanationText(explanation), / code +POLICY_DENY\n +policy +shop\/batch-may/)
 })
 
-t.test('what no policy of the configuration refused is not explained', async (t) => {
-  const yaml = meshFile(planDemo('netns'))
-  t.equal(explainRefusal(yaml, RECORD), null)
-  t.equal(explainRefusal(yaml, { ...REFUSED, direction: 'outbound' }), null, 'the other side knows better')
-  t.equal(explainRefusal(yaml, { ...REFUSED, sourceIdentity: identityOf('front') }), null)
-  t.equal(explainRefusal('policies: 7', REFUSED), null)
+t.test('what the configuration does not explain is told as the record has it', async (t) => {
+  const record = { ...REFUSED, detail: 'so it was', fix: 'do this' }
+  const asRecorded = { policy: DENY_POLICY, reason: 'so it was', fix: 'do this' }
+  const none = { ...CONFIG, policies: [] }
+  for (const config of [null, none, { ...CONFIG, workloads: [] }])
+    t.match(explainRefusal(config, record), asRecorded)
+  t.match(explainRefusal(CONFIG, { ...record, sourceIdentity: identityOf('front') }), asRecorded)
+  const byAnother = { ...record, policy: 'shop/another' }
+  t.match(explainRefusal(CONFIG, byAnother), { ...asRecorded, policy: 'shop/another' })
+})
+
+t.test('only the node that refused by policy is asked why', async (t) => {
+  t.strictSame([REFUSED, RECORD, { ...REFUSED, direction: 'outbound' as const }].map(isPolicyRefusal), [
+    true,
+    false,
+    false,
+  ])
+  t.notOk(isPolicyRefusal({ ...REFUSED, reason: 'INTERNAL' }))
 })

@@ -3,7 +3,16 @@
 // by a signal. Nothing may be left behind.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  globSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -86,15 +95,15 @@ const demo = (...args: readonly string[]): readonly string[] => [
 ]
 
 for (const { name, user, args, mode, privilege, checkCount } of [
-  { name: 'root', user: undefined, args: [], mode: 'netns', privilege: 'root', checkCount: 11 },
-  { name: 'nobody', user: NOBODY, args: [], mode: 'netns', privilege: 'user namespace', checkCount: 11 },
+  { name: 'root', user: undefined, args: [], mode: 'netns', privilege: 'root', checkCount: 14 },
+  { name: 'nobody', user: NOBODY, args: [], mode: 'netns', privilege: 'user namespace', checkCount: 14 },
   {
     name: 'loopback',
     user: NOBODY,
     args: ['--mode', 'loopback'],
     mode: 'loopback',
     privilege: 'nothing',
-    checkCount: 8,
+    checkCount: 11,
   },
 ] as const) {
   t.test(`--once --json passes all its checks: ${name}`, async (t) => {
@@ -105,7 +114,16 @@ for (const { name, user, args, mode, privilege, checkCount } of [
     t.match(report, { mode, privilege, ok: true })
     t.equal(report.checks.length, checkCount)
     for (const check of report.checks) t.ok(check.ok, `${check.name}: ${check.detail}`)
-    t.match(report.explanation, { code: 'POLICY_DENY', policy: 'shop/batch-may-not-call-cart' })
+    t.match(report.explanation, {
+      code: 'POLICY_DENY',
+      policy: 'shop/batch-may-not-call-cart',
+      fix: /^change shop\/batch-may-not-call-cart so that it leaves out .*batch$/,
+    })
+    for (const promise of [/^both joined the controller/, /^without the controller/, /started again/])
+      t.ok(
+        report.checks.some((check) => promise.test(check.name)),
+        String(promise),
+      )
     t.equal(report.missing.length > 0, mode === 'loopback')
     t.equal(report.notShown.length > 0, mode === 'loopback')
     leavesNothing(t, directory)
@@ -122,6 +140,78 @@ t.test('where no unshare is installed an unprivileged user gets loopback mode an
   t.match(output, /^ {2}missing: the program unshare \(util-linux\) is not installed$/m)
   leavesNothing(t, directory)
 })
+
+/** The demo's own processes that keep running: the controller and both ztunnels' supervisors. */
+const standing = (directory: string): readonly string[] =>
+  processesOf(directory).filter((pid) =>
+    /\/(controller|ztunnel\/supervisor)\/main\.ts/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1')),
+  )
+
+/** A key in PEM, also inside of JSON, or a token; not the program's own text about them. */
+const SECRET = /PRIVATE KEY-----(?:\n|\\n)[A-Za-z0-9+/]{40}|sidestep-join\.[0-9a-f]{24}\.[\w-]{43}/
+
+/** Everything of the running demo that holds a secret can be read by its user only. */
+function keepsSecrets(t: Test, directory: string): void {
+  const files = globSync('**/*', { cwd: directory, withFileTypes: true }).filter((entry) => entry.isFile())
+  const secret = files.filter(({ parentPath, name }) =>
+    SECRET.test(readFileSync(join(parentPath, name), 'latin1')),
+  )
+  t.ok(secret.length >= 3, 'the key of the CA and of both nodes')
+  for (const { parentPath, name } of secret) {
+    t.equal(statSync(join(parentPath, name)).mode & 0o777, 0o600, name)
+    t.equal(statSync(parentPath).mode & 0o777, 0o700, parentPath)
+    t.notMatch(name, /log$|token/, 'not in a log; tokens are gone once they were used')
+  }
+  for (const name of readdirSync(directory)) t.equal(statSync(join(directory, name)).mode & 0o777, 0o700)
+}
+
+for (const { name, user, args } of [
+  { name: 'root', user: undefined, args: [] },
+  { name: 'loopback', user: NOBODY, args: ['--mode', 'loopback'] },
+] as const) {
+  t.test(
+    `the policy is edited while the demo runs, and the refused call goes through: ${name}`,
+    async (t) => {
+      const directory = temporary(t)
+      const child = start(directory, demo(...args), user)
+      const closed = once(child, 'close')
+      let output = ''
+      child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
+      const says = async (what: RegExp): Promise<RegExpExecArray> => {
+        for (const endMs = performance.now() + ONCE_MS; performance.now() < endMs; await wait(POLL_MS)) {
+          const found = what.exec(output)
+          if (found !== null) return found
+          if (child.exitCode !== null) break
+        }
+        throw new Error(`${what} in ${output}`)
+      }
+      const [, policyFile = ''] = await says(/^ +file +(\/\S+policy\.yaml)$/m)
+      t.match(output, new RegExp(`^Change the policy while this runs.*\n  ${policyFile}$`, 'm'))
+      t.match(output, /batch calls the service cart: no answer/)
+      t.notMatch(output, /batch calls the service cart: HTTP 200/)
+      keepsSecrets(t, directory)
+      const before = standing(directory)
+      t.equal(before.length, 3)
+
+      const policy = readFileSync(policyFile, 'utf8')
+      writeFileSync(policyFile, `${policy}---\nkind: [`)
+      await says(/^ +policy\.yaml:\d+:\d+ .+$/m)
+      t.notMatch(output, /batch calls the service cart: HTTP 200/)
+
+      writeFileSync(policyFile, policy.replace('/sa/batch', '/sa/front'))
+      await says(/batch calls the service cart: HTTP 200/)
+      await says(
+        / why +the DENY policy shop\/batch-may-not-call-cart matches cluster\.local\/ns\/shop\/sa\/front /,
+      )
+      t.strictSame(standing(directory), before, 'nothing was started again')
+
+      child.kill('SIGINT')
+      const [code] = await closed
+      t.equal(code, 0, output)
+      leavesNothing(t, directory)
+    },
+  )
+}
 
 t.test('npm run demo shows what flows and why a call is refused, until a signal ends it', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

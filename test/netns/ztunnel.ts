@@ -2,11 +2,10 @@
 // The ztunnel under faults, with real processes: its data process is killed, its configuration changes and breaks.
 import { readdirSync, readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { DemoCluster } from '../../demo/cluster.ts'
-import { CART_VIP, meshFile, planDemo, podOf, SERVICE_PORT } from '../../demo/plan.ts'
+import { CART_VIP, planDemo, podOf, SERVICE_PORT } from '../../demo/plan.ts'
 
 const POLL_MS = 50
 
@@ -43,12 +42,11 @@ t.test('a ztunnel under faults', async (t) => {
   t.teardown(() => cluster.close())
   const reaches = async (from: 'front' | 'batch'): Promise<boolean> =>
     (await cluster.call(from, CART_VIP, 80, '/')).status === 200
-  const replaceMesh = async (text: string): Promise<void> => {
-    const path = join(cluster.directory, 'mesh.yaml')
-    await writeFile(`${path}.new`, text)
-    await rename(`${path}.new`, path)
+  const replacePolicy = async (text: string): Promise<void> => {
+    await writeFile(`${cluster.policyFile}.new`, text)
+    await rename(`${cluster.policyFile}.new`, cluster.policyFile)
   }
-  const good = meshFile(plan)
+  const good = readFileSync(cluster.policyFile, 'utf8')
 
   await t.test('front reaches cart by service and by pod, batch does not', async (t) => {
     const addresses = [
@@ -76,13 +74,13 @@ t.test('a ztunnel under faults', async (t) => {
   await t.test('policies follow the file, and a broken file changes nothing', async (t) => {
     const deniesFront = good.replaceAll('/sa/batch', '/sa/front')
     t.not(deniesFront, good)
-    await replaceMesh(deniesFront)
+    await replacePolicy(deniesFront)
     t.ok(await eventually(async () => !(await reaches('front'))), 'front is refused')
     t.ok(await eventually(() => reaches('batch')), 'batch is not')
-    await replaceMesh('workloads: [ {uid: 1, nam: x')
-    await sleep(1000) // two looks at the file
+    await replacePolicy('apiVersion: security.istio.io/v1\nkind: [ {nam: x')
+    t.ok(await eventually(async () => (await cluster.controller.complaints()).length > 0))
     t.notOk(await reaches('front'), 'the last good file is in force')
-    await replaceMesh(good)
+    await replacePolicy(good)
     t.ok(await eventually(() => reaches('front')))
   })
 
