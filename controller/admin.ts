@@ -63,6 +63,7 @@ function addReadRoutes(server: FastifyInstance, app: App): void {
     return reply.code(pending.length === 0 ? 200 : 503).send({ pending })
   })
   server.get('/config', () => app.config)
+  server.get('/listening', () => ({ port: app.port }))
   server.get('/source', () => ({ ...app.store.state, objects: app.store.size }))
   server.get('/clients', () => app.delta.clients())
   /** Everything that somebody should look at: what could not be read, translated, or taken by a node. */

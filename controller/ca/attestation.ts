@@ -5,16 +5,11 @@
 import { X509Certificate } from 'node:crypto'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { CallMetadata, CallPeer } from '../../mesh/grpc/calls.ts'
-import { formatSpiffeId, parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
+import { NODE_NAMESPACE, nodeIdentity } from '../../mesh/identity/node-identity.ts'
+import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 
 /** Longest token: a service account's has 1 to 2 KiB. */
 export const MAX_TOKEN_BYTES = 8_192
-
-/**
- * The namespace of the identities of nodes: `spiffe://<trust domain>/ns/sidestep.node/sa/<node>`. Kubernetes allows
- * no dot in a namespace's name, so no service account can have one.
- */
-export const NODE_NAMESPACE = 'sidestep.node'
 
 /** What an Attestor looks at. */
 export interface Credentials {
@@ -70,11 +65,6 @@ export function bearerTokenOf(metadata: CallMetadata): string | Refusal | null {
   const token = /^bearer +([\x21-\x7e]+)$/i.exec(header)?.[1]
   if (token === undefined) return refuse('TOKEN_INVALID', 'no bearer token in the authorization header')
   return token.length > MAX_TOKEN_BYTES ? refuse('TOKEN_INVALID', 'the token is too long') : token
-}
-
-/** The identity of a node. */
-export function nodeIdentity(trustDomain: string, node: string): string {
-  return formatSpiffeId({ trustDomain, namespace: NODE_NAMESPACE, serviceAccount: node })
 }
 
 /** Reads an identity somebody asks for; those of nodes and of other trust domains are never asked for this way. */

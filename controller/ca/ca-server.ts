@@ -7,6 +7,7 @@ import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { UnaryCall, UnaryMethod } from '../../mesh/grpc/calls.ts'
+import { CREATE_CERTIFICATE } from '../../mesh/identity/istio-ca.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import {
   type IstioCertificateRequest,
@@ -15,7 +16,6 @@ import {
 } from '../../proto/generated/istio/certificate_pb.js'
 import type { Attestor, Caller } from './attestation.ts'
 import type { AuditLog } from './audit.ts'
-import { CREATE_CERTIFICATE } from './external.ts'
 import { FAILURE_RATE, NODE_RATE, RateLimit } from './rate-limit.ts'
 import { decideSigning } from './sign-request.ts'
 import type { SigningAuthority, SigningPlan } from './signing.ts'

@@ -2,26 +2,18 @@
 // CAs elsewhere: any server of Istio's CA service, and Vault's PKI engine. We decide what is signed, they sign; what
 // comes back is checked as if a stranger had sent it: this key, this identity, no CA, and a path to a root.
 import { readFile } from 'node:fs/promises'
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { GrpcClient } from '../../mesh/grpc/client.ts'
 import { assembleCertificate } from '../../mesh/identity/certificate.ts'
+import { requestCertificate } from '../../mesh/identity/istio-ca.ts'
 import { isSignedBy, parseCertificate, splitCertificates } from '../../mesh/identity/pki.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
-import {
-  IstioCertificateRequestSchema,
-  IstioCertificateResponseSchema,
-} from '../../proto/generated/istio/certificate_pb.js'
 import type { SigningAuthority, SigningPlan } from './signing.ts'
 import { postJson } from './vault-http.ts'
 
-/** Path of the one method of Istio's CA service. */
-export const CREATE_CERTIFICATE = '/istio.v1.auth.IstioCertificateService/CreateCertificate'
 /** Longest wait for a CA elsewhere: as long as a ztunnel waits for us. */
 const UPSTREAM_TIMEOUT_MS = 10_000
-/** gRPC statuses after which another attempt may succeed: 1 4 8 10 14. */
-const RETRYABLE_STATUSES = new Set([1, 4, 8, 10, 14])
 /** Keeps the file of a token from being something else. */
 const MAX_TOKEN_LENGTH = 8_192
 
@@ -58,19 +50,16 @@ export function istioUpstream(options: IstioUpstreamOptions): SigningAuthority {
   const { client, tokenFile, clusterId, clock } = options
   return remembering('istio', async (plan) => {
     const token = tokenFile === undefined ? undefined : await readToken(tokenFile)
-    const request = create(IstioCertificateRequestSchema, {
-      csr: plan.csrPem,
-      validityDuration: BigInt(secondsOf(plan, clock.nowMs)),
-      metadata: { ImpersonatedIdentity: plan.identity },
-    })
     const headers = {
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       ...(clusterId === undefined ? {} : { clusterid: clusterId }),
     }
-    const bytes = toBinary(IstioCertificateRequestSchema, request)
-    const answer = await client.call(CREATE_CERTIFICATE, bytes, headers, UPSTREAM_TIMEOUT_MS)
-    if (answer.kind === 'status') throw upstreamError(answer.code, answer.details)
-    return await verified(chainOf(answer.bytes), plan, clock.nowMs)
+    const facts = {
+      csrPem: plan.csrPem,
+      ttlSeconds: secondsOf(plan, clock.nowMs),
+      impersonatedIdentity: plan.identity,
+    }
+    return await verified(await requestCertificate(client, facts, headers), plan, clock.nowMs)
   })
 }
 
@@ -133,24 +122,6 @@ async function readToken(path: string): Promise<string> {
   } catch (cause) {
     throw new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: `no token in ${path}`, cause })
   }
-}
-
-function chainOf(bytes: Uint8Array): readonly string[] {
-  try {
-    return fromBinary(IstioCertificateResponseSchema, bytes).certChain
-  } catch (cause) {
-    throw new MeshError('CERT_INVALID', { detail: 'the answer of the CA is unreadable', cause })
-  }
-}
-
-function upstreamError(code: number, details: string): MeshError {
-  const retryable = RETRYABLE_STATUSES.has(code)
-  const detail = `the CA answered with status ${code}: ${details}`
-  return new MeshError(retryable ? 'CERT_UNAVAILABLE' : 'CERT_INVALID', {
-    side: 'upstream',
-    retryable,
-    detail,
-  })
 }
 
 /** Vault's `data`, as the chain nodes expect. */

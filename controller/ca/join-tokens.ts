@@ -5,17 +5,15 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { JOIN_TOKEN_PREFIX, nodeIdentity } from '../../mesh/identity/node-identity.ts'
 import {
   type Attestor,
   bearerTokenOf,
   type Enrolment,
   type Enrolments,
-  nodeIdentity,
   parseRequestedIdentity,
 } from './attestation.ts'
 
-/** A token is `sidestep-join.<id>.<secret>`. */
-export const JOIN_TOKEN_PREFIX = 'sidestep-join.'
 /** Longest life of a join token: it is typed or copied into a machine that is being set up now. */
 export const MAX_JOIN_TOKEN_MS = 3_600_000
 /** Identities of one node's workloads: far more than a machine runs. */

@@ -4,16 +4,10 @@
 import { createHash } from 'node:crypto'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { JOIN_TOKEN_PREFIX, NODE_NAMESPACE } from '../../mesh/identity/node-identity.ts'
 import { formatSpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
-import {
-  type Attestor,
-  bearerTokenOf,
-  type Caller,
-  NODE_NAMESPACE,
-  parseRequestedIdentity,
-} from './attestation.ts'
-import { JOIN_TOKEN_PREFIX } from './join-tokens.ts'
+import { type Attestor, bearerTokenOf, type Caller, parseRequestedIdentity } from './attestation.ts'
 
 // SPEC HBONE §2: the audience of the tokens of Istio's agents and ztunnels.
 const AUDIENCE = 'istio-ca'

@@ -8,10 +8,10 @@ import {
   bearerTokenOf,
   MAX_TOKEN_BYTES,
   nodeCertificateAttestor,
-  nodeIdentity,
   parseRequestedIdentity,
 } from '../../../controller/ca/attestation.ts'
 import { isRefusal, refuse } from '../../../mesh/errors/refusal.ts'
+import { nodeIdentity } from '../../../mesh/identity/node-identity.ts'
 import { CART, credentialsOf, FRONT, TRUST_DOMAIN } from '../../support/ca.ts'
 import { TestAuthority } from '../../support/certificates.ts'
 

@@ -4,7 +4,7 @@ import { fork } from 'node:child_process'
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Caller, type Enrolment, nodeIdentity } from '../../../controller/ca/attestation.ts'
+import type { Caller, Enrolment } from '../../../controller/ca/attestation.ts'
 import { openJoinTokenDirectory } from '../../../controller/ca/join-token-directory.ts'
 import {
   createJoinToken,
@@ -16,6 +16,7 @@ import {
   MAX_JOIN_TOKEN_MS,
 } from '../../../controller/ca/join-tokens.ts'
 import { isRefusal } from '../../../mesh/errors/refusal.ts'
+import { nodeIdentity } from '../../../mesh/identity/node-identity.ts'
 import { CART, credentialsOf, FRONT, TRUST_DOMAIN } from '../../support/ca.ts'
 
 const NOW_MS = Date.UTC(2026, 0, 1)
