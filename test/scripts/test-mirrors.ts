@@ -114,6 +114,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/value-mistakes.ts',
     'controller/watch/value-size.ts',
   ],
+  'test/controller/watch/redis.ts': ['controller/watch/redis-keys.ts', 'controller/watch/redis-store.ts'],
   'test/controller/watch/schema/check-kind.ts': [
     'controller/watch/schema/core.ts',
     'controller/watch/schema/istio.ts',
@@ -153,6 +154,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/hbone/tunnel-client.ts',
     'mesh/hbone/tunnel-server.ts',
   ],
+  'test/mesh/redis/redis-connection.ts': ['mesh/redis/redis-error.ts'],
   'test/mesh/reactor/self-test.ts': [
     'mesh/reactor/ffi/constants.ts',
     'mesh/reactor/ffi/libc.ts',
