@@ -15,6 +15,7 @@ import { isMap, own, type RawMap } from './value-mistakes.ts'
 const PAGE_SIZE = 500 // objects per answer: what kubectl asks for
 const MAX_OBJECTS_PER_KIND = 200_000 // objects of one kind: more than a cluster is made for
 const MAX_EXPIRED_LISTS = 3 // pages that came too late before everything is asked for at once
+const MAX_CUTS = 3 // watches that end in an error, one after the other and without an event, before all is listed again
 const GONE = 410
 
 /** Waits of a watch, shortened by tests. */
@@ -61,6 +62,7 @@ export class KubernetesKind {
   #resourceVersion = ''
   #isListed = false
   #missingCount = 0
+  #cuts = 0
 
   constructor(
     kind: WatchedKind,
@@ -201,8 +203,13 @@ export class KubernetesKind {
     } catch (error) {
       // A watch that was cut is resumed; only when that fails the apiserver is away.
       if (!isOpen || error instanceof ApiError) throw error
+      if (this.#clock.nowMs - startedMs < maxRetryMs && ++this.#cuts > MAX_CUTS) {
+        // Something stands at this place that cannot be read: a list goes round it.
+        this.#resourceVersion = ''
+        throw error
+      }
     }
-    if (this.#clock.nowMs - startedMs > maxRetryMs) this.#backoff.reset()
+    if (this.#clock.nowMs - startedMs >= maxRetryMs) this.#backoff.reset()
   }
 
   /** @throws ApiError for an ERROR event */
@@ -217,6 +224,7 @@ export class KubernetesKind {
     const metadata = own(object, 'metadata')
     const resourceVersion = isMap(metadata) ? textOf(metadata, 'resourceVersion') : ''
     this.#backoff.reset()
+    this.#cuts = 0
     if (type === 'DELETED') this.#remove(this.#named(object).key)
     else if (type === 'ADDED' || type === 'MODIFIED') this.#put(this.#named(object))
     if (resourceVersion !== '') this.#resourceVersion = resourceVersion

@@ -308,6 +308,29 @@ t.test('an event beyond the limit ends the watch, not the process', async (t) =>
   t.notOk(sink.calls.includes('unreachable'))
 })
 
+t.test('an event that can never be read is told and gone round by a list', async (t) => {
+  const { server, sink, start, requests } = await openLab(t, { timing: { maxRetryMs: 1_000 } })
+  server.put(serviceValue('a'))
+  await start()
+  await isWatching(server)(sink)
+  const lists = requests('/api/v1/services?limit').length
+  let isBroken = true
+  server.fault = ({ path, query, response }) => {
+    if (!isBroken || path !== '/api/v1/services' || !query.has('watch')) return undefined
+    response.end('{"type": "ADDED", "object":\n')
+    return 'handled'
+  }
+  server.cutWatches()
+  await sink.until('told', () => sink.unreachable?.startsWith('Service: ') === true)
+  while (requests('/api/v1/services?limit').length === lists)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  isBroken = false
+  server.put(serviceValue('b'))
+  await sink.until('b', () => sink.names('Service').length === 2)
+  await sink.until('back', () => sink.unreachable === null)
+  t.equal(sink.syncedCount, 1)
+})
+
 t.test('what nobody reads is not kept', async (t) => {
   const { server, sink, start } = await openLab(t)
   server.put({
