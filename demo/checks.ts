@@ -72,7 +72,7 @@ export async function runChecks(
     explanation?.policy === DENY_POLICY && explanation.fix !== '',
     explanation === null ? 'no explanation' : `${explanation.reason}; fix: ${explanation.fix}`,
   )
-  await cluster.controller.start()
+  await cluster.controller.start(signal)
   check('the controller is started again, and both nodes follow it', ...(await followed(cluster, signal)))
   return { checks, explanation }
 }

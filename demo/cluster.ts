@@ -100,7 +100,7 @@ export class DemoCluster {
     const { plan, controller } = this
     await controller.configure(manifests(plan))
     // Nothing of it needs the other; whichever fails, both must be over before anything is torn down.
-    const started = await Promise.allSettled([controller.start(), this.#startPods(signal)])
+    const started = await Promise.allSettled([controller.start(signal), this.#startPods(signal)])
     for (const each of started) if (each.status === 'rejected') throw each.reason
     for (const name of plan.nodes) {
       signal.throwIfAborted()
@@ -108,7 +108,7 @@ export class DemoCluster {
     }
     for (const node of this.nodes) {
       signal.throwIfAborted()
-      await node.ready()
+      await node.ready(signal)
     }
     signal.throwIfAborted()
   }

@@ -56,8 +56,11 @@ export class ControllerProcess {
     for (const [name, text] of Object.entries(files)) await writeFile(join(this.configDirectory, name), text)
   }
 
-  /** Starts it, again after a kill() too; it serves when this resolves. @throws Error with the end of the log */
-  async start(): Promise<void> {
+  /**
+   * Starts it, again after a kill() too; it serves when this resolves. `signal` gives up.
+   * @throws Error with the end of the log
+   */
+  async start(signal: AbortSignal): Promise<void> {
     const adminSocket = join(this.#directory, 'controller.sock')
     const config: Partial<ControllerConfig> = {
       configDirectory: this.configDirectory,
@@ -72,7 +75,7 @@ export class ControllerProcess {
       ...{ name: 'the controller', script: CONTROLLER, config, namespace: this.#namespace },
       ...{ logFile: join(this.#directory, 'controller.log'), adminSocket },
     })
-    await this.#process.ready()
+    await this.#process.ready(signal)
     await writeFile(this.rootsFile, await this.#ask('/ca/roots'))
   }
 

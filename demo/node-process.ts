@@ -89,9 +89,9 @@ export class NodeProcess {
     return this.#process.hasEnded
   }
 
-  /** Waits until every pod is served. @throws Error with the end of the log */
-  async ready(): Promise<void> {
-    await this.#process.ready(async () => {
+  /** Waits until every pod is served; `signal` gives up. @throws Error with the end of the log */
+  async ready(signal: AbortSignal): Promise<void> {
+    await this.#process.ready(signal, async () => {
       const { pods } = JSON.parse((await this.admin('/config_dump')).text) as { pods: readonly unknown[] } // as: our API
       const { podCount } = this.place
       return pods.length === podCount ? '' : `${pods.length} of ${podCount} pods enrolled`

@@ -70,11 +70,14 @@ export class OwnProcess {
     return this.#hasEnded
   }
 
-  /** Waits until admin says ready and `pending` has nothing to add. @throws Error with the end of the log */
-  async ready(pending: () => Promise<string> = async () => ''): Promise<void> {
+  /**
+   * Waits until admin says ready and `pending` has nothing to add; `signal` gives up.
+   * @throws Error with the end of the log
+   */
+  async ready(signal: AbortSignal, pending: () => Promise<string> = async () => ''): Promise<void> {
     const deadlineMs = performance.now() + READY_TIMEOUT_MS
     let last = 'no answer'
-    while (performance.now() < deadlineMs && !this.#hasEnded) {
+    while (performance.now() < deadlineMs && !this.#hasEnded && !signal.aborted) {
       last = await this.#pending(pending).catch((error: unknown) => String(error))
       if (last === '') return
       await wait(READY_INTERVAL_MS)

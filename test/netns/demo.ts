@@ -47,12 +47,12 @@ function temporary(t: Test): string {
   return directory
 }
 
-function start(directory: string, args: readonly string[], user?: number): ChildProcess {
+function start(directory: string, args: readonly string[], user?: number, timeoutMs = ONCE_MS): ChildProcess {
   // tap's own preload must not reach the demo.
   const env = { PATH: `${BIN}:/usr/sbin:/usr/bin:/sbin:/bin`, TMPDIR: directory, HOME: directory }
   const identity = user === undefined ? {} : { uid: user, gid: user }
   const [command = '', ...rest] = args
-  return spawn(command, rest, { cwd: ROOT, env, timeout: ONCE_MS, ...identity })
+  return spawn(command, rest, { cwd: ROOT, env, timeout: timeoutMs, ...identity })
 }
 
 async function run(
@@ -173,7 +173,8 @@ for (const { name, user, args } of [
     `the policy is edited while the demo runs, and the refused call goes through: ${name}`,
     async (t) => {
       const directory = temporary(t)
-      const child = start(directory, demo(...args), user)
+      const child = start(directory, demo(...args), user, 3 * ONCE_MS)
+      t.teardown(() => child.kill('SIGTERM'))
       const closed = once(child, 'close')
       let output = ''
       child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
@@ -204,6 +205,12 @@ for (const { name, user, args } of [
         / why +the DENY policy shop\/batch-may-not-call-cart matches cluster\.local\/ns\/shop\/sa\/front /,
       )
       t.strictSame(standing(directory), before, 'nothing was started again')
+
+      const controller = before.find((pid) =>
+        readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('/controller/main.ts'),
+      )
+      process.kill(Number(controller), 'SIGKILL')
+      await says(/^ +the controller has ended: traffic goes on.*\n +\w+ calls the [^\n]*HTTP 200$/ms)
 
       child.kill('SIGINT')
       const [code] = await closed
