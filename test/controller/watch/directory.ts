@@ -6,14 +6,15 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DirectorySource } from '../../../controller/watch/directory.ts'
-import { systemClock } from '../../../mesh/runtime/clock.ts'
+import { type Clock, systemClock } from '../../../mesh/runtime/clock.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 import { RecordingSink } from '../../support/recording-sink.ts'
 
 const service = (name: string, extra = ''): string =>
   `apiVersion: v1\nkind: Service\nmetadata:\n  name: ${name}\n  namespace: shop\n${extra}`
 
 /** A source on a directory with these files, which has synced. */
-async function openLab(t: Test, files: Readonly<Record<string, string>>) {
+async function openLab(t: Test, files: Readonly<Record<string, string>>, clock: Clock = systemClock) {
   const root = await mkdtemp(join(tmpdir(), 'sidestep-directory-'))
   const write = async (path: string, text: string): Promise<void> => {
     await mkdir(dirname(join(root, path)), { recursive: true })
@@ -21,7 +22,7 @@ async function openLab(t: Test, files: Readonly<Record<string, string>>) {
   }
   for (const [path, text] of Object.entries(files)) await write(path, text)
   const sink = new RecordingSink()
-  const source = new DirectorySource(root, systemClock)
+  const source = new DirectorySource(root, clock)
   t.teardown(async () => {
     await source.stop()
     await rm(root, { recursive: true })
@@ -132,6 +133,33 @@ t.test('an editor that replaces the file is no deletion', async (t) => {
     })
   }
   t.notOk(lab.sink.calls.some((call) => call.startsWith('remove')))
+})
+
+t.test('a file that is gone at one look and back at the next was never away', async (t) => {
+  const clock = new ManualClock()
+  const lab = await openLab(t, { 'a.yaml': service('a') }, clock)
+  /** Lets one look happen, from its timer to the timer of the next. */
+  const look = async (): Promise<void> => {
+    const settled = async (): Promise<void> => {
+      while (clock.pendingCount === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await settled()
+    clock.advance(clock.nextDelayMs ?? 0)
+    await settled()
+  }
+  await lab.start()
+  await rm(join(lab.root, 'a.yaml'))
+  await look()
+  t.same(lab.sink.names('Service'), ['Service/shop/a'])
+  await lab.write('a.yaml', service('a', 'spec: {externalName: new}\n'))
+  await look()
+  await look()
+  t.equal(lab.sink.object('Service', 'shop', 'a')?.spec.externalName, 'new')
+  t.notOk(lab.sink.calls.some((call) => call.startsWith('remove')))
+  await rm(join(lab.root, 'a.yaml'))
+  await look()
+  await look()
+  t.same(lab.sink.names('Service'), [], 'a file that stays away is deleted')
 })
 
 t.test('a file that is being written is left alone until it is whole', async (t) => {
