@@ -72,8 +72,9 @@ export async function runChecks(
     explanation?.policy === DENY_POLICY && explanation.fix !== '',
     explanation === null ? 'no explanation' : `${explanation.reason}; fix: ${explanation.fix}`,
   )
-  await cluster.controller.start(signal)
-  check('the controller is started again, and both nodes follow it', ...(await followed(cluster, signal)))
+  const failure = await cluster.controller.start(signal).then(() => '', String)
+  const [isFollowed, detail] = failure === '' ? await followed(cluster, signal) : [false, failure]
+  check('the controller is started again, and both nodes follow it', isFollowed, detail)
   return { checks, explanation }
 }
 
@@ -87,7 +88,7 @@ async function followed(
   const follows = (name: string): boolean =>
     seen.some(({ node, caller }) => node === name && caller === 'node certificate')
   for (const endMs = performance.now() + FOLLOW_TIMEOUT_MS; performance.now() < endMs; ) {
-    seen = await controller.followers()
+    seen = await controller.followers().catch(() => [])
     if (plan.nodes.every(follows)) break
     await wait(RECORDS_INTERVAL_MS, undefined, { signal })
   }

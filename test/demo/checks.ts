@@ -57,6 +57,7 @@ interface Faults {
   readonly whenAlone?: 'closed' | 'open'
   /** As whom node2 follows, before and after the controller was away; '' = not. */
   readonly followers?: readonly [before: string, after: string]
+  readonly failsToStart?: boolean
 }
 
 function cluster({
@@ -65,6 +66,7 @@ function cluster({
   seenCaller = '10.1.0.2',
   whenAlone,
   followers = ['node certificate', 'node certificate'],
+  failsToStart = false,
 }: Faults): CheckedCluster {
   let isKilled = false
   let startCount = 1
@@ -85,6 +87,7 @@ function cluster({
         isKilled = true
       },
       start: async () => {
+        if (failsToStart) throw new Error('the port is taken')
         isKilled = false
         startCount++
       },
@@ -130,6 +133,7 @@ t.test('every broken promise is found by its check', async (t) => {
     ['nothing goes on without the controller', { whenAlone: 'closed' }, 'without the controller'],
     ['no policy holds without the controller', { whenAlone: 'open' }, 'without the controller'],
     ['a node did not join', { followers: ['service account', 'node certificate'] }, 'joined'],
+    ['the controller does not start again', { failsToStart: true }, 'started again'],
     ['a node does not come back', { followers: ['node certificate', ''] }, 'started again'],
   ]
   await Promise.all(
