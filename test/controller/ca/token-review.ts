@@ -200,7 +200,7 @@ t.test(
             throw new Error(`${ownNs}/${ownSa} got ${requested}`)
         },
       ),
-      { numRuns: 400 },
+      { numRuns: 1200 },
     )
     t.ok(granted > 20, `${granted} were granted`)
   },
