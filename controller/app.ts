@@ -25,6 +25,8 @@ import type { Translation } from './translate/translation.ts'
 import type { ConfigSource } from './watch/config-source.ts'
 import { ConfigStore } from './watch/config-store.ts'
 
+/** The others are in the admin API. */
+const MAX_LOGGED_MISTAKES = 5
 /** Calls under way have so long when the controller stops. */
 const STOP_GRACE_MS = 1000
 
@@ -72,7 +74,18 @@ export class App {
     const { config, clock, log } = options
     this.config = config
     this.#options = options
-    this.store = new ConfigStore(clock, () => this.#translate())
+    this.store = new ConfigStore(
+      clock,
+      () => this.#translate(),
+      (all) => {
+        const errors = all.filter(({ severity }) => severity === 'error')
+        if (errors.length > 0)
+          log.error(
+            { count: errors.length, first: errors.slice(0, MAX_LOGGED_MISTAKES) },
+            'mistakes in the configuration',
+          )
+      },
+    )
     this.#translator = new Translator(config)
     this.delta = new DeltaServer({
       publisher: new Publisher(),
@@ -145,7 +158,11 @@ export class App {
 
   /** What readiness waits for; empty = ready. */
   pending(): string[] {
-    return this.store.state.isSynced ? [] : [`${this.#options.source.name} was not read yet`]
+    const { isSynced, mistakes } = this.store.state
+    if (isSynced) return []
+    const errors = mistakes.filter(({ severity }) => severity === 'error').length
+    const why = errors === 0 ? '' : `: ${errors} mistakes, see /findings`
+    return [`${this.#options.source.name} was not read as a whole yet${why}`]
   }
 
   async stop(): Promise<void> {

@@ -88,6 +88,8 @@ export class DeltaServer {
   readonly #options: DeltaServerOptions
   readonly #clients = new Set<Client>()
   readonly #refused = new Map<string, RefusedResource>()
+  /** Before the first publication nobody is told anything: "nothing" would take from nodes what they hold. */
+  #hasPublished = false
   /** Clients that had to wait for others; first come, first served. */
   readonly #waiting = new Set<Client>()
 
@@ -98,7 +100,9 @@ export class DeltaServer {
 
   /** Publishes and tells every client what it lacks. */
   publish(next: Published): void {
-    if (!this.#options.publisher.publish(next)) return
+    const hasChanged = this.#options.publisher.publish(next)
+    if (!hasChanged && this.#hasPublished) return
+    this.#hasPublished = true
     for (const client of this.#clients) this.#send(client)
   }
 
@@ -173,6 +177,7 @@ export class DeltaServer {
 
   #send(client: Client): void {
     const { session, stream } = client
+    if (!this.#hasPublished) return
     while (true) {
       if (this.#unsentBytes() >= (this.#options.maxUnsentBytes ?? MAX_UNSENT_BYTES)) {
         this.#waiting.add(client)

@@ -31,15 +31,21 @@ const nameKey = (namespace: string, name: string): string => `${namespace}/${nam
 export class ConfigStore implements ConfigSink, ConfigView {
   readonly #clock: Clock
   readonly #onChange: () => void
+  readonly #onMistakes: (all: readonly SourceMistake[]) => void
   readonly #kinds = new Map<string, Kind>()
   #state: SourceState = { isSynced: false, unreachable: null, mistakes: [] }
   #quiet: ClockTimer | null = null
   #firstChangeMs = 0
 
-  /** `onChange` is called after the first sync and after every burst of changes. */
-  constructor(clock: Clock, onChange: () => void) {
+  /** `onChange` is called after the first sync and after every burst of changes, `onMistakes` with all there are. */
+  constructor(
+    clock: Clock,
+    onChange: () => void,
+    onMistakes: (all: readonly SourceMistake[]) => void = () => {},
+  ) {
     this.#clock = clock
     this.#onChange = onChange
+    this.#onMistakes = onMistakes
   }
 
   get state(): SourceState {
@@ -100,6 +106,7 @@ export class ConfigStore implements ConfigSink, ConfigView {
 
   mistakes(all: readonly SourceMistake[]): void {
     this.#state = { ...this.#state, mistakes: all }
+    this.#onMistakes(all)
   }
 
   synced(): void {

@@ -168,8 +168,10 @@ export class DirectorySource implements ConfigSource {
     const text = JSON.stringify(all)
     if (text !== this.#toldMistakes) this.#sink?.mistakes(all)
     this.#toldMistakes = text
-    if (!this.#isSynced) this.#sink?.synced()
+    if (this.#isSynced || !states.every(({ isWhole }) => isWhole)) return
+    // Not before: a policy may be in a file that was never readable, and without it more would be open than is meant.
     this.#isSynced = true
+    this.#sink?.synced()
   }
 
   #tellKind(key: string): void {

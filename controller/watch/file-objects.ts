@@ -18,9 +18,11 @@ export interface FileState {
   /** Broken now: their last good version, or what closes in its place. */
   readonly held: readonly ConfigObject[]
   readonly mistakes: readonly SourceMistake[]
+  /** False: there is something in it of which nobody knows what it is, and no earlier version said it. */
+  readonly isWhole: boolean
 }
 
-export const NO_FILE: FileState = { good: [], held: [], mistakes: [] }
+export const NO_FILE: FileState = { good: [], held: [], mistakes: [], isWhole: true }
 
 /** Reads a file's text; what broke since `before` keeps its last good version. */
 export function readFileState(text: string, file: string, before: FileState): FileState {
@@ -49,12 +51,15 @@ export function readFileState(text: string, file: string, before: FileState): Fi
   const closing = [...broken].flatMap(([key, each]) =>
     each === null || known.has(key) || now.has(key) ? [] : [each],
   )
-  return { good, held: [...held.map(([, each]) => each), ...closing], mistakes }
+  // What was read before is held; of a file that was never read nothing is.
+  const isWhole = !hasNameless || (before !== NO_FILE && before.isWhole)
+  return { good, held: [...held.map(([, each]) => each), ...closing], mistakes, isWhole }
 }
 
 /** A file that cannot be read: all that was known of it is held. */
 export function holdFileState(before: FileState, mistake: SourceMistake): FileState {
-  return { good: [], held: [...before.good, ...before.held], mistakes: [mistake] }
+  const isWhole = before !== NO_FILE && before.isWhole
+  return { good: [], held: [...before.good, ...before.held], mistakes: [mistake], isWhole }
 }
 
 /** An object that did not change stays the object it was, with everything that was made of it. */

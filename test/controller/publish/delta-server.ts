@@ -27,7 +27,7 @@ interface Lab {
   readonly connect: (token?: string) => TestStream
 }
 
-async function lab(t: Test, options: Partial<DeltaServerOptions> = {}): Promise<Lab> {
+async function lab(t: Test, options: Partial<DeltaServerOptions> = {}, isPublished = true): Promise<Lab> {
   const delta = new DeltaServer({
     publisher: new Publisher(),
     authenticate: async (metadata) => {
@@ -39,6 +39,7 @@ async function lab(t: Test, options: Partial<DeltaServerOptions> = {}): Promise<
     log: pino({ level: 'silent' }),
     ...options,
   })
+  if (isPublished) delta.publish(published([]))
   const server = await GrpcServer.start({ host: '127.0.0.1', port: 0, identity, methods: [delta.method] })
   t.teardown(() => server.stop(0))
   const connect = (token?: string): TestStream => {
@@ -217,3 +218,26 @@ t.test('what a client refuses is listed for people', async (t) => {
     { name: 'Kubernetes//Pod/shop/cart', typeUrl: ADDRESS_TYPE, message: /no such enum/ },
   ])
 })
+
+t.test(
+  'before the first publication nobody is told anything, least of all that there is nothing',
+  async (t) => {
+    const { delta, connect } = await lab(t, {}, false)
+    const client = connect('node-a')
+    const held = { 'Kubernetes//Pod/shop/cart': 'of an earlier stream' }
+    client.send(deltaRequest({ typeUrl: ADDRESS_TYPE, held }))
+    client.send(deltaRequest({ typeUrl: AUTHORIZATION_TYPE }))
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    t.equal(client.responses.length, 0)
+    delta.publish(published([workload('shop/web')]))
+    await client.until(() => client.responses.length === 2)
+    t.same(
+      client.responses.flatMap(({ removedResources }) => removedResources),
+      Object.keys(held),
+    )
+    const empty = await lab(t, {}, false)
+    const other = empty.connect('node-a').begin()
+    empty.delta.publish(published([]))
+    await other.until(() => other.responses.length === 2)
+  },
+)

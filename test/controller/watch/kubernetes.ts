@@ -170,7 +170,7 @@ t.test('a server that asks for an hour does not get it', async (t) => {
   }
   const startedMs = performance.now()
   await start()
-  t.ok(performance.now() - startedMs < 5_000)
+  t.ok(performance.now() - startedMs < 60_000, 'not the hour it was told to wait')
 })
 
 t.test('a refused token is read again', async (t) => {
