@@ -286,24 +286,23 @@ t.test('a client that does not read stops write(), and drain comes when it reads
 })
 
 t.test('a stop waits for calls that run, takes no new ones, and cuts after its grace', async (t) => {
-  let answer: (bytes: Buffer) => void = () => {}
+  const waiting: ((bytes: Buffer) => void)[] = []
   const server = await startServer(t, [
     unary(
       () =>
         new Promise((resolve) => {
-          answer = resolve
+          waiting.push(resolve)
         }),
     ),
     { kind: 'stream', path: '/test.Test/Stream', handle: (stream) => stream.start(silent) },
   ])
   const running = clientOf(t, server).call('/test.Test/Echo', Buffer.alloc(0), {}, CALL_MS)
-  await waitFor(() => server.connectionCount === 1)
-  await new Promise((resolve) => setTimeout(resolve, 50)) // the request is on its way
+  await waitFor(() => waiting.length === 1)
   const stopped = server.stop(5_000)
   const late = await clientOf(t, server).call('/test.Test/Echo', Buffer.alloc(0), {}, 200)
   t.equal(late.kind, 'status')
   t.ok(late.kind === 'status' && [4, 14].includes(late.code), 'refused, or still dialling at its deadline')
-  answer(Buffer.from('done'))
+  waiting[0]?.(Buffer.from('done'))
   t.same(await running, { kind: 'bytes', bytes: Buffer.from('done') })
   await stopped
   await server.stop(0)
