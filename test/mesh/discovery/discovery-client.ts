@@ -144,6 +144,7 @@ t.test('an address where nobody answers is passed over', async (t) => {
   await once(mute, 'listening')
   const { port } = mute.address() as { port: number } // as: it listens on an IP
   const good = await controller(t)
+  good.delta.publish(pods('cart'))
   const { until } = follow(t, ['localhost:1', `localhost:${port}`, good.address])
   await until(() => true)
   t.pass()
