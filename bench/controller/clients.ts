@@ -4,8 +4,7 @@
 // usage: node clients.ts <address> <roots file> <tokens file>   talks to its parent over IPC
 import { readFileSync } from 'node:fs'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/delta-client.ts'
-import { DELTA_PATH } from '../../mesh/discovery/discovery-client.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, DELTA_PATH } from '../../mesh/discovery/protocol.ts'
 import { openGrpcClient } from '../../mesh/grpc/client.ts'
 import { openClientStream } from '../../mesh/grpc/stream-client.ts'
 import { certificateRequests } from '../../mesh/identity/certificate-requests.ts'

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CAs elsewhere: any server of Istio's CA service, and Vault's PKI engine. We decide what is signed, they sign; what
-// comes back is checked as if a stranger had sent it: this key, this identity, no CA, and a path to a root.
+// Certificate authorities outside the controller: servers of Istio's CA service, and Vault's PKI engine. The decision what
+// to sign is taken before; the answer is checked like a stranger's: this key, this identity, no CA, a path to a root.
 import { readFile } from 'node:fs/promises'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'

@@ -12,7 +12,7 @@ export interface AddressSets {
 }
 
 /** `<network>/<ip>`, or undefined when the bytes are no address. */
-export function addressAlias(network: string, address: Uint8Array): string | undefined {
+function addressAlias(network: string, address: Uint8Array): string | undefined {
   const ip = formatIp(address)
   return ip === undefined ? undefined : `${network}/${ip}`
 }

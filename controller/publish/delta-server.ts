@@ -2,6 +2,7 @@
 // The discovery service: every stream is a DeltaSession, fed by one Publisher. What waits to be sent is bounded for
 // all clients together; a client that does not answer is cut and begins again where it was.
 import { fromBinary } from '@bufbuild/protobuf'
+import { DELTA_PATH } from '../../mesh/discovery/protocol.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { CallMetadata, CallPeer, ServerStream, StreamMethod } from '../../mesh/grpc/calls.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
@@ -10,8 +11,6 @@ import { DeltaDiscoveryRequestSchema } from '../../proto/generated/envoy/discove
 import { DeltaSession, type Refusal, type SessionEnd, type TypeStatus } from './delta-session.ts'
 import { encodeResponse, frameUnder } from './encode.ts'
 import type { Published, Publisher } from './publisher.ts'
-
-export const DELTA_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'
 
 /** A response must be answered within this time. */
 const ANSWER_TIMEOUT_MS = 60_000
@@ -90,6 +89,8 @@ export class DeltaServer {
   readonly #refused = new Map<string, RefusedResource>()
   /** Before the first publication nobody is told anything: "nothing" would take from nodes what they hold. */
   #hasPublished = false
+  /** Never less than what is unsent. */
+  #unsentAtMost = 0
   /** Clients that had to wait for others; first come, first served. */
   readonly #waiting = new Set<Client>()
 
@@ -179,7 +180,7 @@ export class DeltaServer {
     const { session, stream } = client
     if (!this.#hasPublished) return
     while (true) {
-      if (this.#unsentBytes() >= (this.#options.maxUnsentBytes ?? MAX_UNSENT_BYTES)) {
+      if (!this.#hasRoom()) {
         this.#waiting.add(client)
         return
       }
@@ -188,15 +189,20 @@ export class DeltaServer {
       if (response === null) return
       const { typeUrl, nonce, answers, removed } = response
       const frames = answers.map(({ name, resource }) => frameUnder(name, resource))
-      stream.write(encodeResponse(typeUrl, nonce, frames, removed))
+      const bytes = encodeResponse(typeUrl, nonce, frames, removed)
+      this.#unsentAtMost += bytes.length
+      stream.write(bytes)
       this.#startTimer(client)
     }
   }
 
-  #unsentBytes(): number {
-    let bytes = 0
-    for (const { stream } of this.#clients) bytes += stream.unsentBytes
-    return bytes
+  /** Counts what is really unsent only when what was written since the last count could fill the bound. */
+  #hasRoom(): boolean {
+    const bound = this.#options.maxUnsentBytes ?? MAX_UNSENT_BYTES
+    if (this.#unsentAtMost < bound) return true
+    this.#unsentAtMost = 0
+    for (const { stream } of this.#clients) this.#unsentAtMost += stream.unsentBytes
+    return this.#unsentAtMost < bound
   }
 
   #sendWaiting(): void {

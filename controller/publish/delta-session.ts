@@ -2,10 +2,11 @@
 // One client's delta stream as a state machine: requests in, responses out, no I/O and no clock. Of each type one
 // response is under way at a time, so that a slow client costs nothing: what changes meanwhile is told together.
 // SPEC XDS §1.5.
+
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/protocol.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
 import type { PublishedResource } from './resource-log.ts'
 import type { Answer, Subscription } from './subscription.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from './type-urls.ts'
 
 /** A response, not yet encoded. */
 export interface SessionResponse {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From translations to what clients are told: finds what changed, encodes it once, answers the sessions. No I/O.
 import { create, toBinary } from '@bufbuild/protobuf'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/protocol.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
 import {
   Action,
@@ -28,7 +29,6 @@ import {
   type Subscription,
   WildcardSubscription,
 } from './subscription.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from './type-urls.ts'
 
 /** What is published: the part of a translation that clients see. */
 export interface Published {

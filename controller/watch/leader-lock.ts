@@ -6,6 +6,7 @@ import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { RedisConnection } from '../../mesh/redis/redis-connection.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
+import { Pause } from '../../mesh/runtime/pause.ts'
 import { DEFAULT_PREFIX, fenceKey, leaderKey } from './redis-keys.ts'
 
 const LEADER_TTL_MS = 3_000 // a leader that vanished is replaced within this and a look: under five seconds
@@ -60,12 +61,13 @@ export class LeaderLock {
   #validUntilMs = 0
   #deadline: ClockTimer | null = null
   #isStopped = false
-  #wake: () => void = () => undefined
+  readonly #nap: Pause
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: LeaderLockOptions) {
     const { prefix = DEFAULT_PREFIX, ttlMs = LEADER_TTL_MS } = options
     this.#options = options
+    this.#nap = new Pause(options.clock)
     this.#keys = [leaderKey(prefix), fenceKey(prefix)]
     this.#ttlMs = ttlMs
   }
@@ -84,7 +86,7 @@ export class LeaderLock {
   /** Gives the lead up, so that another takes it at once. */
   async stop(): Promise<void> {
     this.#isStopped = true
-    this.#wake()
+    this.#nap.wake()
     await this.#work
   }
 
@@ -145,12 +147,6 @@ export class LeaderLock {
   }
 
   async #pause(ms: number): Promise<void> {
-    if (this.#isStopped) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = this.#options.clock.startTimer(ms, resolve)
-    this.#wake = resolve
-    await promise
-    timer.cancel()
-    this.#wake = () => undefined
+    if (!this.#isStopped) await this.#nap.wait(ms)
   }
 }

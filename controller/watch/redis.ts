@@ -6,6 +6,7 @@ import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { RedisConnection } from '../../mesh/redis/redis-connection.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
+import { Pause } from '../../mesh/runtime/pause.ts'
 import { kindKey } from './config-object.ts'
 import type { ConfigSink, ConfigSource } from './config-source.ts'
 import { WATCHED_KINDS } from './kinds.ts'
@@ -63,11 +64,12 @@ export class RedisSource implements ConfigSource {
   #unreachable: string | null = null
   #isSynced = false
   #isStopped = false
-  #wake: () => void = () => undefined
+  readonly #nap: Pause
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: RedisSourceOptions) {
     this.#options = options
+    this.#nap = new Pause(options.clock)
     this.#prefix = options.prefix ?? DEFAULT_PREFIX
     this.#timing = { lookIntervalMs: LOOK_INTERVAL_MS, retryMs: 200, maxRetryMs: 5_000, ...options.timing }
     const { retryMs, maxRetryMs } = this.#timing
@@ -82,7 +84,7 @@ export class RedisSource implements ConfigSource {
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#sink = null
-    this.#wake()
+    this.#nap.wake()
     await this.#work
   }
 
@@ -107,7 +109,7 @@ export class RedisSource implements ConfigSource {
     for (const { closed } of [reader, listener]) {
       void closed.then((error) => {
         broken = error
-        this.#wake()
+        this.#nap.wake()
       })
     }
     // Heard from before the list: what changes while listing is read again after it.
@@ -128,7 +130,7 @@ export class RedisSource implements ConfigSource {
     const change = parseChange(message)
     if (change === undefined || this.#waiting.length >= MAX_WAITING_CHANGES) this.#mustList = true
     else this.#waiting.push(change)
-    this.#wake()
+    this.#nap.wake()
   }
 
   /**
@@ -250,13 +252,7 @@ export class RedisSource implements ConfigSource {
 
   /** Waits, or until something happens. */
   async #pause(ms: number): Promise<void> {
-    if (this.#isStopped) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = this.#options.clock.startTimer(ms, resolve)
-    this.#wake = resolve
-    await promise
-    timer.cancel()
-    this.#wake = () => undefined
+    if (!this.#isStopped) await this.#nap.wait(ms)
   }
 }
 

@@ -15,10 +15,9 @@ import type { Service } from '../model/service.ts'
 import type { Workload } from '../model/workload.ts'
 import { decodePolicy, denyInstead } from './decode-policy.ts'
 import { decodeAddress } from './decode-workload.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from './protocol.ts'
 import { ResourceError } from './resource-error.ts'
 
-export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address'
-export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization'
 /** In the order in which they are asked for. */
 const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE]
 /** Names and reasons in one NACK. */

@@ -14,8 +14,8 @@ import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import type { Log } from '../runtime/log.ts'
 import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
+import { DELTA_PATH } from './protocol.ts'
 
-export const DELTA_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'
 /** SPEC XDS §1.1. */
 const CONNECT_TIMEOUT_MS = 5_000
 const BACKOFF_INITIAL_MS = 10

@@ -89,6 +89,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'test/ztunnel/model-file.ts': ['ztunnel/model-store.ts'],
   'test/mesh/discovery/discovery-client.ts': [
     'mesh/discovery/delta-client.ts',
+    'mesh/discovery/protocol.ts',
     'mesh/discovery/resource-error.ts',
     'mesh/grpc/stream-client.ts',
   ],
@@ -97,7 +98,6 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/publish/node-scopes.ts',
     'controller/publish/publisher.ts',
     'controller/publish/subscription.ts',
-    'controller/publish/type-urls.ts',
   ],
   'test/controller/publish/resource-log.ts': ['controller/publish/encode.ts'],
   'test/controller/watch/directory.ts': [

@@ -4,7 +4,7 @@
 import { create, fromBinary } from '@bufbuild/protobuf'
 import type { DeltaSession, SessionResponse } from '../../controller/publish/delta-session.ts'
 import { encodeResponse } from '../../controller/publish/encode.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../controller/publish/type-urls.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/protocol.ts'
 import {
   type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,

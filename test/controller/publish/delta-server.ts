@@ -4,9 +4,9 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { DELTA_PATH, DeltaServer, type DeltaServerOptions } from '../../../controller/publish/delta-server.ts'
+import { DeltaServer, type DeltaServerOptions } from '../../../controller/publish/delta-server.ts'
 import { Publisher } from '../../../controller/publish/publisher.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../controller/publish/type-urls.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, DELTA_PATH } from '../../../mesh/discovery/protocol.ts'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { GrpcServer } from '../../../mesh/grpc/server.ts'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
@@ -214,6 +214,8 @@ t.test('what a client refuses is listed for people', async (t) => {
   client.begin()
   delta.publish(published([workload('shop/cart'), workload('shop/web')]))
   await client.until(() => client.held.has('Kubernetes//Pod/shop/web') && client.responses.length >= 3)
+  // Its answer is on the way when it has the response.
+  while (delta.refused().length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
   t.match(delta.refused(), [
     { name: 'Kubernetes//Pod/shop/cart', typeUrl: ADDRESS_TYPE, message: /no such enum/ },
   ])

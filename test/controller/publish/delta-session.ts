@@ -7,7 +7,7 @@ import {
   type Refusal,
 } from '../../../controller/publish/delta-session.ts'
 import { Publisher } from '../../../controller/publish/publisher.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../controller/publish/type-urls.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../mesh/discovery/protocol.ts'
 import { Action, Scope } from '../../../proto/generated/istio/authorization_pb.js'
 import { deltaRequest, FakeDeltaClient } from '../../support/delta-client.ts'
 import { policy, published, service, workload } from '../../support/published.ts'

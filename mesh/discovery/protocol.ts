@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The types of resources on the stream. SPEC XDS §1.4.
+// Names of the discovery protocol that both sides use. SPEC XDS §1.1, §1.4.
+export const DELTA_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'
 export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address'
 export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization'
