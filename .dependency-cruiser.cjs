@@ -64,7 +64,7 @@ module.exports = {
       comment: 'watch → translate → publish: what is translated arrives as an argument',
       severity: 'error',
       from: { path: '^controller/translate/' },
-      to: { path: '^controller/(watch|publish|ca|provision)/', pathNot: '^controller/watch/config-object' },
+      to: { path: '^controller/(kubernetes|watch|publish|ca|provision)/', pathNot: '^controller/watch/config-object' },
     },
     {
       name: 'carry-below-accept',
@@ -81,7 +81,7 @@ module.exports = {
     fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),
     fence('pino-fence', 'pino', '^mesh/runtime/log\\.ts$'),
     fence('redis-fence', 'ioredis', '^mesh/redis/'),
-    fence('kubernetes-fence', '@kubernetes', '^controller/(watch|provision|publish|ca)/kubernetes'),
+    fence('kubernetes-fence', '@kubernetes', '^controller/kubernetes/'),
     fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
     fence('commander-fence', 'commander', '^(cli|demo|bench)/'),
   ],

@@ -4,10 +4,10 @@
 
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
+import { ApiError, type KubernetesClient } from '../kubernetes/client.ts'
 import { type ConfigObject, kindKey } from './config-object.ts'
 import type { ConfigSink } from './config-source.ts'
 import type { WatchedKind } from './kinds.ts'
-import { ApiError, type KubernetesClient } from './kubernetes-client.ts'
 import { pruneObject } from './kubernetes-prune.ts'
 import { type NamedValue, ObjectCache } from './object-cache.ts'
 import { isMap, own, type RawMap } from './value-mistakes.ts'

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // An apiserver as source of configuration: one list-watch per kind.
 import type { Clock } from '../../mesh/runtime/clock.ts'
+import type { KubernetesClient } from '../kubernetes/client.ts'
 import { kindKey } from './config-object.ts'
 import type { ConfigSink, ConfigSource } from './config-source.ts'
 import { WATCHED_KINDS, type WatchedKind } from './kinds.ts'
-import type { KubernetesClient } from './kubernetes-client.ts'
 import { KIND_TIMING, type KindTiming, KubernetesKind } from './kubernetes-kind.ts'
 
 /** What a source needs. */

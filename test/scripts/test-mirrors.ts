@@ -105,7 +105,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/file-objects.ts',
   ],
   'test/controller/watch/kubernetes.ts': [
-    'controller/watch/kubernetes-client.ts',
+    'controller/kubernetes/client.ts',
     'controller/watch/kubernetes-kind.ts',
     'controller/watch/kubernetes-prune.ts',
     'controller/watch/object-cache.ts',

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET requests to an apiserver: JSON documents and streams of JSON lines. Address, certificates and token come from
+// Requests to an apiserver: JSON documents and streams of JSON lines. Address, certificates and token come from
 // @kubernetes/client-node; the requests are our own, because its Watch hides Retry-After, skips lines that it cannot
 // read, and has no limit for a line.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
@@ -11,7 +11,7 @@ const MAX_ANSWER_BYTES = 128 * 1024 * 1024 // one page of a list: 500 objects of
 const MAX_LINE_BYTES = 8 * 1024 * 1024 // one event: an object of the largest size is a third of it
 const REQUEST_TIMEOUT_MS = 30_000 // an apiserver that says nothing for this long is not there
 
-/** An answer that is none of 200. */
+/** An answer that is no success. */
 export class ApiError extends Error {
   readonly status: number
   /** What the server asks to wait; null when it does not say. */
@@ -23,6 +23,21 @@ export class ApiError extends Error {
     this.status = status
     this.retryAfterMs = retryAfterMs
   }
+}
+
+/** Who owns the fields that we apply. SPEC Kubernetes "Server-Side Apply": an owner per field. */
+export const FIELD_MANAGER = 'sidestep-controller'
+
+type Query = Readonly<Record<string, string>>
+
+/** One request. */
+interface ApiRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  readonly path: string
+  readonly query?: Query
+  /** Sent as JSON. */
+  readonly body?: unknown
+  readonly contentType?: string
 }
 
 /** Waits that tests shorten. */
@@ -45,13 +60,52 @@ export class KubernetesClient {
     this.#config = load()
   }
 
-  /** @throws ApiError for an answer that is not 200, Error for none */
-  async getJson(
+  /** @throws ApiError for an answer that is no success, Error for none */
+  async getJson(path: string, query: Query, signal: AbortSignal): Promise<unknown> {
+    return await this.#json({ method: 'GET', path, query }, signal)
+  }
+
+  /** Creates. @throws ApiError: 409 when it is there already */
+  async create(path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+    return await this.#json({ method: 'POST', path, body }, signal)
+  }
+
+  /** Replaces; with metadata.resourceVersion only what nobody changed since. @throws ApiError: 409 when somebody did */
+  async replace(path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+    return await this.#json({ method: 'PUT', path, body }, signal)
+  }
+
+  /**
+   * Server-side apply: creates, or takes over the fields that `body` names and drops those it named before.
+   * `isForced`: also from another owner. @throws ApiError: 409 when another owns a field and it is not forced
+   */
+  async apply(
     path: string,
-    query: Readonly<Record<string, string>>,
+    body: unknown,
     signal: AbortSignal,
+    { isForced = true, fieldManager = FIELD_MANAGER } = {},
   ): Promise<unknown> {
-    const answer = await this.#open(path, query, signal)
+    const query = { fieldManager, ...(isForced && { force: 'true' }) }
+    const contentType = 'application/apply-patch+yaml' // JSON is YAML
+    return await this.#json({ method: 'PATCH', path, query, body, contentType }, signal)
+  }
+
+  /** RFC 7386 merge patch. @throws ApiError */
+  async merge(path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+    return await this.#json(
+      { method: 'PATCH', path, body, contentType: 'application/merge-patch+json' },
+      signal,
+    )
+  }
+
+  /** Deletes exactly the object of that uid. @throws ApiError: 404 when there is none, 409 when it is another one */
+  async delete(path: string, uid: string, signal: AbortSignal): Promise<void> {
+    const body = { preconditions: { uid }, propagationPolicy: 'Background' }
+    await this.#json({ method: 'DELETE', path, body }, signal)
+  }
+
+  async #json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
+    const answer = await this.#open(request, signal)
     const chunks: Buffer[] = []
     let length = 0
     for await (const chunk of this.#chunks(answer, this.#timeoutMs)) {
@@ -64,16 +118,16 @@ export class KubernetesClient {
 
   /**
    * JSON values, one per line; `onOpen` is called when the server has agreed. Ends when the server ends.
-   * @throws ApiError for an answer that is not 200, Error also when nothing comes for `idleMs`
+   * @throws ApiError for an answer that is no success, Error also when nothing comes for `idleMs`
    */
   async *getLines(
     path: string,
-    query: Readonly<Record<string, string>>,
+    query: Query,
     idleMs: number,
     onOpen: () => void,
     signal: AbortSignal,
   ): AsyncGenerator<unknown> {
-    const answer = await this.#open(path, query, signal)
+    const answer = await this.#open({ method: 'GET', path, query }, signal)
     onOpen()
     let parts: Buffer[] = []
     let length = 0
@@ -101,34 +155,41 @@ export class KubernetesClient {
     }
   }
 
-  async #open(
-    path: string,
-    query: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ): Promise<IncomingMessage> {
+  async #open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const cluster = this.#config.getCurrentCluster()
     if (cluster === null) throw new Error('the configuration names no cluster')
-    const url = new URL(cluster.server.replace(/\/$/, '') + path)
-    for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value)
+    const url = new URL(cluster.server.replace(/\/$/, '') + request.path)
+    for (const [key, value] of Object.entries(request.query ?? {})) url.searchParams.set(key, value)
     const options: RequestOptions = {}
     // The token may change: its file is read again once a minute.
     await this.#config.applyToHTTPSOptions(options)
-    const answer = await this.#send(url, options, signal)
-    if (answer.statusCode === 200) return answer
+    const answer = await this.#send(url, request, options, signal)
+    const { statusCode = 0 } = answer
+    if (statusCode >= 200 && statusCode < 300) return answer
     const text = await this.#errorText(answer)
-    throw new ApiError(answer.statusCode ?? 0, `${answer.statusCode} ${text}`, this.#retryAfter(answer))
+    throw new ApiError(statusCode, `${statusCode} ${text}`, this.#retryAfter(answer))
   }
 
-  #send(url: URL, { headers, ...options }: RequestOptions, signal: AbortSignal): Promise<IncomingMessage> {
+  #send(
+    url: URL,
+    { method, body, contentType = 'application/json' }: ApiRequest,
+    options: RequestOptions,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest
-    const request = send(url, { ...options, method: 'GET', headers: tidy(headers), signal }, resolve)
+    const payload = body === undefined ? null : Buffer.from(JSON.stringify(body))
+    const headers = {
+      ...tidy(options.headers),
+      ...(payload !== null && { 'Content-Type': contentType, 'Content-Length': payload.length }),
+    }
+    const request = send(url, { ...options, method, headers, signal }, resolve)
     // Stays after the answer: a connection that is cut later must not be an unheard error.
     request.on('error', reject)
     const timer = this.#clock.startTimer(this.#timeoutMs, () => {
       request.destroy(new Error(`no answer within ${this.#timeoutMs} ms`))
     })
-    request.end()
+    request.end(payload ?? undefined)
     return promise.finally(() => timer.cancel())
   }
 
