@@ -4,6 +4,7 @@
 import { getHeapStatistics } from 'node:v8'
 import type { Reactor } from './reactor.ts'
 import { releaseCodePages, trimMemory } from './trim-memory.ts'
+import { TrimReserve } from './trim-reserve.ts'
 
 /** How often a reactor looks at itself. */
 export const IDLE_CHECK_MS = 2000
@@ -11,23 +12,13 @@ export const IDLE_CHECK_MS = 2000
 const IDLE_SHARE = 0.02
 /** Idle for this many looks in a row. */
 const IDLE_CHECKS = 2
-/** Worth a collection at once: the heap has grown by this factor and this much since the last one. */
-const WORTH_FACTOR = 1.2
-const WORTH_BYTES = 2_097_152
-/** Worth one now and then: this much work since the last one, whatever it left behind outside the heap. */
-const WORTH_BUSY_MS = 50
-const WORTH_INTERVAL_MS = 600_000
-
 /** Looks after one reactor, in its thread. */
 export class IdleTrim {
   readonly #reactor: Reactor
+  readonly #reserve = new TrimReserve(performance.now())
   #busyMs = 0
   #idleChecks = 0
-  #trimmedBytes = 0
   #owesRelease = false
-  #trimmedBusyMs = 0
-  /** When work alone was the reason. */
-  #workTrimAtMs = Number.NEGATIVE_INFINITY
   /** Collections made. */
   trimCount = 0
 
@@ -51,29 +42,18 @@ export class IdleTrim {
     const isIdle = this.#reactor.busyMs - this.#busyMs < IDLE_CHECK_MS * IDLE_SHARE
     this.#idleChecks = isIdle ? this.#idleChecks + 1 : 0
     if (this.#idleChecks < IDLE_CHECKS) return
-    if (!this.#hasGrown()) {
-      if (!this.#hasWorked()) return
-      this.#workTrimAtMs = performance.now()
-    }
     const startMs = performance.now()
+    if (!this.#reserve.takeIfWorth(heapBytes(), this.#reactor.busyMs, startMs)) return
     this.#reactor.trim()
     trimMemory()
     this.#owesRelease = true
     this.trimCount++
     this.#idleChecks = 0
-    this.#trimmedBytes = getHeapStatistics().total_heap_size
     // The reactor adds up this turn when it has ended.
-    this.#trimmedBusyMs = this.#reactor.busyMs + performance.now() - startMs
+    this.#reserve.trimmed(heapBytes(), this.#reactor.busyMs + performance.now() - startMs)
   }
+}
 
-  #hasGrown(): boolean {
-    return getHeapStatistics().total_heap_size >= this.#trimmedBytes * WORTH_FACTOR + WORTH_BYTES
-  }
-
-  #hasWorked(): boolean {
-    return (
-      this.#reactor.busyMs - this.#trimmedBusyMs >= WORTH_BUSY_MS &&
-      performance.now() - this.#workTrimAtMs >= WORTH_INTERVAL_MS
-    )
-  }
+function heapBytes(): number {
+  return getHeapStatistics().total_heap_size
 }
