@@ -13,7 +13,7 @@ const UNIT = ['mesh', 'ztunnel', 'controller', 'demo', 'bench', 'scripts'].map(
 const LEVELS = {
   unit: UNIT,
   ...Object.fromEntries(
-    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'peer', 'soak'].map((level) => [
+    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'cluster', 'peer', 'soak'].map((level) => [
       level,
       [`test/${level}/**/*.ts`],
     ]),
@@ -34,7 +34,7 @@ if (files.length === 0) {
   process.stderr.write(`no test file for ${levels.join(', ')}\n`)
   process.exit(1)
 }
-const isSerial = levels.some((level) => ['netns', 'interop', 'peer', 'soak'].includes(level))
+const isSerial = levels.some((level) => ['netns', 'interop', 'cluster', 'peer', 'soak'].includes(level))
 const bin = join(root, 'node_modules', '.bin')
 const tap = spawnSync(
   join(bin, 'node'),

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real etcd and kube-apiserver for one test file: the lab's control plane under a prefix of its own, or any cluster that
+// KUBECONFIG names (its custom resources must be there, and nothing of it is stopped).
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { KubeConfig } from '@kubernetes/client-node'
+import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { systemClock } from '../../mesh/runtime/clock.ts'
+
+const LAB = fileURLToPath(new URL('../cluster/lab/kubelab', import.meta.url))
+const KUBECTL = `${process.env.KUBELAB_CACHE ?? `${process.env.HOME}/.cache/kubelab`}/bin/kubectl`
+const SLOTS = 40
+const POLL_MS = 20
+const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+const run = promisify(execFile)
+
+/** A part of the control plane that a test may stop. */
+export type Component = 'etcd' | 'kube-apiserver' | 'kube-controller-manager'
+
+export class Cluster {
+  readonly kubeconfig: string
+  readonly #environment: Readonly<Record<string, string>> | null
+  #count = 0
+
+  private constructor(kubeconfig: string, environment: Readonly<Record<string, string>> | null) {
+    this.kubeconfig = kubeconfig
+    this.#environment = environment
+  }
+
+  /** About ten seconds; close() ends it. @throws when the lab's programs are not built or nobody is root */
+  static async open(): Promise<Cluster> {
+    const given = process.env.KUBECONFIG
+    if (given !== undefined && given !== '') return new Cluster(given, null)
+    const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
+    const environment = { ...freeSlot(), KUBELAB_RUN: directory, NODES: 'node1' }
+    const cluster = new Cluster(join(directory, 'pki', 'admin.kubeconfig'), environment)
+    try {
+      await cluster.#lab('up', 'control-plane')
+      await cluster.#lab('crds')
+    } catch (err) {
+      await cluster.close()
+      throw err
+    }
+    return cluster
+  }
+
+  /** A config that reads the file anew. */
+  load(file = this.kubeconfig): KubeConfig {
+    const config = new KubeConfig()
+    config.loadFromFile(file)
+    return config
+  }
+
+  /** The config of somebody who shows `token` and nothing else. */
+  loadWithToken(token: string): KubeConfig {
+    const config = this.load()
+    const cluster = config.getCurrentCluster()
+    if (cluster === null) throw new Error('the kubeconfig names no cluster')
+    config.loadFromClusterAndUser(cluster, { name: 'token', token })
+    return config
+  }
+
+  /** A client of the cluster's admin. */
+  admin(): KubernetesClient {
+    return new KubernetesClient(() => this.load(), systemClock)
+  }
+
+  async kubectl(...args: readonly string[]): Promise<string> {
+    const { stdout } = await run(KUBECTL, ['--kubeconfig', this.kubeconfig, ...args], {
+      maxBuffer: MAX_OUTPUT_BYTES,
+    })
+    return stdout
+  }
+
+  /** Applies objects as a person would, of `yaml` or JSON text. */
+  async apply(text: string): Promise<void> {
+    const child = spawn(KUBECTL, ['--kubeconfig', this.kubeconfig, 'apply', '--server-side', '-f', '-'], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
+    let said = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString()
+    })
+    child.stdin.end(text)
+    const [code] = (await once(child, 'close')) as [number | null] // as: the event's arguments
+    if (code !== 0) throw new Error(`kubectl apply: ${said}`)
+  }
+
+  /** A namespace nobody else uses. */
+  async createNamespace(prefix = 'test', labels: Readonly<Record<string, string>> = {}): Promise<string> {
+    this.#count++
+    const name = `${prefix}-${process.pid}-${this.#count}`
+    const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }
+    await this.admin().create('/api/v1/namespaces', body, AbortSignal.timeout(10_000))
+    return name
+  }
+
+  /** SIGSTOP, SIGCONT … to a part of the control plane. Only of the lab. */
+  async signal(component: Component, signal: NodeJS.Signals): Promise<void> {
+    process.kill(await this.#pidOf(component), signal)
+  }
+
+  /** Ends a part as a crash would, and waits until it is gone. Only of the lab. */
+  async kill(component: Component): Promise<void> {
+    const pid = await this.#pidOf(component)
+    process.kill(pid, 'SIGKILL')
+    while (existsSync(`/proc/${pid}`)) await wait(POLL_MS)
+  }
+
+  /** Starts a part that was ended. Only of the lab. */
+  async start(component: Component): Promise<void> {
+    await this.#lab('start', component)
+  }
+
+  /** Makes etcd and the apiserver forget what was: a watch from before gets 410. Only of the lab. */
+  async forget(): Promise<void> {
+    await this.#lab('compact')
+    await this.kill('kube-apiserver')
+    await this.start('kube-apiserver')
+  }
+
+  async close(): Promise<void> {
+    if (this.#environment === null) return
+    await this.#lab('down')
+    await rm(this.#environment.KUBELAB_RUN ?? '', { recursive: true, force: true })
+  }
+
+  async #pidOf(component: Component): Promise<number> {
+    return Number(await readFile(join(this.#own().KUBELAB_RUN ?? '', 'cp', `${component}.pid`), 'utf8'))
+  }
+
+  #own(): Readonly<Record<string, string>> {
+    if (this.#environment === null) throw new Error('KUBECONFIG names the cluster: it is not ours to stop')
+    return this.#environment
+  }
+
+  async #lab(...args: readonly string[]): Promise<void> {
+    await run(LAB, [...args], { env: { ...process.env, ...this.#own() }, maxBuffer: MAX_OUTPUT_BYTES })
+  }
+}
+
+/** Names and networks that no other lab of this machine uses. */
+function freeSlot(): Record<string, string> {
+  for (let at = 0; at < SLOTS; at++) {
+    const slot = (process.pid + at) % SLOTS
+    const prefix = `ct${slot}`
+    if (existsSync(`/run/netns/${prefix}-fab`)) continue
+    return {
+      KUBELAB_PFX: prefix,
+      KUBELAB_NET: `172.31.${200 + slot}`,
+      KUBELAB_SVC: `10.${100 + slot}`,
+      KUBELAB_PODS: `10.${150 + slot}`,
+    }
+  }
+  throw new Error(`${SLOTS} labs are up already`)
+}
