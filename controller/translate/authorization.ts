@@ -22,7 +22,7 @@ import {
 import { Fields } from './fields.ts'
 import { Notes } from './notes.ts'
 import { NEEDS_L7_PREFIX, wireName } from './policy-names.ts'
-import { type PolicyTarget, readTargets, type TargetedService } from './policy-targets.ts'
+import { type FoundTarget, type PolicyTarget, readTargets, type TargetedService } from './policy-targets.ts'
 import { readMatchLabels, type Selector } from './selectors.ts'
 import type { ConfigFinding, PolicyEnforcement } from './translation.ts'
 
@@ -35,10 +35,20 @@ export interface PolicyPart {
   readonly messages: readonly Authorization[]
   /** Workloads that must name the messages; null: none need to. */
   readonly selector: Selector | null
-  /** Keys of services whose workloads must name the messages. */
-  readonly services: readonly string[]
+  /** Other workloads that must name a message. */
+  readonly users: readonly MessageUsers[]
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: PolicyEnforcement
+}
+
+/** Who must name a message of a policy with targets. */
+export interface MessageUsers {
+  /** Of the message. */
+  readonly name: string
+  /** Keys of services: their workloads. */
+  readonly services: readonly string[]
+  /** `<namespace>/<name>` of waypoints: the workloads that ask for one and are not given it. */
+  readonly waypoints: readonly string[]
 }
 
 /** What a policy is about, read before the rest: targets are looked up by the caller. */
@@ -48,13 +58,13 @@ export function targetsOf(policy: ConfigObject): readonly PolicyTarget[] {
 }
 
 /**
- * Translates one policy. `found` answers targetsOf() in its order: the services that are meant, undefined where the
- * target does not exist.
+ * Translates one policy. `found` answers targetsOf() in its order: what is meant, undefined where the target does
+ * not exist.
  */
 export function translatePolicy(
   policy: ConfigObject,
   rootNamespace: string,
-  found: readonly (readonly TargetedService[] | undefined)[],
+  found: readonly (FoundTarget | undefined)[],
 ): PolicyPart {
   const notes = new Notes(policy)
   const home = policy.metadata.namespace
@@ -120,21 +130,27 @@ function forWorkloads(
   if (action === 'DENY' && split.exact.length > 0) {
     messages.push(messageOf(draft, '', scope, Action.DENY, split.exact))
   }
-  if (split.undecided.length > 0) messages.push(noteNeedsL7(draft, action, scope, split.undecided))
+  if (split.undecided.length > 0) {
+    noteNeedsL7(draft, action)
+    messages.push(messageOf(draft, NEEDS_L7_PREFIX, scope, Action.DENY, split.undecided))
+  }
   const enforcement: PolicyEnforcement =
     split.undecided.length > 0 || split.isBroken
       ? { object: refOf(draft.policy), kind: 'refused', message: REFUSED }
       : { object: refOf(draft.policy), kind: 'exact', message: 'enforced by ztunnels' }
-  return { messages, selector, services: [], findings: notes.findings, enforcement }
+  return { messages, selector, users: [], findings: notes.findings, enforcement }
 }
 
 const REFUSED = 'enforced by ztunnels; what they cannot decide is refused'
 
-/** A policy for services: their waypoint enforces it; where there is none, its connections are refused. */
+/**
+ * A policy for what is behind waypoints: they enforce it. Where there is none, the connections are refused: those to the
+ * ports of a service, and all of a workload that asks for a waypoint itself.
+ */
 function forTargets(
   draft: Draft,
   targets: readonly PolicyTarget[],
-  found: readonly (readonly TargetedService[] | undefined)[],
+  found: readonly (FoundTarget | undefined)[],
   action: EnforcedAction,
   rules: readonly ReadRule[],
 ): PolicyPart {
@@ -145,32 +161,73 @@ function forTargets(
     notes.add('POLICY_TARGET_NOT_FOUND', target.path, message, 'create it, or mend the name')
   }
   const object = refOf(policy)
-  const unbound = found.flatMap((services) => (services ?? []).filter(({ isBound }) => !isBound))
-  if (unbound.length === 0) {
-    const isKnown = found.some((services) => services !== undefined)
-    const enforcement: PolicyEnforcement = isKnown
-      ? { object, kind: 'exact', message: 'enforced by waypoints' }
-      : { object, kind: 'nowhere', message: 'nothing that it is for exists' }
-    return { messages: [], selector: null, services: [], findings: notes.findings, enforcement }
+  const known = found.flatMap((each) => each ?? [])
+  const unbound = known.flatMap(({ services }) => services.filter(({ isBound }) => !isBound))
+  const missing = [...new Set(known.flatMap((each) => each.missing))]
+  if (unbound.length + missing.length === 0) {
+    const enforcement: PolicyEnforcement =
+      known.length > 0
+        ? { object, kind: 'exact', message: 'enforced by waypoints' }
+        : { object, kind: 'nowhere', message: 'nothing that it is for exists' }
+    return { messages: [], selector: null, users: [], findings: notes.findings, enforcement }
   }
-  const ports = [...new Set(unbound.flatMap((service) => service.ports))].toSorted((a, b) => a - b)
-  const atPorts = { matches: [{ destinationPorts: ports }] }
   // ALLOW refuses whom it does not name, so that without a decision everybody is refused.
   const widely = action === 'ALLOW' ? [{ clauses: [] }] : widest(rules)
-  const refused =
-    ports.length === 0 ? [] : widely.map((rule) => ({ clauses: [atPorts, ...(rule.clauses ?? [])] }))
-  const messages = refused.length === 0 ? [] : [noteNeedsL7(draft, action, Scope.WORKLOAD_SELECTOR, refused)]
-  const message = `refused at services without waypoint: ${unbound
-    .map(({ key }) => key)
-    .slice(0, 5)
-    .join(', ')}`
-  return {
-    messages,
-    selector: null,
-    services: unbound.map(({ key }) => key),
-    findings: notes.findings,
-    enforcement: { object, kind: 'refused', message },
-  }
+  const deciders = [...new Set(known.flatMap((each) => each.deciders))].map(exactly)
+  const decided = deciders.length === 0 ? [] : [{ matches: [{ notPrincipals: deciders }] }]
+  const refusals = refusedPlaces(unbound, missing)
+  const users: MessageUsers[] = []
+  const messages = refusals.flatMap(({ ports, suffix, ...named }) => {
+    const places = [...(ports === null ? [] : [{ matches: [{ destinationPorts: [...ports] }] }]), ...decided]
+    const refused = widely.map((rule) => ({ clauses: [...places, ...(rule.clauses ?? [])] }))
+    if (refused.length === 0) return []
+    const message = messageOf(
+      draft,
+      NEEDS_L7_PREFIX,
+      Scope.WORKLOAD_SELECTOR,
+      Action.DENY,
+      refused,
+      refusals.length === 1 ? '' : suffix,
+    )
+    users.push({ name: message.name, ...named })
+    return [message]
+  })
+  if (messages.length > 0) noteNeedsL7(draft, action)
+  const enforcement: PolicyEnforcement = { object, kind: 'refused', message: refusedWhere(unbound, missing) }
+  return { messages, selector: null, users, findings: notes.findings, enforcement }
+}
+
+const exactly = (value: string) => ({ matchType: { case: 'exact' as const, value } })
+
+interface RefusedPlace {
+  /** null: every port. */
+  readonly ports: readonly number[] | null
+  readonly suffix: string
+  readonly services: readonly string[]
+  readonly waypoints: readonly string[]
+}
+
+/** Services with the same ports share a message, so that nobody is refused at the ports of others. */
+function refusedPlaces(unbound: readonly TargetedService[], missing: readonly string[]): RefusedPlace[] {
+  const byPorts = Map.groupBy(unbound, ({ ports }) => ports.join('_'))
+  const ofServices = [...byPorts].flatMap(([text, services]) => {
+    const ports = services[0]?.ports ?? []
+    const keys = [...new Set(services.map(({ key }) => key))]
+    return ports.length === 0 ? [] : [{ ports, suffix: `_${text}`, services: keys, waypoints: [] }]
+  })
+  const ofWorkloads = { ports: null, suffix: '_workloads', services: [], waypoints: missing }
+  return missing.length === 0 ? ofServices : [...ofServices, ofWorkloads]
+}
+
+const MAX_NAMED_PLACES = 5
+
+function refusedWhere(unbound: readonly TargetedService[], missing: readonly string[]): string {
+  const named = (names: readonly string[]): string => names.slice(0, MAX_NAMED_PLACES).join(', ')
+  const places = [
+    ...(unbound.length === 0 ? [] : [`services without waypoint: ${named(unbound.map(({ key }) => key))}`]),
+    ...(missing.length === 0 ? [] : [`workloads that are not given their waypoint: ${named(missing)}`]),
+  ]
+  return `refused at ${places.join('; at ')}`
 }
 
 /** A policy of which not even the scope or the action is known: everything it might be about is refused. */
@@ -192,7 +249,7 @@ function refusedWhole(
     kind: 'refused',
     message: 'it cannot be read: what it might be about is refused',
   }
-  return { messages: [message], selector, services: [], findings: draft.notes.findings, enforcement }
+  return { messages: [message], selector, users: [], findings: draft.notes.findings, enforcement }
 }
 
 function nowhere(draft: Draft, action: string): PolicyPart {
@@ -204,15 +261,10 @@ function nowhere(draft: Draft, action: string): PolicyPart {
     `use ALLOW with ${DRY_RUN}: "true" to try a policy`,
   )
   const enforcement: PolicyEnforcement = { object: refOf(draft.policy), kind: 'nowhere', message }
-  return { messages: [], selector: null, services: [], findings: draft.notes.findings, enforcement }
+  return { messages: [], selector: null, users: [], findings: draft.notes.findings, enforcement }
 }
 
-function noteNeedsL7(
-  draft: Draft,
-  action: EnforcedAction,
-  scope: Scope,
-  rules: readonly RuleInit[],
-): Authorization {
+function noteNeedsL7(draft: Draft, action: EnforcedAction): void {
   if (action === 'CUSTOM') {
     const message = 'external authorizers are not asked; what they would decide is refused'
     draft.notes.add('POLICY_ACTION_NOT_SERVED', 'spec.action', message, 'use ALLOW or DENY')
@@ -221,7 +273,6 @@ function noteNeedsL7(
       'no waypoint enforces this policy; the connections that it would have to look into are refused'
     draft.notes.add('POLICY_NEEDS_L7', 'spec.rules', message, 'use a targetRef to a service with a waypoint')
   }
-  return messageOf(draft, NEEDS_L7_PREFIX, scope, Action.DENY, rules)
 }
 
 function messageOf(
@@ -230,8 +281,9 @@ function messageOf(
   scope: Scope,
   action: Action,
   rules: readonly RuleInit[],
+  suffix = '',
 ): Authorization {
-  const name = `${prefix}${wireName(policy.metadata.name)}`
+  const name = `${prefix}${wireName(policy.metadata.name)}${suffix}`
   const { namespace } = policy.metadata
   return create(AuthorizationSchema, { name, namespace, scope, action, rules: [...rules], dryRun: isDryRun })
 }

@@ -16,8 +16,13 @@ const AUTHORIZATION_POLICY = kindKey('security.istio.io', 'AuthorizationPolicy')
 export interface PoliciesResult {
   /** By `<namespace>/<name>`. */
   readonly messages: ReadonlyMap<string, Authorization>
-  /** Keys of the policies that a workload names, in order. */
-  namedBy(namespace: string, labels: Labels, services: readonly ServiceInfo[]): readonly string[]
+  /** Keys of the policies that a workload names, in order. `missing` is the waypoint that it is not given. */
+  namedBy(
+    namespace: string,
+    labels: Labels,
+    services: readonly ServiceInfo[],
+    missing: string | null,
+  ): readonly string[]
   /** Everything that namedBy() depends on for a namespace: what is the same as before gives the same names. */
   contextOf(namespace: string): readonly unknown[]
   readonly findings: readonly ConfigFinding[]
@@ -53,7 +58,8 @@ export class PolicyStage {
     const enforcement: PolicyEnforcement[] = [...peers.enforcement]
     const selectors = new Map<string, SelectorIndex<SelectingPolicy>>()
     const byService = new Map<string, string[]>()
-    const forServices: PolicyPart[] = []
+    const byWaypoint = new Map<string, string[]>()
+    const forTargets: PolicyPart[] = []
     for (const policy of view.list(AUTHORIZATION_POLICY)) {
       const part = this.#translate(policy, find)
       for (const message of part.messages) {
@@ -68,30 +74,31 @@ export class PolicyStage {
           )
           selectors.set(namespace, index)
         }
-        for (const service of part.services) {
-          const keys = byService.get(service)
-          if (keys === undefined) byService.set(service, [key])
-          else keys.push(key)
-        }
       }
-      if (part.services.length > 0) forServices.push(part)
+      for (const { name, services, waypoints } of part.users) {
+        const key = `${policy.metadata.namespace}/${name}`
+        for (const service of services) append(byService, service, key)
+        for (const waypoint of waypoints) append(byWaypoint, waypoint, key)
+      }
+      if (part.users.length > 0) forTargets.push(part)
       for (const finding of part.findings) findings.push(finding)
       enforcement.push(part.enforcement)
     }
     const ofMesh = selectors.get(this.#settings.rootNamespace)
-    const namedBy: PoliciesResult['namedBy'] = (namespace, labels, services) => {
+    const namedBy: PoliciesResult['namedBy'] = (namespace, labels, services, missing) => {
       const ofNamespace = namespace === this.#settings.rootNamespace ? undefined : selectors.get(namespace)
       const peer = peers.namedBy(namespace, labels)
-      if (ofNamespace === undefined && ofMesh === undefined && byService.size === 0) return peer
+      if (ofNamespace === undefined && ofMesh === undefined && forTargets.length === 0) return peer
       const named = new Set<string>(peer)
       for (const { key } of ofNamespace?.find(labels) ?? []) named.add(key)
       for (const { key } of ofMesh?.find(labels) ?? []) named.add(key)
       for (const { key } of services) for (const each of byService.get(key) ?? NOTHING) named.add(each)
+      if (missing !== null) for (const each of byWaypoint.get(missing) ?? NOTHING) named.add(each)
       return [...named].toSorted()
     }
     const contextOf = (namespace: string): unknown[] => [
       ...peers.parts,
-      ...forServices,
+      ...forTargets,
       ...(ofMesh?.items ?? []),
       ...(selectors.get(namespace)?.items ?? []),
     ]
@@ -109,6 +116,12 @@ export class PolicyStage {
       translatePolicy(policy, this.#settings.rootNamespace, found),
     )
   }
+}
+
+function append(map: Map<string, string[]>, key: string, value: string): void {
+  const list = map.get(key)
+  if (list === undefined) map.set(key, [value])
+  else list.push(value)
 }
 
 function keepEqualPolicy(old: PolicyPart, fresh: PolicyPart): PolicyPart {

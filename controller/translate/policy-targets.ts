@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an AuthorizationPolicy with targetRefs is about, and which services among it have no waypoint that enforces it.
+// What an AuthorizationPolicy with targetRefs is about, and where among it no waypoint enforces the policy.
 // SPEC HBONE §9.4.
 import type { Fields } from './fields.ts'
 import { quote } from './notes.ts'
@@ -30,8 +30,17 @@ export interface TargetedService {
   readonly ports: readonly number[]
 }
 
+/** What a target comes to. */
+export interface FoundTarget {
+  readonly services: readonly TargetedService[]
+  /** Waypoints, `<namespace>/<name>`, that workloads ask for and are not given: nobody decides in front of those. */
+  readonly missing: readonly string[]
+  /** Principals of the waypoints that are meant: what comes from one of them has been decided by the policy. */
+  readonly deciders: readonly string[]
+}
+
 /** What a target is known for; undefined: there is none. */
-export type FindTarget = (target: PolicyTarget, namespace: string) => readonly TargetedService[] | undefined
+export type FindTarget = (target: PolicyTarget, namespace: string) => FoundTarget | undefined
 
 /** The targets of a policy; empty when it has none. Those that cannot be read are noted: `isBroken`. */
 export function readTargets(spec: Fields, home: string): { targets: PolicyTarget[]; isBroken: boolean } {

@@ -1,63 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds the services that a policy with targetRefs is about, with the ports of their workloads.
-import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
+// Finds what a policy with targetRefs is about: services with the ports of their workloads, and workloads that ask for a
+// waypoint themselves.
+import type { ConfigObject } from '../watch/config-object.ts'
 import { readPortMap } from './endpoint-address.ts'
 import type { SliceMember } from './endpoint-slices.ts'
 import { Fields } from './fields.ts'
 import { Notes } from './notes.ts'
 import { namedPortsOf } from './pods.ts'
-import type { FindTarget, TargetedService } from './policy-targets.ts'
+import type { FindTarget, FoundTarget, TargetedService } from './policy-targets.ts'
 import { type Labels, selects } from './selectors.ts'
 import { MAX_PORT, type ServiceInfo } from './service-info.ts'
 import type { ServicesResult } from './service-stage.ts'
+import type { WaypointName } from './waypoint-request.ts'
+import { isMeantFor, type Waypoints } from './waypoints.ts'
+import { missingWaypoint, type WorkloadWaypoint } from './workload-parts.ts'
 
 /** What the finder looks at. */
 export interface TargetWorld {
-  readonly view: ConfigView
+  readonly waypoints: Waypoints
   readonly services: ServicesResult
   readonly slices: readonly SliceMember[]
   readonly podsOf: (namespace: string) => readonly ConfigObject[]
   readonly entriesOf: (
     namespace: string,
   ) => readonly { readonly object: ConfigObject; readonly labels: Labels }[]
+  /** Of every workload that asks for one. */
+  readonly workloadWaypoints: () => Iterable<WorkloadWaypoint>
   readonly rootNamespace: string
 }
 
 /** Answers for one translation. Only policies with targets pay for it. */
 export function targetFinder(world: TargetWorld): FindTarget {
-  const { services, view } = world
+  const { services, waypoints } = world
   const described = (infos: readonly ServiceInfo[]): TargetedService[] =>
     infos.map((info) => ({
       key: info.key,
       isBound: isBound(info, services),
       ports: targetPorts(info, world),
     }))
-  const wanting = (test: (namespace: string, name: string) => boolean): ServiceInfo[] =>
-    [...services.waypoints].flatMap(([info, { request }]) =>
-      request !== null && test(request.primary.namespace, request.primary.name) ? [info] : [],
+  const ofServices = (infos: readonly ServiceInfo[] | undefined): FoundTarget | undefined =>
+    infos === undefined ? undefined : { services: described(infos), missing: [], deciders: [] }
+  let asked: readonly WorkloadWaypoint[] | null = null
+  const behind = (isMeant: (waypoint: WaypointName) => boolean): FoundTarget & { isUsed: boolean } => {
+    asked ??= [...world.workloadWaypoints()]
+    const users = [...services.waypoints].flatMap(([info, { request, primary }]) =>
+      request !== null && isMeant(request.primary) && isMeantFor(request, primary) ? [info] : [],
     )
+    const ofWorkloads = asked.filter(({ request }) => isMeant(request.primary))
+    const names = [
+      ...users.flatMap((info) => services.waypoints.get(info)?.request?.primary ?? []),
+      ...ofWorkloads.map(({ request }) => request.primary),
+    ]
+    const deciders = new Set(names.flatMap((name) => waypoints.identitiesOf(name)))
+    const missing = new Set(ofWorkloads.flatMap((each) => missingWaypoint(each) ?? []))
+    return {
+      services: described(users),
+      missing: [...missing].toSorted(),
+      deciders: [...deciders].toSorted(),
+      isUsed: names.length > 0,
+    }
+  }
   return ({ kind, name }, namespace) => {
     switch (kind) {
       case 'Service': {
         const info = services.byName.get(`${namespace}/${name}`)
-        return info === undefined ? undefined : described([info])
+        return ofServices(info === undefined ? undefined : [info])
       }
-      case 'ServiceEntry': {
-        const entry = services.entries.get(`${namespace}/${name}`)
-        return entry === undefined ? undefined : described(entry.infos)
-      }
+      case 'ServiceEntry':
+        return ofServices(services.entries.get(`${namespace}/${name}`)?.infos)
       case 'Gateway': {
-        const users = wanting((itsNamespace, itsName) => itsNamespace === namespace && itsName === name)
-        const exists =
-          view.get(kindKey('gateway.networking.k8s.io', 'Gateway'), namespace, name) !== undefined
-        return users.length > 0 || exists ? described(users) : undefined
+        const { isUsed, ...found } = behind((each) => each.namespace === namespace && each.name === name)
+        return isUsed || waypoints.gateway({ namespace, name }) !== undefined ? found : undefined
       }
-      case 'GatewayClass':
-        // SPEC HBONE §9.4: only in the root namespace, and for every waypoint.
-        return namespace === world.rootNamespace ? described(wanting(() => true)) : undefined
+      case 'GatewayClass': {
+        // SPEC HBONE §9.4: only in the root namespace, and Istio's own class is every waypoint.
+        if (namespace !== world.rootNamespace) return undefined
+        const { isUsed: _, ...found } = behind((each) => name === ANY_CLASS || waypoints.mayBeOf(each, name))
+        return found
+      }
     }
   }
 }
+
+const ANY_CLASS = 'istio-waypoint'
 
 function isBound(info: ServiceInfo, { waypoints }: ServicesResult): boolean {
   const binding = waypoints.get(info)?.primary ?? null

@@ -10,7 +10,10 @@ import { targetFinder } from './target-finder.ts'
 import type { ConfigFinding, TranslateSettings, Translation } from './translation.ts'
 import { unservedFindings } from './unserved-kinds.ts'
 import { Waypoints } from './waypoints.ts'
+import { bindWorkload } from './workload-parts.ts'
 import { WorkloadStage } from './workload-stage.ts'
+
+const POD = kindKey('', 'Pod')
 
 /** Translates one mesh, again and again. Never throws on what objects say: that becomes findings. */
 export class Translator {
@@ -23,7 +26,7 @@ export class Translator {
 
   constructor(settings: TranslateSettings) {
     this.#settings = settings
-    this.#waypoints = new Waypoints(settings.network)
+    this.#waypoints = new Waypoints(settings)
     this.#services = new ServiceStage(settings, this.#waypoints)
     this.#policies = new PolicyStage(settings)
     this.#workloads = new WorkloadStage(settings, this.#waypoints)
@@ -36,12 +39,20 @@ export class Translator {
     const services = this.#services.run(view, namespaces)
     const slices = this.#workloads.readSlices(view, services, localities)
     const entries = this.#workloads.readEntries(view)
+    const waypoints = this.#waypoints
     const find = targetFinder({
-      view,
+      waypoints,
       services,
       slices: slices.members,
-      podsOf: (namespace) => view.list(kindKey('', 'Pod')).filter((pod) => isIn(pod, namespace)),
+      podsOf: (namespace) => view.list(POD).filter((pod) => isIn(pod, namespace)),
       entriesOf: (namespace) => entries.filter(({ object }) => isIn(object, namespace)),
+      *workloadWaypoints() {
+        const objects = [...view.list(POD), ...entries.map(({ object }) => object)]
+        for (const object of objects) {
+          const waypoint = bindWorkload(object, namespaces.get(object.metadata.namespace), waypoints)
+          if (waypoint !== null) yield waypoint
+        }
+      },
       rootNamespace: this.#settings.rootNamespace,
     })
     const policies = this.#policies.run(view, find)

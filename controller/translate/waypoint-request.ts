@@ -14,12 +14,18 @@ const CANARY_NAMESPACE = 'istio.io/use-waypoint-canary-namespace'
 const CANARY_WEIGHT = 'istio.io/use-waypoint-canary-weight'
 const INGRESS = 'istio.io/ingress-use-waypoint'
 const MANAGED = 'gateway.istio.io/managed'
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
+/** On the pods and the service of a Gateway: its name. */
+export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 const NEVER_BOUND = ['istio.io-mesh-controller', 'istio.io-eastwest-controller']
 
 export interface WaypointName {
   readonly namespace: string
   readonly name: string
+}
+
+/** `<namespace>/<name>`. */
+export function waypointKey({ namespace, name }: WaypointName): string {
+  return `${namespace}/${name}`
 }
 
 export interface WaypointRequest {

@@ -17,14 +17,16 @@ import { labelOf } from './locality.ts'
 import { Memo } from './memo.ts'
 import { Notes } from './notes.ts'
 import { MAX_PORT } from './service-info.ts'
-import type { WaypointName } from './waypoint-request.ts'
+import type { TranslateSettings } from './translation.ts'
+import { WaypointIdentities } from './waypoint-identities.ts'
+import { GATEWAY_NAME, type WaypointName, type WaypointRequest, waypointKey } from './waypoint-request.ts'
 
 const GATEWAY = 'Gateway.gateway.networking.k8s.io'
 const GATEWAY_CLASS = 'GatewayClass.gateway.networking.k8s.io'
 const WAYPOINT_FOR = 'istio.io/waypoint-for'
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 const INBOUND_BINDING = 'ambient.istio.io/waypoint-inbound-binding'
 
+const NOBODY: readonly string[] = []
 const NO_VIEW: ConfigView = { list: () => [], get: () => undefined }
 
 export type Traffic = 'service' | 'workload'
@@ -36,6 +38,14 @@ export interface WaypointBinding {
   readonly problem: { readonly code: FindingCode; readonly message: string; readonly fix: string } | null
 }
 
+/**
+ * False when a namespace names a waypoint that serves other traffic: then it was never meant for this one, and its
+ * policies do not concern it.
+ */
+export function isMeantFor(request: WaypointRequest, binding: WaypointBinding | null): boolean {
+  return !(request.isInherited && binding?.problem?.code === 'WAYPOINT_WRONG_TYPE')
+}
+
 /** Where a waypoint's pods want their traffic. */
 export type Tunnel = MessageInitShape<typeof ApplicationTunnelSchema>
 
@@ -43,18 +53,21 @@ export type Tunnel = MessageInitShape<typeof ApplicationTunnelSchema>
 export class Waypoints {
   readonly #bindings = new Memo<WaypointBinding>()
   readonly #tunnels = new Memo<Tunnel | undefined>()
+  /** Of waypoints with an address instead of a name. */
   readonly #network: string
+  readonly #identities: WaypointIdentities
   readonly #contexts = new Memo<object>()
   #view: ConfigView = NO_VIEW
 
-  /** `network` is that of waypoints with an address instead of a name. */
-  constructor(network: string) {
+  constructor({ network, trustDomain }: TranslateSettings) {
     this.#network = network
+    this.#identities = new WaypointIdentities(trustDomain)
   }
 
   /** Begins a translation. */
   use(view: ConfigView): void {
     this.#view = view
+    this.#identities.use(view)
     this.#bindings.sweep()
     this.#tunnels.sweep()
     this.#contexts.sweep()
@@ -62,12 +75,23 @@ export class Waypoints {
 
   /** The same object as long as no waypoint changed. */
   get context(): object {
-    const inputs = [...this.#view.list(GATEWAY), ...this.#view.list(GATEWAY_CLASS)]
+    const inputs = [...this.#view.list(GATEWAY), ...this.#view.list(GATEWAY_CLASS), ...this.#identities.all()]
     return this.#contexts.get('', inputs, () => ({}))
   }
 
   gateway({ namespace, name }: WaypointName): ConfigObject | undefined {
     return this.#view.get(GATEWAY, namespace, name)
+  }
+
+  /** Principals of its pods, in order; the same array as long as they are the same. Empty: there is no such Gateway. */
+  identitiesOf(name: WaypointName): readonly string[] {
+    return this.gateway(name) === undefined ? NOBODY : this.#identities.of(name)
+  }
+
+  /** False when it is of another class for sure: one that does not exist yet may be of any. */
+  mayBeOf(name: WaypointName, gatewayClass: string): boolean {
+    const own: unknown = this.gateway(name)?.spec.gatewayClassName
+    return typeof own !== 'string' || own === gatewayClass
   }
 
   /** Binds objects of one namespace to a waypoint. */
@@ -79,7 +103,7 @@ export class Waypoints {
   ): WaypointBinding {
     const gateway = this.gateway(waypoint)
     const gatewayClass = this.#classOf(gateway)
-    const key = `${waypoint.namespace}/${waypoint.name}/${home}/${traffic}`
+    const key = `${waypointKey(waypoint)}/${home}/${traffic}`
     return this.#bindings.get(key, [gateway, gatewayClass, user], () =>
       this.#decide(waypoint, gateway, gatewayClass, { user, home, traffic }),
     )

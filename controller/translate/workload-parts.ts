@@ -11,8 +11,8 @@ import type { Notes } from './notes.ts'
 import { quote } from './notes.ts'
 import { type NamedPorts, resolvePorts, type ServiceInfo } from './service-info.ts'
 import type { ConfigFinding, TranslateSettings } from './translation.ts'
-import { requestedWaypoint, type WaypointRequest } from './waypoint-request.ts'
-import type { WaypointBinding, Waypoints } from './waypoints.ts'
+import { requestedWaypoint, type WaypointRequest, waypointKey } from './waypoint-request.ts'
+import { isMeantFor, type WaypointBinding, type Waypoints } from './waypoints.ts'
 
 export type ServicePorts = Record<string, MessageInitShape<typeof PortListSchema>>
 
@@ -70,4 +70,11 @@ export function bindWorkload(
     request,
     binding: waypoints.bind(request.primary, namespace, object.metadata.namespace, 'workload'),
   }
+}
+
+/** `<namespace>/<name>` of the waypoint that a workload asks for and is not given; null when nothing is amiss. */
+export function missingWaypoint(waypoint: WorkloadWaypoint | null): string | null {
+  if (waypoint === null || waypoint.binding.address !== null) return null
+  const { request, binding } = waypoint
+  return isMeantFor(request, binding) ? waypointKey(request.primary) : null
 }

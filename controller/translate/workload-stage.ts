@@ -23,7 +23,7 @@ import type { ServicesResult } from './service-stage.ts'
 import type { ConfigFinding, TranslateSettings } from './translation.ts'
 import type { Waypoints } from './waypoints.ts'
 import { entryLabels, entryWorkload } from './workload-entries.ts'
-import { bindWorkload, keepEqualWorkload, type WorkloadPart } from './workload-parts.ts'
+import { bindWorkload, keepEqualWorkload, missingWaypoint, type WorkloadPart } from './workload-parts.ts'
 
 const POD = kindKey('', 'Pod')
 const ENDPOINT_SLICE = kindKey('discovery.k8s.io', 'EndpointSlice')
@@ -196,8 +196,8 @@ export class WorkloadStage {
     const namespace = around.namespaces.get(home)
     const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const all = slices.length === 0 ? services : [...services, ...slices.map(({ info }) => info)]
-    const policies = around.policies.namedBy(home, labels, all)
     const waypoint = bindWorkload(pod, namespace, this.#waypoints)
+    const policies = around.policies.namedBy(home, labels, all, missingWaypoint(waypoint))
     const tunnel = this.#waypoints.tunnelOf(pod)
     const inputs = [
       pod,
@@ -223,8 +223,8 @@ export class WorkloadStage {
     const { namespace: home, name } = object.metadata
     const namespace = around.namespaces.get(home)
     const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
-    const policies = around.policies.namedBy(home, labels, services)
     const waypoint = bindWorkload(object, namespace, this.#waypoints)
+    const policies = around.policies.namedBy(home, labels, services, missingWaypoint(waypoint))
     const inputs = [object, namespace, waypoint?.binding, policies.join(), ...services]
     return this.#entries.get(`${home}/${name}`, inputs, () =>
       entryWorkload(object, labels, { services, policies, waypoint }, this.#settings, this.#waypoints),

@@ -65,6 +65,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/translate/service-stage.ts',
     'controller/translate/services.ts',
     'controller/translate/target-finder.ts',
+    'controller/translate/waypoint-identities.ts',
     'controller/translate/waypoint-request.ts',
     'controller/translate/waypoints.ts',
     'controller/translate/workload-entries.ts',
