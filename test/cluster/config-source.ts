@@ -6,13 +6,14 @@ import type { ConfigSink, ConfigSource } from '../../controller/watch/config-sou
 import { findKind } from '../../controller/watch/kinds.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
-import { Cluster } from '../support/cluster.ts'
+import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
 import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
 import { TcpGate } from '../support/tcp-gate.ts'
 
 const NAMESPACE = 'shop'
 const TIMING = { retryMs: 20, maxRetryMs: 500, idleMs: 60_000, missingPollMs: 200 }
 
+t.setTimeout(CLUSTER_TEST_MS)
 const cluster = await Cluster.open()
 t.teardown(() => cluster.close())
 await cluster.kubectl('create', 'namespace', NAMESPACE)

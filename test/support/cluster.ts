@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A real etcd and kube-apiserver for one test file: the lab's control plane under a prefix of its own, or any cluster that
 // KUBECONFIG names (its custom resources must be there, and nothing of it is stopped).
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -21,6 +21,9 @@ const POLL_MS = 20
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 const run = promisify(execFile)
 
+/** Longest life of a test file with a cluster. */
+export const CLUSTER_TEST_MS = 300_000
+
 /** A part of the control plane that a test may stop. */
 export type Component = 'etcd' | 'kube-apiserver' | 'kube-controller-manager'
 
@@ -28,6 +31,7 @@ export class Cluster {
   readonly kubeconfig: string
   readonly #environment: Readonly<Record<string, string>> | null
   #count = 0
+  #isOpen = true
 
   private constructor(kubeconfig: string, environment: Readonly<Record<string, string>> | null) {
     this.kubeconfig = kubeconfig
@@ -41,6 +45,10 @@ export class Cluster {
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
     const environment = { ...freeSlot(), KUBELAB_RUN: directory, NODES: 'node1' }
     const cluster = new Cluster(join(directory, 'pki', 'admin.kubeconfig'), environment)
+    process.on(
+      'exit',
+      () => cluster.#isOpen && spawnSync(LAB, ['down'], { env: { ...process.env, ...environment } }),
+    )
     try {
       await cluster.#lab('up', 'control-plane')
       await cluster.#lab('crds')
@@ -129,6 +137,7 @@ export class Cluster {
   async close(): Promise<void> {
     if (this.#environment === null) return
     await this.#lab('down')
+    this.#isOpen = false
     await rm(this.#environment.KUBELAB_RUN ?? '', { recursive: true, force: true })
   }
 
