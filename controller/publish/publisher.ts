@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From translations to what clients are told: finds what changed, encodes it once, answers the sessions. No I/O.
 import { create, toBinary } from '@bufbuild/protobuf'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/protocol.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, DIVERTS_METADATA } from '../../mesh/discovery/protocol.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
 import {
   Action,
@@ -14,6 +14,7 @@ import {
   type Service,
   type Workload,
 } from '../../proto/generated/istio/workload_pb.js'
+import { isWaypointOnly } from '../translate/policy-names.ts'
 import { AddressNames, serviceAliases, workloadAliases } from './address-names.ts'
 import type { Refusal, SessionSource } from './delta-session.ts'
 import { NodeScopes } from './node-scopes.ts'
@@ -38,7 +39,8 @@ export interface Published {
 }
 
 const NOTHING: Published = { workloads: new Map(), services: new Map(), authorizations: new Map() }
-const NO_NAMES: NameResolver = { resolve: (key) => [key] }
+/** Whatever a client asks for by name, it is told no policies but those of its node. */
+const NODE_ONLY: NameResolver = { resolve: (key, always) => (always.has(key) ? [key] : []) }
 const WILDCARD = '*'
 
 export class Publisher {
@@ -94,8 +96,10 @@ export class Publisher {
     if (typeUrl === AUTHORIZATION_TYPE) {
       return new NamedSubscription(
         this.authorizations,
-        NO_NAMES,
-        () => this.#scopes.policiesOf(node),
+        NODE_ONLY,
+        diverts(first)
+          ? () => withoutGuards(this.#scopes.policiesOf(node))
+          : () => this.#scopes.policiesOf(node),
         () => this.#scopes.stampOf(node),
         held,
       )
@@ -132,6 +136,16 @@ export class Publisher {
       bytes: toBinary(AuthorizationSchema, denial),
     })
   }
+}
+
+// What a node says of itself takes policies from it and gives it none. Istio's metadata are texts.
+function diverts({ node }: DeltaDiscoveryRequest): boolean {
+  const value = node?.metadata?.[DIVERTS_METADATA]
+  return value === true || value === 'true'
+}
+
+function* withoutGuards(names: Iterable<string>): Iterable<string> {
+  for (const name of names) if (!isWaypointOnly(name)) yield name
 }
 
 // SPEC XDS §1.5: an empty list is "everything", and so is `*` unless it is unsubscribed in the same breath.

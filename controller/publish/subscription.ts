@@ -17,8 +17,11 @@ export interface Outgoing {
 
 /** Finds what names mean and what belongs together. */
 export interface NameResolver {
-  /** Names of the resources a client needs that asked for `key`; the first is the thing itself. Empty: unknown. */
-  resolve(key: string): readonly string[]
+  /**
+   * Names of the resources a client needs that asked for `key`; the first is the thing itself. Empty: unknown. `always`
+   * is what the client has in any case.
+   */
+  resolve(key: string, always: ReadonlySet<string>): readonly string[]
 }
 
 export interface Subscription {
@@ -151,9 +154,10 @@ export class NamedSubscription implements Subscription {
   take(withholdsRemovals: boolean): Outgoing {
     const answers: Answer[] = []
     const removed: string[] = []
-    const wanted = new Set(this.#always())
+    const always = new Set(this.#always())
+    const wanted = new Set(always)
     for (const key of this.#keys) {
-      const names = this.#resolver.resolve(key)
+      const names = this.#resolver.resolve(key, always)
       for (const name of names) wanted.add(name)
       if (!this.#asked.has(key)) continue
       // SPEC XDS §1.5: the client waits for exactly the name it asked for; what does not exist is "removed".

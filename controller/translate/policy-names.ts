@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of policies on the wire. Kubernetes' names have no underscore: what has one is made by the mesh.
+import { createHash } from 'node:crypto'
 import { stableHash } from './stable-hash.ts'
 
 /**
@@ -7,6 +8,12 @@ import { stableHash } from './stable-hash.ts'
  * of ours answers such a denial with POLICY_NEEDS_L7; Istio's denies too (design.md, "Rules of behaviour" 2).
  */
 export const NEEDS_L7_PREFIX = 'sidestep_needs_l7_'
+
+/**
+ * Reserved: a DENY whose name begins so refuses whoever is not a waypoint of the workload. A ztunnel that diverts to the
+ * waypoint instead is not sent it (design.md, "Rules of behaviour" 1).
+ */
+export const WAYPOINT_ONLY_PREFIX = 'sidestep_waypoint_only_'
 
 /** SPEC HBONE §9.5. In the root namespace. */
 export const STATIC_STRICT_NAME = 'istio_converted_static_strict'
@@ -23,4 +30,17 @@ export function wireName(name: string): string {
   return KUBERNETES_NAME.test(name)
     ? name
     : `sidestep_renamed_${stableHash(name).toString(16)}_${name.length}`
+}
+
+/** The name for a set of waypoints, `<namespace>/<name>` each, in order: readable for one, short for many. */
+export function waypointOnlyName(waypoints: readonly string[]): string {
+  const [first = '', ...others] = waypoints.map((key) => key.split('/').map(wireName).join('_'))
+  if (others.length === 0) return `${WAYPOINT_ONLY_PREFIX}${first}`
+  const digest = createHash('sha256').update(waypoints.join()).digest('hex').slice(0, 32)
+  return `${WAYPOINT_ONLY_PREFIX}${first}_and_${others.length}_${digest}`
+}
+
+/** True for the key, `<namespace>/<name>`, of a policy of waypointOnlyName(). */
+export function isWaypointOnly(key: string): boolean {
+  return key.startsWith(WAYPOINT_ONLY_PREFIX, key.indexOf('/') + 1)
 }

@@ -17,7 +17,7 @@ import type { Notes } from './notes.ts'
 import { quote } from './notes.ts'
 import { readPlainSelector } from './selectors.ts'
 import { MAX_PORT, type ServiceInfo, type ServicePort } from './service-info.ts'
-import { requestedWaypoint, type WaypointRequest } from './waypoint-request.ts'
+import { requestedWaypoint, type WaypointName, type WaypointRequest } from './waypoint-request.ts'
 import type { WaypointBinding, Waypoints } from './waypoints.ts'
 
 const EXPORT_TO = 'networking.istio.io/exportTo'
@@ -72,7 +72,7 @@ export function serviceMessage(facts: ServiceFacts, waypoint: ServiceWaypoint): 
   const { info, balancing } = facts
   const { request, primary, canary } = waypoint
   const isBound = primary !== null && primary.address !== null
-  const canaryWeight = canary === null || canary.address === null ? 0 : (request?.canaryWeight ?? 0)
+  const canaryWeight = canaryWeightOf(waypoint)
   return create(ServiceSchema, {
     name: info.name,
     namespace: info.namespace,
@@ -98,6 +98,18 @@ export function serviceMessage(facts: ServiceFacts, waypoint: ServiceWaypoint): 
         : [],
     visibility: facts.visibility,
   })
+}
+
+function canaryWeightOf({ request, canary }: ServiceWaypoint): number {
+  return canary === null || canary.address === null ? 0 : (request?.canaryWeight ?? 0)
+}
+
+/** The waypoints that a service's connections go through. */
+export function boundWaypoints(waypoint: ServiceWaypoint | undefined): readonly WaypointName[] {
+  const { request = null, primary = null } = waypoint ?? {}
+  if (waypoint === undefined || request === null || primary === null || primary.address === null) return []
+  const hasCanary = request.canary !== null && canaryWeightOf(waypoint) > 0
+  return hasCanary ? [request.primary, request.canary] : [request.primary]
 }
 
 /** Notes what is wrong with the waypoint of a service. */

@@ -60,9 +60,9 @@ export class Translator {
     const around = { namespaces, localities, services, slices, policies }
     const workloads = this.#workloads.run(view, entries, around, ofWorkloads)
     return {
-      workloads,
+      workloads: workloads.messages,
       services: services.messages,
-      authorizations: policies.messages,
+      authorizations: new Map([...policies.messages, ...workloads.guards]),
       findings: [
         ...this.#places.findings(view),
         ...services.findings,

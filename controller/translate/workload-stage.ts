@@ -2,6 +2,7 @@
 // All workloads of the mesh: pods, machines, endpoints of slices and of ServiceEntries. A pod costs a few look-ups when
 // nothing about it changed.
 import { equals } from '@bufbuild/protobuf'
+import type { Authorization } from '../../proto/generated/istio/authorization_pb.js'
 import { type Workload, WorkloadSchema } from '../../proto/generated/istio/workload_pb.js'
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
 import {
@@ -21,6 +22,7 @@ import { type EndpointsPart, entryEndpoints } from './service-entry-endpoints.ts
 import type { ServiceInfo } from './service-info.ts'
 import type { ServicesResult } from './service-stage.ts'
 import type { ConfigFinding, TranslateSettings } from './translation.ts'
+import { guardKey, WaypointGuards } from './waypoint-guards.ts'
 import type { Waypoints } from './waypoints.ts'
 import { entryLabels, entryWorkload } from './workload-entries.ts'
 import { bindWorkload, keepEqualWorkload, missingWaypoint, type WorkloadPart } from './workload-parts.ts'
@@ -53,14 +55,26 @@ export interface Surroundings {
   readonly policies: PoliciesResult
 }
 
+interface GuardedPart {
+  readonly part: WorkloadPart
+  readonly guard: Authorization | null
+}
+
 /** A pod with what its workload followed from. */
-interface Recalled {
+interface Recalled extends GuardedPart {
   /** `<namespace>/<name>`. */
   readonly key: string
   readonly context: object
   readonly locality: LocalityText
   readonly slices: readonly SliceMember[]
-  readonly part: WorkloadPart
+}
+
+/** The workloads of one translation. */
+export interface WorkloadsResult {
+  /** By uid. */
+  readonly messages: Map<string, Workload>
+  /** Policies that keep others from going round their waypoints, by `<namespace>/<name>`. */
+  readonly guards: Map<string, Authorization>
 }
 
 const NO_SERVICES: readonly ServiceInfo[] = []
@@ -75,6 +89,7 @@ export class WorkloadStage {
   readonly #slices = new Memo<SlicePart>(keepEqualSlice)
   readonly #inline = new Memo<EndpointsPart>(keepEqualEndpoints)
 
+  readonly #guards: WaypointGuards
   readonly #contexts = new Memo<object>()
   #contextByNamespace = new Map<string, object>()
   #recalled: ReadonlyMap<ConfigObject, Recalled> = new Map()
@@ -82,6 +97,7 @@ export class WorkloadStage {
   constructor(settings: TranslateSettings, waypoints: Waypoints) {
     this.#settings = settings
     this.#waypoints = waypoints
+    this.#guards = new WaypointGuards(waypoints)
   }
 
   /** Slices of services without selector; first, because policies ask for their ports. */
@@ -126,11 +142,14 @@ export class WorkloadStage {
     entries: readonly LabelledEntry[],
     around: Surroundings,
     findings: ConfigFinding[],
-  ): Map<string, Workload> {
+  ): WorkloadsResult {
     for (const memo of [this.#pods, this.#entries]) memo.sweep()
     this.#inline.sweep()
+    this.#guards.sweep()
     const workloads = new Map<string, Workload>()
-    const add = ({ workload, findings: own }: WorkloadPart): void => {
+    const guards = new Map<string, Authorization>()
+    const add = ({ workload, findings: own }: WorkloadPart, guard: Authorization | null): void => {
+      if (workload !== null && guard !== null) guards.set(guardKey(guard), guard)
       if (workload !== null) workloads.set(workload.uid, workload)
       for (const finding of own) findings.push(finding)
     }
@@ -140,19 +159,22 @@ export class WorkloadStage {
     for (const pod of view.list(POD)) {
       const one = this.#recall(pod, around)
       recalled.set(pod, one)
-      add(one.part)
+      add(one.part, one.guard)
     }
     this.#recalled = recalled
-    for (const entry of entries) add(this.#entry(entry, around))
+    for (const entry of entries) {
+      const { part, guard } = this.#entry(entry, around)
+      add(part, guard)
+    }
     for (const workload of around.slices.workloads) workloads.set(workload.uid, workload)
     for (const [key, { facts, infos }] of around.services.entries) {
       const part = this.#inline.get(key, [facts, ...infos], () =>
         entryEndpoints(facts, infos, this.#settings),
       )
-      for (const workload of part.workloads) add({ workload, findings: [] })
+      for (const workload of part.workloads) workloads.set(workload.uid, workload)
       for (const finding of part.findings) findings.push(finding)
     }
-    return workloads
+    return { messages: workloads, guards }
   }
 
   /** A pod that is the same in the same surroundings costs three look-ups. */
@@ -164,9 +186,9 @@ export class WorkloadStage {
     const locality = around.localities.get(nodeOf(pod)) ?? ''
     const slices = around.slices.byPod.get(key) ?? NO_SLICES
     const isSame = before?.context === context && before.locality === locality && before.slices === slices
-    if (!isSame)
-      return { key, context, locality, slices, part: this.#pod(pod, key, locality, slices, around) }
+    if (!isSame) return { key, context, locality, slices, ...this.#pod(pod, key, locality, slices, around) }
     this.#pods.touch(key)
+    this.#guards.touch(before.guard)
     return before
   }
 
@@ -191,13 +213,15 @@ export class WorkloadStage {
     locality: LocalityText,
     slices: readonly SliceMember[],
     around: Surroundings,
-  ): WorkloadPart {
+  ): GuardedPart {
     const { namespace: home, labels } = pod.metadata
     const namespace = around.namespaces.get(home)
     const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const all = slices.length === 0 ? services : [...services, ...slices.map(({ info }) => info)]
     const waypoint = bindWorkload(pod, namespace, this.#waypoints)
-    const policies = around.policies.namedBy(home, labels, all, missingWaypoint(waypoint))
+    const guard = this.#guards.of(home, waypoint, all, around.services.waypoints)
+    const named = around.policies.namedBy(home, labels, all, missingWaypoint(waypoint))
+    const policies = withGuard(named, guard)
     const tunnel = this.#waypoints.tunnelOf(pod)
     const inputs = [
       pod,
@@ -209,7 +233,7 @@ export class WorkloadStage {
       ...services,
       ...slices,
     ]
-    return this.#pods.get(key, inputs, () =>
+    const part = this.#pods.get(key, inputs, () =>
       podWorkload(
         pod,
         { namespace, locality, services, slices, policies, waypoint, tunnel },
@@ -217,19 +241,27 @@ export class WorkloadStage {
         this.#waypoints,
       ),
     )
+    return { part, guard }
   }
 
-  #entry({ object, labels }: LabelledEntry, around: Surroundings): WorkloadPart {
+  #entry({ object, labels }: LabelledEntry, around: Surroundings): GuardedPart {
     const { namespace: home, name } = object.metadata
     const namespace = around.namespaces.get(home)
     const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const waypoint = bindWorkload(object, namespace, this.#waypoints)
-    const policies = around.policies.namedBy(home, labels, services, missingWaypoint(waypoint))
+    const guard = this.#guards.of(home, waypoint, services, around.services.waypoints)
+    const named = around.policies.namedBy(home, labels, services, missingWaypoint(waypoint))
+    const policies = withGuard(named, guard)
     const inputs = [object, namespace, waypoint?.binding, policies.join(), ...services]
-    return this.#entries.get(`${home}/${name}`, inputs, () =>
+    const part = this.#entries.get(`${home}/${name}`, inputs, () =>
       entryWorkload(object, labels, { services, policies, waypoint }, this.#settings, this.#waypoints),
     )
+    return { part, guard }
   }
+}
+
+function withGuard(policies: readonly string[], guard: Authorization | null): readonly string[] {
+  return guard === null ? policies : [...policies, guardKey(guard)].toSorted()
 }
 
 function keepEqualEndpoints(old: EndpointsPart, fresh: EndpointsPart): EndpointsPart {

@@ -3,3 +3,9 @@
 export const DELTA_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'
 export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address'
 export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization'
+
+/**
+ * Metadata of a node, `true`: its ztunnel diverts to the waypoint what would go round it, so that it needs no policies
+ * that refuse such connections.
+ */
+export const DIVERTS_METADATA = 'sidestep.dev/diverts'

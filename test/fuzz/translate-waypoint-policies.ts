@@ -5,7 +5,6 @@ import { clone } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import t from 'tap'
 import { NEEDS_L7_PREFIX } from '../../controller/translate/policy-names.ts'
-import { Translator } from '../../controller/translate/translate.ts'
 import {
   type Authorization,
   AuthorizationSchema,
@@ -13,161 +12,45 @@ import {
 } from '../../proto/generated/istio/authorization_pb.js'
 import { naiveVerdict } from '../support/naive-authz.ts'
 import { receivedPolicy } from '../support/received-policies.ts'
-import { SETTINGS } from '../support/translated.ts'
-import { toObject, viewOf } from '../support/yaml-objects.ts'
+import {
+  ACCOUNTS,
+  type Addressed,
+  askedBy,
+  boundTo,
+  type Call,
+  calls,
+  identityOf,
+  type RandomGateway,
+  type RandomPolicy,
+  SERVICE_PORT,
+  serves,
+  targetOf,
+  translateWorld,
+  type World,
+  worlds,
+} from '../support/waypoint-worlds.ts'
 
 const RUNS = 4000
-const USE = 'istio.io/use-waypoint'
-const PORT_OF_SERVICE = 8080
-
-interface RandomGateway {
-  readonly exists: boolean
-  readonly serves: 'service' | 'workload' | 'all' | undefined
-  readonly className: string
-  readonly isReady: boolean
-  readonly isOpen: boolean
-}
-interface RandomPolicy {
-  readonly kind: 'Service' | 'Gateway' | 'GatewayClass'
-  readonly name: string
-  readonly action: 'ALLOW' | 'DENY'
-}
-interface World {
-  readonly gateways: Readonly<Record<string, RandomGateway>>
-  /** Whom each names; undefined: nobody. */
-  readonly byNamespace: string | undefined
-  readonly byPod: string | undefined
-  readonly byService: string | undefined
-  readonly policies: readonly RandomPolicy[]
-}
-interface Call {
-  readonly port: number
-  readonly source: { readonly namespace: string; readonly account: string } | null
-}
-
-const gateway: fc.Arbitrary<RandomGateway> = fc.record({
-  exists: fc.constantFrom(true, true, true, false),
-  serves: fc.constantFrom('service', 'workload', 'all', undefined),
-  className: fc.constantFrom('istio-waypoint', 'sidestep-waypoint'),
-  isReady: fc.boolean(),
-  isOpen: fc.constantFrom(true, true, true, false),
-})
-const named = fc.constantFrom(undefined, undefined, 'near', 'far', 'none')
-const worlds: fc.Arbitrary<World> = fc.record({
-  gateways: fc.record({ near: gateway, far: gateway }),
-  byNamespace: named,
-  byPod: named,
-  byService: named,
-  policies: fc.array(
-    fc.record({
-      kind: fc.constantFrom('Service', 'Gateway', 'GatewayClass'),
-      name: fc.constantFrom('near', 'far'),
-      action: fc.constantFrom('ALLOW', 'DENY'),
-    }),
-    { minLength: 1, maxLength: 2 },
-  ),
-})
-const calls: fc.Arbitrary<Call> = fc.record({
-  port: fc.constantFrom(PORT_OF_SERVICE, 9999),
-  source: fc.constantFrom(
-    null,
-    { namespace: 'web', account: 'front' },
-    { namespace: 'bad', account: 'front' },
-    { namespace: 'shop', account: 'near-account' },
-    { namespace: 'shop', account: 'far' },
-  ),
-})
-
-/** Near has pods with an account of their own, far has none: then its account has its name. */
-const ACCOUNTS: Readonly<Record<string, string>> = { near: 'near-account', far: 'far' }
-const GROUPS = {
-  Service: '',
-  Gateway: 'gateway.networking.k8s.io',
-  GatewayClass: 'gateway.networking.k8s.io',
-}
-/** A policy for a Service is for the one there is, one for a class names the class of a Gateway. */
-const targetOf = ({ kind, name }: RandomPolicy): string => {
-  if (kind === 'Service') return 'cart'
-  if (kind === 'Gateway') return name
-  return name === 'near' ? 'sidestep-waypoint' : 'istio-waypoint'
-}
-const labelled = (name: string | undefined) => (name === undefined ? {} : { [USE]: name })
-
-function objectsOf(world: World): Record<string, unknown>[] {
-  const meta = (name: string, labels: object = {}) => ({ name, namespace: 'shop', labels })
-  const gateways = Object.entries(world.gateways).flatMap(([name, each]) => {
-    const allowedRoutes = { namespaces: { from: each.isOpen ? 'Same' : 'None' } }
-    const listeners = [{ name: 'mesh', port: 15008, protocol: 'HBONE', allowedRoutes }]
-    const labels = each.serves === undefined ? {} : { 'istio.io/waypoint-for': each.serves }
-    const status = each.isReady ? { addresses: [{ type: 'IPAddress', value: '10.96.9.1' }] } : {}
-    const spec = { gatewayClassName: each.className, listeners }
-    const { exists } = each
-    return exists
-      ? [
-          {
-            apiVersion: 'gateway.networking.k8s.io/v1',
-            kind: 'Gateway',
-            metadata: meta(name, labels),
-            spec,
-            status,
-          },
-        ]
-      : []
-  })
-  const policies = world.policies.map((policy, index) => ({
-    apiVersion: 'security.istio.io/v1',
-    kind: 'AuthorizationPolicy',
-    metadata: { name: `p${index}`, namespace: policy.kind === 'GatewayClass' ? 'istio-system' : 'shop' },
-    spec: {
-      targetRefs: [{ group: GROUPS[policy.kind], kind: policy.kind, name: targetOf(policy) }],
-      action: policy.action,
-      rules: [{ from: [{ source: { namespaces: ['bad'] } }] }],
-    },
-  }))
-  return [
-    ...gateways,
-    ...policies,
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop', labels: labelled(world.byNamespace) } },
-    {
-      ...{ apiVersion: 'v1', kind: 'Pod', status: { podIP: '10.2.9.1' }, spec: { serviceAccountName: 'near-account' } },
-      metadata: meta('near-0', { 'gateway.networking.k8s.io/gateway-name': 'near', [USE]: 'none' }),
-    },
-    {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: meta('cart', labelled(world.byService)) },
-      spec: { clusterIP: '10.96.0.1', selector: { app: 'cart' }, ports: [{ port: 80, targetPort: PORT_OF_SERVICE }] },
-    },
-    {
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: meta('cart', { app: 'cart', ...labelled(world.byPod) }) },
-      status: { podIP: '10.2.0.1' },
-    },
-  ] // biome-ignore format: one object per line
-}
-
 type Change = (policies: readonly Authorization[]) => readonly Authorization[]
 const same: Change = (policies) => policies
 
 /** Whether the pod lets a call in after the translation; `change` may spoil what is sent. */
 function isAllowed(world: World, call: Call, change: Change = same): boolean {
-  const objects = objectsOf(world).map(toObject)
-  const { workloads, authorizations } = new Translator(SETTINGS).translate(viewOf(objects))
-  const pod = workloads.get('Kubernetes//Pod/shop/cart')
-  if (pod === undefined) throw new Error('the pod is gone')
-  const { source, port } = call
-  const identity =
-    source === null
-      ? null
-      : { trustDomain: 'cluster.local', namespace: source.namespace, serviceAccount: source.account }
+  const { pod, authorizations } = translateWorld(world)
+  const { port } = call
   const sent = [...authorizations.values()].filter(({ name }) => name.startsWith(NEEDS_L7_PREFIX))
-  const connection = { sourceIp: '10.2.0.9', destinationIp: '10.2.0.1', destinationPort: port, identity }
+  const connection = {
+    sourceIp: '10.2.0.9',
+    destinationIp: '10.2.0.1',
+    destinationPort: port,
+    identity: identityOf(call),
+  }
   return naiveVerdict(change(sent).map(receivedPolicy), pod, connection).allowed
 }
 
-/** What a caller may have addressed to reach the port: the pod itself, or the service. */
-type Addressed = 'workload' | 'service'
-
 /** The oracle: nothing that the call may have been is concerned by a policy that nobody applied to it. */
 function isRightlyAllowed(world: World, call: Call): boolean {
-  const addressed: Addressed[] = call.port === PORT_OF_SERVICE ? ['workload', 'service'] : ['workload']
+  const addressed: Addressed[] = call.port === SERVICE_PORT ? ['workload', 'service'] : ['workload']
   return world.policies.every((policy) => {
     const wouldDeny = policy.action === 'ALLOW' || call.source?.namespace === 'bad'
     return (
@@ -177,27 +60,11 @@ function isRightlyAllowed(world: World, call: Call): boolean {
   })
 }
 
-function askedBy(world: World, addressed: Addressed): { name: string; isInherited: boolean } | null {
-  const own = addressed === 'workload' ? world.byPod : world.byService
-  const name = own ?? world.byNamespace
-  return name === undefined || name === 'none' ? null : { name, isInherited: own === undefined }
-}
-
-function serves(world: World, name: string, addressed: Addressed): boolean {
-  const kind = world.gateways[name]?.serves ?? 'service'
-  return kind === 'all' || kind === addressed
-}
-
 /** A policy concerns traffic that no waypoint has. */
 function isConcerned(world: World, policy: RandomPolicy, addressed: Addressed): boolean {
   const asked = askedBy(world, addressed)
   const waypoint = asked === null ? undefined : world.gateways[asked.name]
-  const isBound =
-    asked !== null &&
-    waypoint?.exists === true &&
-    waypoint.isReady &&
-    waypoint.isOpen &&
-    serves(world, asked.name, addressed)
+  const isBound = boundTo(world, addressed) !== null
   if (policy.kind === 'Service') return addressed === 'service' && !isBound
   if (isBound || asked === null || waypoint === undefined || !isMeant(policy, asked.name, waypoint))
     return false

@@ -45,6 +45,7 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/controller/config.ts': ['controller/contradictions.ts', 'controller/redis-address.ts'],
   'test/controller/translate/auto-addresses.ts': ['controller/translate/age.ts'],
   'test/controller/translate/fields.ts': ['controller/translate/notes.ts'],
   'test/controller/translate/peer-authentication.ts': ['controller/translate/peer-stage.ts'],
@@ -76,8 +77,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/translate/authorization-values.ts',
     'controller/translate/l7-detection.ts',
   ],
+  'test/fuzz/translate-waypoint-only.ts': ['controller/translate/waypoint-guards.ts'],
   'test/fuzz/translate-garbage.ts': ['controller/translate/finding-codes.ts'],
   'test/integration/controller.ts': [
+    'controller/admin-ca.ts',
     'controller/admin.ts',
     'controller/app.ts',
     'controller/server-certificate.ts',
@@ -121,7 +124,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/istio.ts',
     'controller/watch/schema/shape.ts',
   ],
-  'test/controller/ca/join-tokens.ts': ['controller/ca/join-token-directory.ts'],
+  'test/contract/join-token-store.ts': [
+    'controller/ca/join-token-directory.ts',
+    'controller/ca/join-token-redis.ts',
+  ],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
   'test/mesh/h2/books.ts': [

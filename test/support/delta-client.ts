@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A client of the delta stream in memory that applies responses as Istio's ztunnel does (SPEC XDS §1.5), for tests of
 // the server's side. It answers when it is told to.
-import { create, fromBinary } from '@bufbuild/protobuf'
+import { create, fromBinary, type JsonObject } from '@bufbuild/protobuf'
 import type { DeltaSession, SessionResponse } from '../../controller/publish/delta-session.ts'
 import { encodeResponse } from '../../controller/publish/encode.ts'
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/discovery/protocol.ts'
@@ -22,14 +22,17 @@ export function deltaRequest(fields: {
   readonly held?: Readonly<Record<string, string>>
   readonly nonce?: string
   readonly error?: string
+  /** Of the node. */
+  readonly metadata?: JsonObject
 }): DeltaDiscoveryRequest {
-  const { typeUrl, subscribe = [], unsubscribe = [], held = {}, nonce = '', error } = fields
+  const { typeUrl, subscribe = [], unsubscribe = [], held = {}, nonce = '', error, metadata } = fields
   return create(DeltaDiscoveryRequestSchema, {
     typeUrl,
     resourceNamesSubscribe: [...subscribe],
     resourceNamesUnsubscribe: [...unsubscribe],
     initialResourceVersions: held,
     responseNonce: nonce,
+    ...(metadata === undefined ? {} : { node: { metadata } }),
     ...(error === undefined ? {} : { errorDetail: { code: 0, message: error } }),
   })
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { JsonObject } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -97,6 +98,50 @@ t.test('a client that comes back hears only what differs, from any replica', asy
       { typeUrl: AUTHORIZATION_TYPE, names: [], removedResources: ['shop/p'] },
     ],
   )
+})
+
+t.test('a node that diverts is spared the policies that stand for it, and nothing else', async (t) => {
+  const names = ['shop/p', 'shop/sidestep_waypoint_only_shop_wp']
+  const publisher = new Publisher()
+  publisher.publish(
+    published(
+      [workload('shop/cart', { policies: names })],
+      [],
+      names.map((key) => policy(key)),
+    ),
+  )
+  const toldTo = (metadata: JsonObject): string[] => {
+    const session = new DeltaSession(publisher.sourceFor('node-a', () => {}))
+    session.onRequest(
+      deltaRequest({ typeUrl: AUTHORIZATION_TYPE, metadata, held: { [names[1] ?? '']: 'old' } }),
+    )
+    const { answers = [], removed = [] } = session.next() ?? {}
+    return [...answers.map(({ name }) => name), ...removed.map((name) => `no ${name}`)]
+  }
+  for (const value of [true, 'true']) {
+    t.same(
+      toldTo({ 'sidestep.dev/diverts': value }),
+      [names[0], `no ${names[1]}`],
+      'what it held is taken back',
+    )
+  }
+  for (const value of [false, 'false', '', 1, null, {}, ['true']]) {
+    t.same(toldTo({ 'sidestep.dev/diverts': value }), names, JSON.stringify(value))
+  }
+  t.same(toldTo({}), names)
+})
+
+t.test('asking for a policy by its name gives a node no policy of others', async (t) => {
+  const publisher = new Publisher()
+  const policies = [policy('shop/own'), policy('bank/picked'), policy('bank/space', Scope.NAMESPACE)]
+  publisher.publish(published([workload('shop/cart', { policies: ['shop/own'] })], [], policies))
+  const { client, session } = connect(publisher)
+  client.settle()
+  const subscribe = ['bank/picked', 'bank/space', 'shop/own']
+  session.onRequest(deltaRequest({ typeUrl: AUTHORIZATION_TYPE, subscribe }))
+  client.settle()
+  t.same([...client.policies.keys()], ['shop/own'])
+  t.same(client.responses.at(-1)?.removedResources, ['bank/picked', 'bank/space'], 'nobody waits for them')
 })
 
 t.test('a node learns the policies of its workloads and no others', async (t) => {

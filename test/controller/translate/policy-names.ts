@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { NEEDS_L7_PREFIX, wireName } from '../../../controller/translate/policy-names.ts'
+import {
+  isWaypointOnly,
+  NEEDS_L7_PREFIX,
+  waypointOnlyName,
+  wireName,
+} from '../../../controller/translate/policy-names.ts'
 import { stableHash } from '../../../controller/translate/stable-hash.ts'
 
 t.test('no name of an object can be that of a policy the mesh makes', async (t) => {
@@ -21,4 +26,28 @@ t.test('no name of an object can be that of a policy the mesh makes', async (t) 
 t.test('a hash is a promise to other processes and releases', async (t) => {
   t.equal(stableHash(''), 2_872_998_923)
   t.not(stableHash('a'), stableHash('b'))
+})
+
+t.test('sets of waypoints have names of their own, of bounded length', async (t) => {
+  const many = Array.from({ length: 1000 }, (_, index) => `shop/${'x'.repeat(200)}${index}`)
+  const sets = [
+    ['a/b'],
+    ['a/b', 'c/d'],
+    ['a/b', 'c/e'],
+    ['a/b', 'c/d', 'c/e'],
+    many,
+    many.slice(1),
+    ['a/b_c'],
+    ['a_b/c'],
+  ]
+  const names = sets.map(waypointOnlyName)
+  t.equal(new Set(names).size, sets.length)
+  t.equal(names[0], 'sidestep_waypoint_only_a_b')
+  for (const name of names) {
+    t.ok(name.length < 600, name)
+    t.ok(isWaypointOnly(`shop/${name}`))
+    t.not(wireName(name), name, 'no object can have it')
+  }
+  for (const key of ['shop/p', `${names[0]}/p`, 'shop/sidestep_needs_l7_p', ''])
+    t.notOk(isWaypointOnly(key), key)
 })
