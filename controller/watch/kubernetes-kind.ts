@@ -88,7 +88,7 @@ export class KubernetesKind {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const waitMs = await this.#round(signal)
-      if (waitMs > 0) await this.#sleep(waitMs, signal)
+      if (waitMs > 0 && !signal.aborted) await this.#sleep(waitMs, signal)
     }
   }
 

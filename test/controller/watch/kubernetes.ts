@@ -372,3 +372,13 @@ t.test('what nobody reads is not kept', async (t) => {
   t.same(pod?.metadata.annotations, { keep: 'me' })
   t.notMatch(JSON.stringify(pod), /hunter2|managedFields/)
 })
+
+t.test('stop() waits for no pause, however long it would be', async (t) => {
+  const { server, source, sink, start } = await openLab(t, {
+    timing: { retryMs: 90_000, maxRetryMs: 90_000 },
+  })
+  await start()
+  await isWatching(server)(sink)
+  await source.stop() // a pause would outlast this file
+  t.equal(server.watchCount, 0)
+})
