@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CONTROLLER_OPTIONS } from '../controller/config.ts'
+import { ALL_FINDING_CODES, FINDING_CODES } from '../controller/translate/finding-codes.ts'
 import { REASON_CODES, REASONS } from '../mesh/errors/reasons.ts'
 import { H2_LIMITS, type Limit } from '../mesh/h2/limits.ts'
 import { HBONE_LIMITS } from '../mesh/hbone/limits.ts'
@@ -49,6 +50,22 @@ export function reasonsPage(): string {
 room, on the wire. Codes and numbers are never renamed and never reused. "Flag" is the value of \`response_flags\` in
 Istio's metrics; "H2 reset" is the error code of the RST_STREAM or GOAWAY that carries the reason.`,
     table(['Code', 'Number', 'HTTP', 'gRPC', 'H2 reset', 'Flag', 'What to do'], rows),
+  )
+}
+
+/** docs/findings.md */
+export function findingsPage(): string {
+  const rows = ALL_FINDING_CODES.map((code) => {
+    const { severity, meaning, fix } = FINDING_CODES[code]
+    return [`<a id="${code}"></a>\`${code}\``, severity, meaning, fix]
+  })
+  return page(
+    'Findings',
+    'controller/translate/finding-codes.ts',
+    `What the controller says about objects that it could read, under \`/findings\` of its admin socket. An *error* does not
+work, or is refused to stay safe; a *warning* is probably not what was meant. Codes are never renamed and never reused.
+What could not be read at all is listed there as a mistake, with file, line and column, and has no code.`,
+    table(['Code', 'Severity', 'Meaning', 'What to do'], rows),
   )
 }
 
@@ -121,6 +138,8 @@ function sampleApp(labels: string): App {
       openHandles: [{ SSL: 0 }],
     },
     secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
+    sources: { nodeCertificate: () => null },
+    certificateWatch: { counts: () => ({ late: 0 }) },
     records: { lostCount: 0 },
     pods: [],
   }
@@ -172,6 +191,7 @@ Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_re
 export function docPages(root: string): ReadonlyMap<string, string> {
   return new Map([
     ['docs/reasons.md', reasonsPage()],
+    ['docs/findings.md', findingsPage()],
     ['docs/configuration.md', configurationPage()],
     ['docs/limits.md', limitsPage(root)],
     ['docs/metrics.md', metricsPage()],

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { ALL_FINDING_CODES } from '../../controller/translate/finding-codes.ts'
 import { REASON_CODES } from '../../mesh/errors/reasons.ts'
 import { docPages } from '../../scripts/doc-pages.ts'
 
@@ -37,6 +38,15 @@ t.test('--check names every page that differs or is missing, and writes nothing'
 t.test('every reason has an anchor of its own', async (t) => {
   const page = docPages(ROOT).get('docs/reasons.md') ?? ''
   for (const code of REASON_CODES) t.equal(page.split(`<a id="${code}"></a>`).length, 2, code)
+})
+
+t.test('every finding has an anchor of its own, and what to do', async (t) => {
+  const page = docPages(ROOT).get('docs/findings.md') ?? ''
+  for (const code of ALL_FINDING_CODES) {
+    const rows = page.split('\n').filter((line) => line.includes(`<a id="${code}"></a>`))
+    t.equal(rows.length, 1, code)
+    t.match(rows[0], /\| (error|warning|info) \| .{10,} \| .{8,} \|$/, code)
+  }
 })
 
 t.test('no page depends on the machine it was written on', async (t) => {
