@@ -4,9 +4,11 @@
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
+import { certificateReports } from './admin-certificates.ts'
 import type { App } from './app.ts'
 import { explainConnection } from './decide/explanation.ts'
 import { formatMetrics } from './metrics.ts'
+import type { ConnectionReport } from './worker-messages.ts'
 
 /** One answer. */
 export interface AdminAnswer {
@@ -67,6 +69,19 @@ function explain(app: App, query: URLSearchParams): AdminAnswer {
   return json(explainConnection(state, { source, ip, port, network, isSocks5Enabled: socks5 }))
 }
 
+async function connections(app: App): Promise<readonly ConnectionReport[]> {
+  return (await app.questions.ask('connections')).flatMap(({ answer }) => answer)
+}
+
+/** How the loops fare since the last call, and how long the model took to be in force in all of them. */
+async function workers(app: App): Promise<unknown> {
+  const turns = await app.questions.ask('turns')
+  return {
+    model: app.modelProgress.inForce,
+    workers: turns.map(({ worker, answer }) => ({ worker, ...answer })),
+  }
+}
+
 function setLogLevel(app: App, query: URLSearchParams): AdminAnswer {
   const level = query.get('level')
   if (level !== null) {
@@ -93,8 +108,9 @@ export const adminRoutes: Readonly<Record<string, AdminRoute>> = {
   '/ready': { method: 'GET', answer: ready },
   '/config_dump': { method: 'GET', answer: configDump },
   '/explain': { method: 'GET', answer: explain },
-  '/connections': { method: 'GET', answer: async (app) => json(await app.connections()) },
-  '/certificates': { method: 'GET', answer: (app) => json(certificates(app)) },
+  '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
+  '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
+  '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },
   '/records': { method: 'GET', answer: records },
   '/metrics': { method: 'GET', answer: (app) => text(200, formatMetrics(app)) },
   '/logging': { method: 'POST', answer: setLogLevel },

@@ -16,16 +16,16 @@ import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
 import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
+import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
+import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { RecordWriter } from './record-writer.ts'
 import { Sources } from './sources.ts'
-import type { ConnectionReport, DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
+import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
+import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
 import { WorkerSet } from './worker-set.ts'
-
-/** How long a report of the workers is waited for. */
-const REPORT_DEADLINE_MS = 1000
 
 /** A pod whose configuration or certificate is not there is served, and refused by name, after this. */
 const PREPARE_DEADLINE_MS = 5000
@@ -47,13 +47,6 @@ interface Pod {
   isAnnounced: boolean
 }
 
-/** A request for live connections under way. */
-interface Report {
-  readonly connections: ConnectionReport[]
-  missing: number
-  readonly finish: () => void
-}
-
 /** The data process. */
 export class App {
   readonly workers: WorkerSet
@@ -63,11 +56,14 @@ export class App {
   readonly config: ZtunnelConfig
   readonly log: Log
   readonly #pods = new Map<string, Pod>()
-  readonly #reports = new Map<number, Report>()
   readonly #channel: DescriptorChannel
   readonly #admin: AdminServer
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
+  readonly certificateWatch: CertificateWatch
+  /** Asks all workers. */
+  readonly questions: WorkerQuestions
+  readonly modelProgress = new ModelProgress()
   #nextNumber = 1
   #hasSnapshot = false
   #wasReady = false
@@ -92,6 +88,8 @@ export class App {
       random: Math.random,
       ttlSeconds: config.certificateTtlSeconds,
     })
+    this.questions = new WorkerQuestions(this.workers)
+    this.certificateWatch = this.#createCertificateWatch()
     this.#channel = new DescriptorChannel(channelFd, {
       onMessage: ({ payload, fds }) => {
         this.#onSupervisorMessage(JSON.parse(payload.toString()) as SupervisorMessage, fds) // as: our supervisor
@@ -101,12 +99,32 @@ export class App {
     this.#admin = new AdminServer(this)
   }
 
+  #createCertificateWatch(): CertificateWatch {
+    return new CertificateWatch({
+      workloads: () => this.secrets.list(),
+      node: () => this.sources.nodeCertificate(),
+      live: async () =>
+        (await this.questions.ask('certificates')).map(({ worker, answer }) => ({
+          worker,
+          serialNumbers: new Map(answer.map(({ identity, serialNumber }) => [identity, serialNumber])),
+        })),
+      resend: (worker, identity) => {
+        const certificate = this.secrets.current(identity)
+        if (certificate !== undefined) this.workers.post(worker, certificateMessage(certificate))
+      },
+      clock: systemClock,
+      monotonicMs: () => performance.now(),
+      log: this.log,
+    })
+  }
+
   async start(): Promise<void> {
     this.secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
     await Promise.all([this.sources.start(), this.#admin.listen(this.config.adminSocket)])
+    this.certificateWatch.start()
   }
 
   get pods(): readonly PodInfo[] {
@@ -122,22 +140,6 @@ export class App {
       if (servedBy.size < this.workers.count) pending.push(`pod ${info.namespace}/${info.name}`)
     }
     return pending
-  }
-
-  /** Live connections of all workers that answer in time. */
-  connections(): Promise<readonly ConnectionReport[]> {
-    const request = this.#nextNumber++
-    return new Promise((resolve) => {
-      const connections: ConnectionReport[] = []
-      const finish = (): void => {
-        clearTimeout(deadline)
-        this.#reports.delete(request)
-        resolve(connections)
-      }
-      const deadline = setTimeout(finish, REPORT_DEADLINE_MS)
-      this.#reports.set(request, { connections, missing: this.workers.count, finish })
-      this.workers.broadcast({ type: 'report-connections', request })
-    })
   }
 
   /** Lets connections finish for the configured time, then ends them and everything else. Callable twice. */
@@ -161,6 +163,7 @@ export class App {
 
   /** Ends everything now. */
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
+    this.certificateWatch.close()
     this.sources.close()
     this.secrets.close()
     await this.workers.stop(reason)
@@ -208,6 +211,7 @@ export class App {
       ![...this.#pods.values()].some((other) => this.#identityOf(other) === identityOf(own))
     ) {
       this.secrets.forget(identityOf(own))
+      this.workers.broadcast({ type: 'certificate-forgotten', identity: identityOf(own) })
     }
     // The workers use these descriptors until they have read the message: main closes its copies afterwards.
     setTimeout(() => {
@@ -267,6 +271,10 @@ export class App {
       if (pod.isAnnounced) this.workers.broadcast(this.#podMessage(pod))
       this.#prepare(pod)
     }
+    this.workers.broadcast({ type: 'confirm-model', version: state.version })
+    const { nowMs } = systemClock
+    const receivedMs = this.sources.model.receivedMs ?? nowMs
+    this.modelProgress.onSent(state.version, receivedMs, nowMs, this.workers.count)
     this.#reportReady()
   }
 
@@ -278,6 +286,8 @@ export class App {
       pod.servedBy.delete(worker)
       if (pod.isAnnounced) this.workers.post(worker, this.#podMessage(pod))
     }
+    const { state } = this.model
+    if (state !== null) this.workers.post(worker, { type: 'confirm-model', version: state.version })
   }
 
   #onWorkerMessage(worker: number, message: UpMessage): void {
@@ -302,8 +312,11 @@ export class App {
       case 'pod-failed':
         this.#send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
         break
-      case 'connections':
-        this.#onReport(message.request, message.connections)
+      case 'report':
+        this.questions.onAnswer(worker, message.request, message.answer)
+        break
+      case 'model-in-force':
+        this.modelProgress.onWorker(worker, message.version, systemClock.nowMs)
         break
       case 'log':
         this.log[message.level]({ worker, ...message.fields }, message.message)
@@ -331,13 +344,6 @@ export class App {
     const service = parseIp(host) === undefined ? this.model.state?.serviceByHost(host, namespace) : undefined
     const vip = service?.vips.find(({ network }) => network === this.config.network)
     this.workers.post(worker, { type: 'host', uid, host, ip: parseIp(host) ?? vip?.ip ?? null })
-  }
-
-  #onReport(request: number, connections: readonly ConnectionReport[]): void {
-    const report = this.#reports.get(request)
-    if (report === undefined) return
-    report.connections.push(...connections)
-    if (--report.missing === 0) report.finish()
   }
 
   #reportReady(): void {

@@ -8,6 +8,7 @@ import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
 import { type CaCredentials, IstioCa } from '../mesh/identity/istio-ca.ts'
 import { JOIN_TOKEN_PREFIX } from '../mesh/identity/node-identity.ts'
+import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { NodeCertificate } from './node-certificate.ts'
@@ -80,6 +81,11 @@ export class ControllerLink {
     const headers =
       tokenFile === '' ? {} : { authorization: `Bearer ${await this.#token()}`, clusterid: clusterId }
     return { connection: rootsPem === undefined ? {} : { rootsPem }, headers }
+  }
+
+  /** The node's own certificate; null for one that shows a token of a service account. */
+  nodeCertificate(): CertificateStatus | null {
+    return this.#node?.status() ?? null
   }
 
   close(): void {

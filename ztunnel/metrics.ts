@@ -49,18 +49,26 @@ export function formatMetrics(app: App): string {
     )
     return family(name, 'counter', HELP[name], samples)
   })
-  const expiries = app.secrets
-    .list()
-    .flatMap(({ identity, certificate }) =>
+  const node = app.sources.nodeCertificate()
+  const expiries = [...app.secrets.list(), ...(node === null ? [] : [node])].flatMap(
+    ({ identity, certificate }) =>
       certificate === null
         ? []
         : [
             `sidestep_certificate_expiry_seconds{identity="${identity}"} ${Math.round(certificate.notAfterMs / 1000)}`,
           ],
-    )
+  )
   return [
     ...traffic,
     family('sidestep_certificate_expiry_seconds', 'gauge', 'end of validity, Unix time', expiries),
+    family(
+      'sidestep_certificates_in_trouble',
+      'gauge',
+      'certificates not renewed in time, by how near their end is, and not presented by a worker (not-live)',
+      Object.entries(app.certificateWatch.counts()).map(
+        ([kind, count]) => `sidestep_certificates_in_trouble{kind="${kind}"} ${count}`,
+      ),
+    ),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),

@@ -55,6 +55,11 @@ export class ModelDiscovery implements ModelSource {
     this.#client?.stop()
   }
 
+  get receivedMs(): number | null {
+    const { lastResponseMs } = this.#client?.status() ?? { lastResponseMs: Number.NaN }
+    return Number.isNaN(lastResponseMs) ? null : lastResponseMs
+  }
+
   status(): Readonly<Record<string, unknown>> {
     return { kind: 'controller', ...this.#client?.status() }
   }

@@ -45,6 +45,10 @@ export class ModelFile implements ModelSource {
     this.#file.close()
   }
 
+  get receivedMs(): null {
+    return null
+  }
+
   status(): Readonly<Record<string, unknown>> {
     return { kind: 'file', file: this.#options.file }
   }

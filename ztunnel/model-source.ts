@@ -8,6 +8,8 @@ export interface ModelSource {
   close(): void
   /** What could not be taken, one line each; empty when all is in force. */
   readonly findings: readonly string[]
+  /** When what made the current configuration was received, epoch ms; null: not known. */
+  readonly receivedMs: number | null
   /** For the admin API. */
   status(): Readonly<Record<string, unknown>>
 }

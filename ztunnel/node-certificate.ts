@@ -5,10 +5,11 @@ import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
+import { halfLifeMs } from '../mesh/identity/certificate-alarm.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
 import type { CaCredentials } from '../mesh/identity/istio-ca.ts'
 import { nodeIdentity } from '../mesh/identity/node-identity.ts'
-import { SecretManager } from '../mesh/identity/secret-manager.ts'
+import { type CertificateStatus, SecretManager } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 
@@ -74,6 +75,15 @@ export class NodeCertificate {
     return { connection: await this.#connectionOf(certificate), headers: {} }
   }
 
+  /** How it stands with the certificate in use; null before the first attempt. */
+  status(): CertificateStatus | null {
+    const [status] = this.#secrets.list()
+    const saved = this.#saved
+    if (status === undefined || status.certificate !== null || saved === null) return status ?? null
+    const state = this.#current === undefined ? status.state : 'Available'
+    return { ...status, state, certificate: saved, renewalDueMs: halfLifeMs(saved) }
+  }
+
   close(): void {
     this.#secrets.close()
   }
@@ -125,11 +135,13 @@ export class NodeCertificate {
     try {
       const text = await readFile(join(directory, FILE), 'utf8')
       const read = JSON.parse(text) as Partial<WorkloadCertificate> // as: looked at below
-      const { identity, chainPem, privateKeyPem, notAfterMs } = read
+      const { identity, chainPem, rootsPem, privateKeyPem, notBeforeMs, notAfterMs } = read
       const isWhole =
         identity === this.#identity &&
         Array.isArray(chainPem) &&
         typeof privateKeyPem === 'string' &&
+        Array.isArray(rootsPem) &&
+        typeof notBeforeMs === 'number' &&
         typeof notAfterMs === 'number'
       if (isWhole) return read as WorkloadCertificate // as: what it is used for was looked at
       log.warn({ identity }, 'the saved node certificate is another node’s')

@@ -3,6 +3,7 @@
 // What speaks gRPC is loaded only when a controller is named.
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
+import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import type { TransientWorker } from '../mesh/runtime/transient-worker.ts'
@@ -24,6 +25,8 @@ export class Sources {
   readonly #log: Log
   readonly #background: Background
   #link: Promise<ControllerLink> | null = null
+  /** The link once it is there. */
+  #opened: ControllerLink | null = null
 
   constructor(config: ZtunnelConfig, background: Background, log: Log, onConfig: OnModelConfig) {
     this.#config = config
@@ -47,6 +50,11 @@ export class Sources {
       caDirectory === '' ? this.#openLink() : this.#background.call('openCa', caDirectory, trustDomain),
       this.model.start(),
     ])
+  }
+
+  /** The node's own certificate; null for one that has none. */
+  nodeCertificate(): CertificateStatus | null {
+    return this.#opened?.nodeCertificate() ?? null
   }
 
   close(): void {
@@ -93,6 +101,7 @@ export class Sources {
       ...{ clusterId, stateDirectory, nodeName, trustDomain, requests: this.requests },
       ...{ clock: systemClock, random: Math.random, log: this.#log },
     })
+    this.#opened = link
     await link.start()
     return link
   }

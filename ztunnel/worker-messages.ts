@@ -4,6 +4,8 @@
 import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
 import type { InboundView } from '../mesh/model/inbound.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
+import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
+import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
 
 /** What a worker is started with. */
@@ -44,6 +46,7 @@ export type DownMessage =
       readonly rootsPem: readonly string[]
       readonly trustBundleId: string
     }
+  | { readonly type: 'certificate-forgotten'; readonly identity: string }
   | { readonly type: 'destination'; readonly uid: string; readonly view: DestinationView }
   | {
       readonly type: 'host'
@@ -60,7 +63,9 @@ export type DownMessage =
     }
   /** Everything learnt of addresses before this version is void. */
   | { readonly type: 'model'; readonly version: number }
-  | { readonly type: 'report-connections'; readonly request: number }
+  /** All of this version has been sent: say so when it is in force. */
+  | { readonly type: 'confirm-model'; readonly version: number }
+  | { readonly type: 'report'; readonly what: ReportKind; readonly request: number }
   /** Start-up is over: collect its garbage once. */
   | { readonly type: 'trim-memory' }
   | { readonly type: 'drain' }
@@ -80,6 +85,24 @@ export interface ConnectionReport {
   readonly ageMs: number
 }
 
+/** What a worker can be asked for. */
+export interface WorkerReports {
+  readonly connections: readonly ConnectionReport[]
+  /** What the next handshake of each identity presents. */
+  readonly certificates: readonly PresentedCertificate[]
+  readonly tunnels: readonly TunnelCertificates[]
+  readonly turns: TurnReport
+}
+export type ReportKind = keyof WorkerReports
+
+/** How a worker's loop fares. */
+export interface TurnReport {
+  /** Longest turn since the last report, without the wait. */
+  readonly longestTurnMs: number
+  readonly turnCount: number
+  readonly busyMs: number
+}
+
 /** Worker to main. */
 export type UpMessage =
   | { readonly type: 'resolve'; readonly uid: string; readonly ip: string; readonly port: number }
@@ -88,11 +111,8 @@ export type UpMessage =
   | { readonly type: 'labels'; readonly slot: number; readonly labels: string }
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
-  | {
-      readonly type: 'connections'
-      readonly request: number
-      readonly connections: readonly ConnectionReport[]
-    }
+  | { readonly type: 'model-in-force'; readonly version: number }
+  | { readonly type: 'report'; readonly request: number; readonly answer: WorkerReports[ReportKind] }
   | {
       readonly type: 'log'
       readonly level: 'warn' | 'error' | 'info'

@@ -19,9 +19,19 @@ import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
 import { ServedPod } from './carry/served-pod.ts'
+import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
 import { LISTENER_KINDS, type ListenerKind } from './pods.ts'
-import type { DownMessage, PodMessage, UpMessage, WorkerData } from './worker-messages.ts'
+import type {
+  ConnectionReport,
+  DownMessage,
+  PodMessage,
+  ReportKind,
+  TurnReport,
+  UpMessage,
+  WorkerData,
+  WorkerReports,
+} from './worker-messages.ts'
 
 /** How often a draining worker looks whether it is empty. */
 const DRAIN_CHECK_MS = 50
@@ -94,6 +104,9 @@ export class ZtunnelWorker {
       case 'certificate':
         this.#onCertificate(message)
         break
+      case 'certificate-forgotten':
+        this.#context.identities.forget(message.identity)
+        break
       case 'destination':
         this.#pods.get(message.uid)?.destinations.learn(message.view)
         break
@@ -107,8 +120,13 @@ export class ZtunnelWorker {
         this.#context.callers.invalidate()
         for (const pod of this.#pods.values()) pod.destinations.invalidate()
         break
-      case 'report-connections':
-        this.#report(message.request)
+      case 'confirm-model':
+        this.#context.post({ type: 'model-in-force', version: message.version })
+        break
+      case 'report':
+        this.#report(message.what, (answer) =>
+          this.#context.post({ type: 'report', request: message.request, answer }),
+        )
         break
       case 'trim-memory':
         trimMemory()
@@ -210,14 +228,27 @@ export class ZtunnelWorker {
     pod.close(reason)
   }
 
-  #report(request: number): void {
-    const connections = [...this.#pods.values()].flatMap((pod) =>
+  #report(what: ReportKind, answer: (report: WorkerReports[ReportKind]) => void): void {
+    if (what === 'connections') answer(this.#connections())
+    else if (what === 'certificates') answer(this.#context.identities.presented())
+    else if (what === 'tunnels') countTunnelCertificates(this.#context.reactor, answer)
+    else answer(this.#turns())
+  }
+
+  #connections(): readonly ConnectionReport[] {
+    return [...this.#pods.values()].flatMap((pod) =>
       [...pod.connections].flatMap((connection) => {
         const report = connection.report()
         return report === null ? [] : [{ worker: this.#index, uid: pod.info.uid, ...report }]
       }),
     )
-    this.#context.post({ type: 'connections', request, connections })
+  }
+
+  #turns(): TurnReport {
+    const { reactor } = this.#context
+    const { longestTurnMs, turnCount, busyMs } = reactor
+    reactor.longestTurnMs = 0
+    return { longestTurnMs, turnCount, busyMs }
   }
 
   /** Takes nothing new; what is open may finish. */

@@ -17,6 +17,10 @@ export interface DumpedIdentity {
   readonly identity: string
   /** `Available`, `Initializing` or `Unavailable: <reason>`. */
   readonly state: string
+  /** Failed attempts since the last certificate, the last reason ('' without one) and the time of the first. */
+  readonly renewalFailures: number
+  readonly lastFailure: string
+  readonly failingSince: string | null
   readonly certChain: readonly DumpedCertificate[]
   readonly rootCerts: readonly DumpedCertificate[]
 }
@@ -26,6 +30,9 @@ export function dumpIdentity(status: CertificateStatus): DumpedIdentity {
   return {
     identity: status.identity,
     state: status.state === 'Unavailable' ? `Unavailable: ${status.reason}` : status.state,
+    renewalFailures: status.renewalFailures,
+    lastFailure: status.reason,
+    failingSince: status.failingSinceMs === null ? null : seconds(new Date(status.failingSinceMs)),
     certChain: (status.certificate?.chainPem ?? []).map(dumpCertificate),
     rootCerts: (status.certificate?.rootsPem ?? []).map(dumpCertificate),
   }

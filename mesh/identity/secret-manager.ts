@@ -2,10 +2,12 @@
 // One certificate per identity, always fresh: asks the CA once per need, renews at half life, retries with
 // backoff and keeps what is still valid. Main thread only; subscribers carry new certificates to the workers.
 // Numbers: SPEC HBONE §2 (renewal at half life, ×2 backoff up to 150 s, at most 8 requests in flight).
+// A clock that jumps: whoever counts on the time of day also counts the time that has passed, and the earlier one wins.
 import { MeshError } from '../errors/mesh-error.ts'
 import type { ReasonCode } from '../errors/reasons.ts'
 import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
+import { TokenBucket } from '../runtime/token-bucket.ts'
 import type { CertificateIssuer } from './ca-client.ts'
 import type { WorkloadCertificate } from './certificate.ts'
 import type { CertificateRequests } from './certificate-requests.ts'
@@ -17,6 +19,13 @@ const RETRY_MAX_MS = 150_000
 const ISSUE_TIMEOUT_MS = 10_000 // a CA that is silent for longer is treated as unreachable
 const RENEWAL_JITTER = 0.05 // of the lifetime, early only: nodes that started together renew apart
 const MIN_RENEWAL_MS = 1_000 // a CA that issues very short certificates must not make us spin
+const MIN_RENEWAL_SHARE = 1 / 8 // of what is left: nor one whose clock is behind ours, so that half is always over
+/** A jump of the clock over a due renewal is noticed within this. */
+export const CLOCK_CHECK_MS = 30_000
+/** Renewals and retries of all identities at once: a CA that comes back is not trampled down. */
+export const RENEWAL_BURST = 16
+/** Renewals and retries per second from then on: a thousand identities are through in less than two minutes. */
+export const RENEWALS_PER_SECOND = 10
 
 /**
  * initializing → available ⇄ (still available while a renewal fails) → unavailable when the first attempt failed
@@ -34,6 +43,12 @@ export interface CertificateStatus {
   readonly state: CertificateState
   /** Why the last attempt failed; '' when it did not. */
   readonly reason: string
+  /** Failed attempts since the last certificate. */
+  readonly renewalFailures: number
+  /** Time of the first of them, epoch ms; null without one. */
+  readonly failingSinceMs: number | null
+  /** When the certificate is due for renewal, epoch ms; null without one. */
+  readonly renewalDueMs: number | null
   readonly certificate: WorkloadCertificate | null
 }
 
@@ -63,6 +78,9 @@ class Entry {
   reason = ''
   reasonCode: ReasonCode = 'CERT_UNAVAILABLE'
   certificate: WorkloadCertificate | null = null
+  renewalFailures = 0
+  failingSinceMs: number | null = null
+  renewalDueMs: number | null = null
   timer: ClockTimer | null = null
   waiters: Waiter[] = []
   /** Non-null while waiting for a free slot. */
@@ -86,11 +104,18 @@ export class SecretManager {
     'warm-up': new Set(),
     background: new Set(),
   }
+  readonly #bucket: TokenBucket
+  /** Waits for a token. */
+  #pumpTimer: ClockTimer | null = null
+  /** The last answer was none: nobody asks at will. */
+  #isCaDown = false
   #inFlight = 0
   #isClosed = false
 
   constructor(options: SecretManagerOptions) {
     this.#options = options
+    const bucket = { capacity: RENEWAL_BURST, perSecond: RENEWALS_PER_SECOND }
+    this.#bucket = new TokenBucket(bucket, options.clock.nowMs)
   }
 
   /**
@@ -104,7 +129,9 @@ export class SecretManager {
     const valid = this.current(identity)
     if (valid !== undefined) return Promise.resolve(valid)
     if (entry.state === 'Unavailable') return Promise.reject(unavailable(entry))
-    if (entry.queuedAs !== null) this.#enqueue(entry, priority)
+    // Expired although Available: the clock jumped, or its renewal waits. Who wants it wants it now.
+    this.#enqueue(entry, priority)
+    this.#pump()
     return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }))
   }
 
@@ -140,6 +167,9 @@ export class SecretManager {
       identity: entry.identity,
       state: this.#stateOf(entry),
       reason: entry.reason,
+      renewalFailures: entry.renewalFailures,
+      failingSinceMs: entry.failingSinceMs,
+      renewalDueMs: entry.renewalDueMs,
       certificate: entry.certificate,
     }))
   }
@@ -147,13 +177,14 @@ export class SecretManager {
   /** Ends all renewals and rejects all callers. Idempotent. */
   close(): void {
     this.#isClosed = true
+    this.#pumpTimer?.cancel()
     for (const identity of [...this.#entries.keys()]) this.forget(identity)
     this.#listeners.clear()
   }
 
   #stateOf(entry: Entry): CertificateState {
-    if (entry.state === 'Available' && this.current(entry.identity) === undefined) return 'Unavailable'
-    return entry.state
+    if (entry.certificate === null) return entry.state
+    return this.current(entry.identity) === undefined ? 'Unavailable' : 'Available'
   }
 
   #start(identity: string, priority: IssuePriority): Entry {
@@ -171,6 +202,8 @@ export class SecretManager {
   /** Queues, or moves to a more urgent queue. */
   #enqueue(entry: Entry, priority: IssuePriority): void {
     if (entry.isIssuing) return
+    entry.timer?.cancel()
+    entry.timer = null
     if (entry.queuedAs !== null) {
       if (PRIORITIES.indexOf(priority) >= PRIORITIES.indexOf(entry.queuedAs)) return
       this.#queues[entry.queuedAs].delete(entry)
@@ -183,6 +216,7 @@ export class SecretManager {
     for (const priority of PRIORITIES) {
       for (const entry of this.#queues[priority]) {
         if (this.#inFlight >= MAX_IN_FLIGHT) return
+        if (!this.#mayAsk(priority)) return
         this.#queues[priority].delete(entry)
         entry.queuedAs = null
         entry.isIssuing = true
@@ -190,6 +224,18 @@ export class SecretManager {
         void this.#issue(entry)
       }
     }
+  }
+
+  /** Renewals, and everything while the CA is down, are paid for; comes back by itself when there is a token. */
+  #mayAsk(priority: IssuePriority): boolean {
+    if (priority !== 'background' && !this.#isCaDown) return true
+    const { clock } = this.#options
+    if (this.#bucket.take(clock.nowMs)) return true
+    this.#pumpTimer ??= clock.startTimer(1000 / RENEWALS_PER_SECOND, () => {
+      this.#pumpTimer = null
+      this.#pump()
+    })
+    return false
   }
 
   /** Never rejects. */
@@ -204,6 +250,7 @@ export class SecretManager {
           : new MeshError('CERT_UNAVAILABLE', { retryable: true, cause, detail: textOf(cause) })
     }
     this.#inFlight--
+    this.#isCaDown = result instanceof MeshError && result.retryable
     entry.isIssuing = false
     if (!entry.isForgotten) {
       if (result instanceof MeshError) this.#onFailure(entry, result)
@@ -235,8 +282,12 @@ export class SecretManager {
     entry.certificate = certificate
     entry.state = 'Available'
     entry.reason = ''
+    entry.renewalFailures = 0
+    entry.failingSinceMs = null
     entry.backoff.reset()
-    this.#scheduleAfter(entry, this.#renewalDelayMs(certificate))
+    const delayMs = this.#renewalDelayMs(certificate)
+    entry.renewalDueMs = this.#options.clock.nowMs + delayMs
+    this.#scheduleAfter(entry, delayMs)
     for (const listener of this.#listeners) listener(certificate)
     const waiters = entry.waiters
     entry.waiters = []
@@ -247,6 +298,8 @@ export class SecretManager {
     entry.reason = error.detail === '' ? error.code : `${error.code}: ${error.detail}`
     entry.reasonCode = error.code
     const nowMs = this.#options.clock.nowMs
+    entry.renewalFailures++
+    entry.failingSinceMs ??= nowMs
     const remainingMs = (entry.certificate?.notAfterMs ?? 0) - nowMs
     const hasValid = remainingMs > 0
     if (!hasValid) entry.state = 'Unavailable'
@@ -258,15 +311,24 @@ export class SecretManager {
 
   #renewalDelayMs({ notBeforeMs, notAfterMs }: WorkloadCertificate): number {
     // SPEC HBONE §2: renewal at notBefore + (notAfter - notBefore) / 2.
+    const { nowMs } = this.#options.clock
     const lifetimeMs = notAfterMs - notBeforeMs
     const earlierMs = lifetimeMs * RENEWAL_JITTER * this.#options.random()
-    return Math.max(MIN_RENEWAL_MS, notBeforeMs + lifetimeMs / 2 - earlierMs - this.#options.clock.nowMs)
+    const delayMs = notBeforeMs + lifetimeMs / 2 - earlierMs - nowMs
+    return Math.max(MIN_RENEWAL_MS, (notAfterMs - nowMs) * MIN_RENEWAL_SHARE, delayMs)
   }
 
-  #scheduleAfter(entry: Entry, delayMs: number): void {
+  /** Comes when so much time has passed, or when the clock says so: it may have been set forward. */
+  #scheduleAfter(entry: Entry, delayMs: number, dueMs = this.#options.clock.nowMs + delayMs): void {
+    const { clock } = this.#options
+    const partMs = Math.min(delayMs, CLOCK_CHECK_MS)
     entry.timer?.cancel()
-    entry.timer = this.#options.clock.startTimer(delayMs, () => {
+    entry.timer = clock.startTimer(partMs, () => {
       entry.timer = null
+      if (partMs < delayMs && clock.nowMs < dueMs) {
+        this.#scheduleAfter(entry, delayMs - partMs, dueMs)
+        return
+      }
       this.#enqueue(entry, 'background')
       this.#pump()
     })

@@ -112,6 +112,11 @@ export class Reactor implements Scheduler {
     this.#closing.push(fd)
   }
 
+  /** Everything that is watched now. */
+  get watchers(): readonly ReadinessHandler[] {
+    return this.#handlers.filter((handler) => handler !== undefined)
+  }
+
   atTurnEnd(task: TurnTask): void {
     if (task.isAtTurnEnd) return
     task.isAtTurnEnd = true

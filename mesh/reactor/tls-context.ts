@@ -8,7 +8,7 @@ import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
 import type { Block } from './byte-stream.ts'
 import { addressOf, allocateBlock, copyFrom, copyTo, type Pointer, registerCallback } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
-import { parseSubjectAltUris } from './subject-alt-name.ts'
+import { type PresentedCertificate, presentedCertificate, urisOf } from './presented-certificate.ts'
 
 /** OpenSSL reads up to this much ahead: one read(2) for several records. */
 const READ_AHEAD_BYTES = 131_072
@@ -54,14 +54,6 @@ function reasonOfVerifyError(error: number): Refusal {
   if (error === V_CERT_NOT_YET_VALID) return refuse('CERT_NOT_YET_VALID', text)
   if (error === V_CERT_REVOKED) return refuse('CERT_REVOKED', text)
   return refuse('CERT_INVALID', text)
-}
-
-/** SubjectAltName URIs of a native certificate; refuses what cannot be parsed. */
-function urisOf(certificate: Pointer): readonly string[] | Refusal {
-  const index = o.X509_get_ext_by_NID(certificate, o.NID_subject_alt_name, -1)
-  if (index < 0) return []
-  const data = o.X509_EXTENSION_get_data(o.X509_get_ext(certificate, index))
-  return parseSubjectAltUris(copyFrom(o.ASN1_STRING_get0_data(data), o.ASN1_STRING_length(data)))
 }
 
 function checkLeaf(handshake: HandshakeInProgress, certificate: Pointer): Refusal | null {
@@ -173,6 +165,11 @@ export class TlsCredentials {
     const [leaf = 0, ...chain] = parsed
     this.certificate = leaf
     this.chain = chain
+  }
+
+  /** What a handshake with these presents, read from the native certificate. */
+  get presented(): PresentedCertificate {
+    return presentedCertificate(this.certificate)
   }
 
   retain(): void {

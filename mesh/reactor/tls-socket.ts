@@ -15,6 +15,7 @@ import {
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
+import { type ConnectionCertificates, connectionCertificates } from './presented-certificate.ts'
 import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
 import type { Timer, TurnTask } from './scheduler.ts'
 import { takeSocketError } from './socket-options.ts'
@@ -132,6 +133,11 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
 
   setHandler(handler: ByteStreamHandler): void {
     this.#handler = handler
+  }
+
+  /** What both sides presented, read from the connection itself; null unless it is open. */
+  certificates(): ConnectionCertificates | null {
+    return this.#state === 'open' ? connectionCertificates(this.#ssl) : null
   }
 
   get bufferedBytes(): number {

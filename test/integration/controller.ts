@@ -185,6 +185,7 @@ t.test('after a restart the node needs no token; a token is good for one node, o
   const again = link(t, lab, null)
   await again.start()
   t.equal((await certificateOf(again, CART)).identity, CART)
+  t.match(again.nodeCertificate(), { state: 'Available', renewalFailures: 0, reason: '' })
   // Somebody has copied the token.
   const thief = link(t, lab, token, 'node-x')
   await thief.start()
@@ -218,6 +219,17 @@ t.test('the key outlives the controller: a node goes on with the next one', asyn
   await node.start()
   await node.credentials()
   await lab.app.stop()
+  const alone = link(t, lab, null)
+  await alone.start()
+  while (alone.nodeCertificate()?.renewalFailures === 0)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  const status = alone.nodeCertificate()
+  t.match(
+    status,
+    { state: 'Available', renewalFailures: 1, reason: /^CERT_UNAVAILABLE/ },
+    'the saved one is used',
+  )
+  t.ok((status?.renewalDueMs ?? 0) < (status?.certificate?.notAfterMs ?? 0))
   const next = await start(t, SHOP, lab.directory)
   const moved = link(t, next, null)
   await moved.start()

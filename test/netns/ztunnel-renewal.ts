@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates are renewed under open tunnels: nothing is cut, and whoever comes later sees the new one.
+// Certificates are renewed under open tunnels: nothing is cut, whoever comes later sees the new one on the wire, and what
+// the admin API says that workers present is what they present.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { CertificateReport } from '../../ztunnel/admin-certificates.ts'
 import { TestAuthority } from '../support/certificates.ts'
 import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { TunnelAttacker } from '../support/tunnel-attacker.ts'
@@ -10,13 +12,8 @@ import { TunnelAttacker } from '../support/tunnel-attacker.ts'
 const CART_IP = '10.2.0.1'
 const CART = 'spiffe://cluster.local/ns/shop/sa/cart'
 const FRONT = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount: 'front' }
-/** So short that half of it is always over: a renewal every second. */
-const TTL_SECONDS = '60'
-
-interface DumpedIdentity {
-  readonly identity: string
-  readonly certChain: ReadonlyArray<{ readonly serialNumber: string }>
-}
+/** So short that half of it is always over: a renewal every eighth of it. */
+const TTL_SECONDS = '24'
 
 t.test('certificates are swapped without cutting a tunnel', { timeout: 60_000 }, async (t) => {
   const lab = await MeshLab.start(t.testdir({}), labMesh([]), {
@@ -26,10 +23,12 @@ t.test('certificates are swapped without cutting a tunnel', { timeout: 60_000 },
   const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
   const own = await authority.sign(FRONT)
 
-  /** What the ztunnel says it uses for cart. */
-  const stated = async (): Promise<string> => {
-    const list = JSON.parse((await lab.admin('n2', '/certificates')).text) as DumpedIdentity[] // as: our API
-    return list.find(({ identity }) => identity === CART)?.certChain[0]?.serialNumber ?? ''
+  /** What the ztunnel says of cart's certificate. */
+  const stated = async (): Promise<CertificateReport> => {
+    const list = JSON.parse((await lab.admin('n2', '/certificates')).text) as CertificateReport[] // as: our API
+    const report = list.find(({ identity }) => identity === CART)
+    if (report === undefined) throw new Error('no certificate of cart')
+    return report
   }
   /** What a new peer is shown. */
   const shown = async (): Promise<string> => {
@@ -45,13 +44,43 @@ t.test('certificates are swapped without cutting a tunnel', { timeout: 60_000 },
   const open = lab.connect('front', CART_IP, 9001)
   await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
   const first = await shown()
-  const seen = new Set([first])
+  const tunnels = await stated()
+  const [tunnel] = tunnels.tunnels
+  t.match(tunnel, { role: 'server', peer: 'spiffe://cluster.local/ns/shop/sa/front', count: 1 })
+  const source = JSON.parse((await lab.admin('n1', '/certificates')).text) as CertificateReport[] // as: our API
+  const near = source.flatMap((report) => report.tunnels)
+  t.match(near, [{ role: 'client', peer: CART, count: 1 }])
+  t.equal(near[0]?.peerSerialNumber, tunnel?.serialNumber, 'both ends say the same of both certificates')
+  t.equal(near[0]?.serialNumber, tunnel?.peerSerialNumber)
+
+  /** A certificate that was in force before and after a peer saw it. */
+  const checked = async (): Promise<string> =>
+    poll('no renewal meanwhile', async () => {
+      const before = await stated()
+      const onWire = await shown()
+      const after = await stated()
+      if (before.stored !== after.stored) return null
+      t.equal(onWire, before.stored, 'on the wire is what is stored')
+      t.same(
+        after.live.map(({ worker, serialNumber }) => [worker, serialNumber]),
+        [
+          [0, onWire],
+          [1, onWire],
+        ],
+        'and what each worker says it presents',
+      )
+      t.match(after, { use: 'workload', alarm: 'none', renewalFailures: 0, failingSince: null })
+      return onWire
+    })
+  const earlier = await checked()
+  const seen = new Set([first, earlier])
   await poll('three renewals', async () => {
-    seen.add(await stated())
+    seen.add((await stated()).stored ?? '')
     return seen.size > 3 || null
   })
-  const later = await shown()
-  t.not(later, first, 'a new peer sees a new certificate')
+  t.not(await checked(), earlier, 'a new peer sees a new certificate')
+  const kept = (await stated()).tunnels.find(({ serialNumber }) => serialNumber === tunnel?.serialNumber)
+  t.match(kept, { count: 1 }, 'the open tunnel has the one it was made with')
   open.write('still here')
   await open.until('an echo', ({ text }) => text.endsWith('still here'))
   t.equal(open.error, '')

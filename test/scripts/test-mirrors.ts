@@ -211,6 +211,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/supervisor/supervisor.ts',
     'ztunnel/ztunnel-worker.ts',
   ],
+  'test/netns/ztunnel-renewal.ts': ['ztunnel/admin-certificates.ts', 'ztunnel/carry/tunnel-certificates.ts'],
 }
 
 /** Tests that mirror no file, and what they are about. */
@@ -218,6 +219,7 @@ const OWN_SUBJECT: Readonly<Record<string, string>> = {
   'test/mesh/h2/books.ts': 'the books a session keeps',
   'test/mesh/hbone/headers.ts': 'the texts of a CONNECT',
   'test/mesh/hbone/tunnel.ts': 'client and server of a tunnel against each other',
+  'test/mesh/identity/secret-manager-outages.ts': 'a CA that is away, and clocks that jump',
   'test/mesh/reactor/tls-socket-end.ts': 'the end of a TLS stream without room for it',
 }
 

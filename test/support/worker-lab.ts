@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { FAILED } from '../../mesh/telemetry/counters.ts'
 import { readConfig } from '../../ztunnel/config.ts'
 import { PodSockets } from '../../ztunnel/supervisor/pod-sockets.ts'
-import type { UpMessage } from '../../ztunnel/worker-messages.ts'
+import type { ReportKind, UpMessage, WorkerReports } from '../../ztunnel/worker-messages.ts'
 import { WorkerSet } from '../../ztunnel/worker-set.ts'
 import { poll } from './mesh-lab.ts'
 
@@ -35,6 +35,8 @@ export class WorkerLab {
   readonly logged: Readonly<Record<string, unknown>>[] = []
   readonly sockets = PodSockets.open(POD, config)
   readonly set: WorkerSet
+  /** Hears what workers were asked for. */
+  onReport: (worker: number, request: number, answer: WorkerReports[ReportKind]) => void = () => {}
 
   constructor(t: Test) {
     const log = pino({}, { write: (line: string) => void this.logged.push(JSON.parse(line)) })
@@ -50,6 +52,7 @@ export class WorkerLab {
 
   #onMessage(worker: number, message: UpMessage): void {
     this.heard.push({ worker, message })
+    if (message.type === 'report') this.onReport(worker, message.request, message.answer)
     if (message.type !== 'resolve') return
     const { uid, ip, port } = message
     const nothing = { service: null, candidates: [], waypoints: [], refusal: null }

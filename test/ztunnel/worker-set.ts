@@ -13,14 +13,11 @@ t.test('all workers start, are told apart, and answer', async (t) => {
   t.same(lab.started, [0, 1])
   t.equal(lab.set.count, 2)
   await lab.serving()
-  lab.set.post(1, { type: 'report-connections', request: 7 })
-  await poll('an answer', () => lab.count('connections') > 0 || null)
-  t.match(lab.heard.at(-1), { worker: 1, message: { type: 'connections', request: 7 } })
-  lab.set.broadcast({ type: 'report-connections', request: 8 })
-  await poll(
-    'answers',
-    () => (lab.count('connections', 0) === 1 && lab.count('connections', 1) === 2) || null,
-  )
+  lab.set.post(1, { type: 'report', what: 'connections', request: 7 })
+  await poll('an answer', () => lab.count('report') > 0 || null)
+  t.match(lab.heard.at(-1), { worker: 1, message: { type: 'report', request: 7 } })
+  lab.set.broadcast({ type: 'report', what: 'connections', request: 8 })
+  await poll('answers', () => (lab.count('report', 0) === 1 && lab.count('report', 1) === 2) || null)
   t.equal(lab.count('labels'), 0, 'labels are its own business')
   t.equal(lab.set.droppedMessageCount, 0)
   for (const handles of lab.set.openHandles) t.ok((handles?.descriptor ?? 0) > 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates and trust of one worker, parsed once. A renewed certificate serves new handshakes; tunnels that stand
 // keep the one they were made with, by reference count.
+import type { PresentedCertificate } from '../../mesh/reactor/presented-certificate.ts'
 import { TlsContext, TlsCredentials } from '../../mesh/reactor/tls-context.ts'
 
 /** What a handshake of one identity needs. Valid until the next call of `replace` or `close`. */
@@ -39,6 +40,18 @@ export class WorkerIdentities {
     this.#entries.get(identity)?.credentials.release()
     this.#entries.set(identity, { credentials, context, trustBundleId })
     this.#freeUnusedContexts()
+  }
+
+  /** Drops an identity that the node serves no more; connections that stand keep theirs. */
+  forget(identity: string): void {
+    this.#entries.get(identity)?.credentials.release()
+    this.#entries.delete(identity)
+    this.#freeUnusedContexts()
+  }
+
+  /** What the next handshake of each identity will present, read from the native certificates. */
+  presented(): PresentedCertificate[] {
+    return [...this.#entries.values()].map(({ credentials }) => credentials.presented)
   }
 
   close(): void {

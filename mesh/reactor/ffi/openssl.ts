@@ -121,6 +121,9 @@ export const EVP_PKEY_set_type = f<(key: P, nid: N) => N>('int EVP_PKEY_set_type
 /** The peer's leaf and what it sent with it, as a client sees it; a server finds only what came with the leaf. */
 export const SSL_get_peer_cert_chain = f<(ssl: P) => P>('uintptr_t SSL_get_peer_cert_chain(uintptr_t)')
 export const SSL_get1_peer_certificate = f<(ssl: P) => P>('uintptr_t SSL_get1_peer_certificate(uintptr_t)')
+export const SSL_is_server = f<(ssl: P) => N>('int SSL_is_server(uintptr_t)')
+/** The certificate this side presents, not a reference. */
+export const SSL_get_certificate = f<(ssl: P) => P>('uintptr_t SSL_get_certificate(uintptr_t)')
 export const OPENSSL_sk_num = f<(stack: P) => N>('int OPENSSL_sk_num(uintptr_t)')
 export const OPENSSL_sk_value = f<(stack: P, index: N) => P>('uintptr_t OPENSSL_sk_value(uintptr_t, int)')
 const X509_free_ = f<(certificate: P) => void>('void X509_free(uintptr_t)')

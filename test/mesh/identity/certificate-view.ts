@@ -5,6 +5,7 @@ import { isRefusal } from '../../../mesh/errors/refusal.ts'
 import { assembleCertificate, type WorkloadCertificate } from '../../../mesh/identity/certificate.ts'
 import { dumpIdentity } from '../../../mesh/identity/certificate-view.ts'
 import { parseCertificate } from '../../../mesh/identity/pki.ts'
+import type { CertificateStatus } from '../../../mesh/identity/secret-manager.ts'
 import { TestAuthority } from '../../support/certificates.ts'
 
 const NOW = Date.UTC(2026, 0, 1, 12)
@@ -23,6 +24,24 @@ async function certificateOf(rootCount: number): Promise<WorkloadCertificate> {
   return made
 }
 
+const GOOD: Omit<CertificateStatus, 'certificate'> = {
+  identity: URI,
+  state: 'Available',
+  reason: '',
+  renewalFailures: 0,
+  failingSinceMs: null,
+  renewalDueMs: null,
+}
+
+t.test('failures are told with their number, the last reason and since when', async (t) => {
+  const certificate = await certificateOf(1)
+  const reason = 'CERT_UNAVAILABLE: CA is down'
+  const failing = { ...GOOD, certificate, reason, renewalFailures: 3, failingSinceMs: NOW }
+  const expected = { renewalFailures: 3, lastFailure: reason, failingSince: '2026-01-01T12:00:00Z' }
+  t.match(dumpIdentity(failing), expected)
+  t.match(dumpIdentity({ ...GOOD, certificate }), { renewalFailures: 0, lastFailure: '', failingSince: null })
+})
+
 t.test('the state is one phrase, with the reason only while there is no certificate', async (t) => {
   const certificate = await certificateOf(1)
   for (const [state, reason, has, expected] of [
@@ -31,7 +50,7 @@ t.test('the state is one phrase, with the reason only while there is no certific
     ['Initializing', '', false, 'Initializing'],
     ['Unavailable', 'CERT_UNAVAILABLE: CA is down', false, 'Unavailable: CERT_UNAVAILABLE: CA is down'],
   ] as const) {
-    const dump = dumpIdentity({ identity: URI, state, reason, certificate: has ? certificate : null })
+    const dump = dumpIdentity({ ...GOOD, state, reason, certificate: has ? certificate : null })
     t.match(dump, { identity: URI, state: expected })
     t.equal(dump.certChain.length, has ? 1 : 0)
   }
@@ -39,12 +58,7 @@ t.test('the state is one phrase, with the reason only while there is no certific
 
 t.test('certificates are shown as openssl and Istio show them, all roots too', async (t) => {
   const certificate = await certificateOf(3)
-  const { certChain, rootCerts } = dumpIdentity({
-    identity: URI,
-    state: 'Available',
-    reason: '',
-    certificate,
-  })
+  const { certChain, rootCerts } = dumpIdentity({ ...GOOD, certificate })
   t.equal(rootCerts.length, 3)
   for (const [shown, pem] of [
     [certChain[0], certificate.chainPem[0]],
@@ -60,7 +74,7 @@ t.test('certificates are shown as openssl and Istio show them, all roots too', a
 
 t.test('the private key is in no form part of the dump', async (t) => {
   const certificate = await certificateOf(1)
-  const text = JSON.stringify(dumpIdentity({ identity: URI, state: 'Available', reason: '', certificate }))
+  const text = JSON.stringify(dumpIdentity({ ...GOOD, certificate }))
   const key = certificate.privateKeyPem.replace(/-----.*-----|\n/g, '')
   t.ok(key.length > 100)
   for (const form of [

@@ -61,9 +61,14 @@ async function until(condition: () => boolean): Promise<void> {
   throw new Error('the condition never held')
 }
 
-/** Fires the next timer and no other: the deadline of what it starts is a timer too. */
-function toNextTimer(clock: ManualClock): void {
-  clock.advance(clock.nextDelayMs ?? 0)
+/** What a request has: while its timer is the next one, a request is under way. */
+const REQUEST_DEADLINE_MS = 10_000
+
+/** Moves time until a request is made and no further; how far that was. */
+function toNextRequest(clock: ManualClock): number {
+  const startMs = clock.nowMs
+  while (clock.nextDelayMs !== REQUEST_DEADLINE_MS) clock.advance(clock.nextDelayMs ?? 0)
+  return clock.nowMs - startMs
 }
 
 t.test('concurrent callers share one request', async (t) => {
@@ -84,15 +89,14 @@ t.test('a certificate is renewed at about half of its life and subscribers are t
   const first = await manager.get(URI)
   clock.advance(11 * HOUR_MS)
   t.equal(issuer.asked.length, 1, 'not earlier')
-  t.ok((clock.nextDelayMs ?? HOUR_MS) < HOUR_MS)
-  toNextTimer(clock)
+  t.ok(toNextRequest(clock) < HOUR_MS)
   await until(() => told.length === 2)
   t.equal(issuer.asked.length, 2)
   t.not(told[1]?.serialNumber, first.serialNumber)
   t.not(told[1]?.privateKeyPem, first.privateKeyPem, 'a fresh key each time')
   t.equal(await manager.get(URI), told[1], 'hot swap')
   stop()
-  toNextTimer(clock)
+  toNextRequest(clock)
   await until(() => manager.current(URI) !== told[1])
   t.equal(told.length, 2, 'a stopped listener is not told')
 })
@@ -101,27 +105,29 @@ t.test('a failed renewal keeps the old certificate until it ends', async (t) => 
   const { clock, issuer, manager } = await setUp(t)
   const first = await manager.get(URI)
   issuer.failure = new MeshError('CERT_UNAVAILABLE', { detail: 'CA is down' })
-  toNextTimer(clock)
+  toNextRequest(clock)
   await until(() => manager.list()[0]?.reason !== '')
   t.equal(await manager.get(URI), first)
-  t.match(manager.list(), [{ state: 'Available', reason: 'CERT_UNAVAILABLE: CA is down' }])
-  const delays: (number | undefined)[] = []
+  const failingSinceMs = clock.nowMs
+  const failed = { reason: 'CERT_UNAVAILABLE: CA is down', failingSinceMs }
+  t.match(manager.list(), [{ state: 'Available', ...failed, renewalFailures: 1 }])
+  const delays: number[] = []
   for (let attempt = 0; attempt < 11; attempt++) {
-    delays.push(clock.nextDelayMs)
     const asked = issuer.asked.length
-    toNextTimer(clock)
-    await until(() => issuer.asked.length === asked + 1 && clock.nextDelayMs !== 10_000)
+    delays.push(toNextRequest(clock))
+    await until(() => issuer.asked.length === asked + 1 && clock.nextDelayMs !== REQUEST_DEADLINE_MS)
   }
   t.same(delays, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 150_000, 150_000])
+  t.match(manager.list(), [{ ...failed, renewalFailures: 12 }], 'counted, and since when')
   clock.advance(first.notAfterMs - clock.nowMs)
   t.equal(manager.current(URI), undefined)
-  await until(() => manager.list()[0]?.state === 'Unavailable' && clock.nextDelayMs !== 10_000)
+  await until(() => manager.list()[0]?.state === 'Unavailable' && clock.nextDelayMs !== REQUEST_DEADLINE_MS)
   await t.rejects(manager.get(URI), { code: 'CERT_UNAVAILABLE' }, 'refused at once, not after the retry')
   await until(() => issuer.inFlight === 0)
   issuer.failure = null
-  toNextTimer(clock)
+  toNextRequest(clock)
   await until(() => manager.current(URI) !== undefined)
-  t.match(manager.list(), [{ state: 'Available', reason: '' }])
+  t.match(manager.list(), [{ state: 'Available', reason: '', renewalFailures: 0, failingSinceMs: null }])
 })
 
 t.test('at most eight requests are in flight, urgent ones first', async (t) => {
