@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The controller put together: watch → translate → publish, and the CA beside it, behind one gRPC server.
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../mesh/errors/refusal.ts'
@@ -10,16 +11,21 @@ import type { Log } from '../mesh/runtime/log.ts'
 import { ControllerAdmin } from './admin.ts'
 import { type Attestor, anyAttestor, nodeCertificateAttestor } from './ca/attestation.ts'
 import { AuditLog, openAuditFile } from './ca/audit.ts'
-import { caMethod } from './ca/ca-server.ts'
+import { caMethod, wireError } from './ca/ca-server.ts'
 import { RevocationRegister } from './ca/crl.ts'
 import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
 import { enrolmentsOf, type JoinTokenStore, joinTokenAttestor } from './ca/join-tokens.ts'
-import { openDirectoryKeyStore } from './ca/key-store.ts'
-import { RootAuthority } from './ca/root-authority.ts'
+import type { KeyStore } from './ca/key-store.ts'
+import { type OpenedAuthority, openAuthority } from './ca/open-authority.ts'
+import { purgeJoinTokens } from './ca/purge-join-tokens.ts'
+import type { RootAuthority } from './ca/root-authority.ts'
+import type { SigningAuthority } from './ca/signing.ts'
 import type { ControllerConfig } from './config.ts'
+import { LeaderDuties, type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
 import { DeltaServer, type DiscoveryCaller } from './publish/delta-server.ts'
 import { Publisher } from './publish/publisher.ts'
 import { ServerCertificate } from './server-certificate.ts'
+import { openKeys } from './sources.ts'
 import { Translator } from './translate/translate.ts'
 import type { Translation } from './translate/translation.ts'
 import type { ConfigSource } from './watch/config-source.ts'
@@ -34,6 +40,16 @@ const STOP_GRACE_MS = 1000
 export interface AppOptions {
   readonly config: ControllerConfig
   readonly source: ConfigSource
+  /** Default: in the state directory. */
+  readonly joinTokens?: JoinTokenStore
+  /** Default: the CA's directory. */
+  readonly keys?: KeyStore
+  /** Default: this replica has no others. */
+  readonly election?: LeaderElection
+  /** What is done by one replica only, besides what the controller itself needs. */
+  readonly duties?: readonly LeaderDuty[]
+  /** Called when everything else has stopped. */
+  readonly close?: () => Promise<void>
   /** Who is believed besides nodes that joined: service accounts, where there is an apiserver. */
   readonly attestors?: readonly Attestor[]
   readonly clock: Clock
@@ -42,7 +58,7 @@ export interface AppOptions {
 
 /** What start() opens. */
 interface Parts {
-  readonly authority: RootAuthority
+  readonly authority: OpenedAuthority
   readonly audit: AuditLog
   readonly certificate: ServerCertificate
   readonly server: GrpcServer
@@ -62,11 +78,13 @@ export class App {
   readonly delta: DeltaServer
   readonly joinTokens: JoinTokenStore
   readonly revocations: RevocationRegister
+  readonly leader: LeaderDuties
   /** The newest result. */
   translation: Translation = NO_TRANSLATION
   readonly #options: AppOptions
   readonly #translator: Translator
   readonly #attestors: readonly Attestor[]
+  readonly #keys: KeyStore
   readonly #admin: ControllerAdmin
   #parts: Parts | null = null
 
@@ -93,12 +111,16 @@ export class App {
       clock,
       log,
     })
-    this.joinTokens = openJoinTokenDirectory(join(config.stateDirectory, 'join-tokens'))
+    this.joinTokens = options.joinTokens ?? openJoinTokenDirectory(join(config.stateDirectory, 'join-tokens'))
+    this.#keys = options.keys ?? openKeys(config)
     this.revocations = new RevocationRegister({
-      store: openDirectoryKeyStore(join(config.stateDirectory, 'ca')),
+      store: this.#keys,
       clock,
-      signers: async () => (await this.#parts?.authority.signers()) ?? [],
+      signers: async () => (await this.#parts?.authority.listSigners()) ?? [],
     })
+    const purge = purgeJoinTokens({ store: this.joinTokens, clock, log })
+    const duties = [purge, ...(options.duties ?? [])]
+    this.leader = new LeaderDuties(options.election ?? soleLeader(), duties, log)
     this.#attestors = [
       ...(options.attestors ?? []),
       nodeCertificateAttestor({
@@ -114,16 +136,13 @@ export class App {
   async start(): Promise<void> {
     const { config, source, clock, log } = this.#options
     const { stateDirectory, trustDomain, serverNames, listenHost: host, listenPort: port } = config
-    const authority = await RootAuthority.open({
-      store: openDirectoryKeyStore(join(stateDirectory, 'ca')),
-      trustDomain,
-      clock,
-    })
+    await mkdir(stateDirectory, { recursive: true, mode: 0o700 })
+    const authority = await openAuthority({ config, store: this.#keys, clock, log })
     const audit = new AuditLog(await openAuditFile(join(stateDirectory, 'audit.log')), (count, err) =>
       log.error({ count, err }, 'audit records are lost'),
     )
     const certificate = await ServerCertificate.create({
-      signer: authority,
+      signer: authority.server,
       names: serverNames.split(',').filter((name) => name !== ''),
       clock,
       log,
@@ -131,13 +150,17 @@ export class App {
     const attestor = anyAttestor([...this.#attestors, joinTokenAttestor(this.joinTokens, trustDomain)])
     const server = await GrpcServer.start({
       ...{ host, port, identity: certificate.identity, clock },
-      methods: [this.delta.method, caMethod({ trustDomain, attestor, authority, audit, clock })],
+      methods: [
+        this.delta.method,
+        caMethod({ trustDomain, attestor, authority: authority.signing, audit, clock }),
+      ],
       onDefect: (path, err) => log.error({ path, err }, 'a defect in a method'),
     })
     this.#parts = { authority, audit, certificate, server }
     certificate.start((identity) => server.replaceIdentity(identity))
     await this.#admin.listen(config.adminSocket)
     source.start(this.store)
+    this.leader.start()
     log.info({ port: server.port, source: source.name }, 'controller started')
   }
 
@@ -146,10 +169,27 @@ export class App {
     return this.#parts?.server.port ?? 0
   }
 
-  /** The CA. @throws MeshError before start() */
-  get authority(): RootAuthority {
-    if (this.#parts === null) throw new MeshError('INTERNAL', { detail: 'not started' })
-    return this.#parts.authority
+  /** Who signs. @throws MeshError before start() */
+  get authority(): SigningAuthority {
+    return this.#started.authority.signing
+  }
+
+  /** Our own root. @throws MeshError CA_ELSEWHERE when another CA signs */
+  get root(): RootAuthority {
+    const { root, signing } = this.#started.authority
+    if (root === null)
+      throw new MeshError('CA_ELSEWHERE', { detail: `${signing.name} signs: its root is replaced there` })
+    return root
+  }
+
+  /** What the controller's own certificate is verified with. @throws MeshError before start() */
+  serverRootsPem(): Promise<string> {
+    return this.#started.authority.serverRootsPem()
+  }
+
+  /** @throws MeshError before start() */
+  get audit(): AuditLog {
+    return this.#started.audit
   }
 
   get nowMs(): number {
@@ -158,23 +198,34 @@ export class App {
 
   /** What readiness waits for; empty = ready. */
   pending(): string[] {
-    const { isSynced, mistakes } = this.store.state
+    const { isSynced, mistakes, unreachable } = this.store.state
     if (isSynced) return []
     const errors = mistakes.filter(({ severity }) => severity === 'error').length
-    const why = errors === 0 ? '' : `: ${errors} mistakes, see /findings`
+    const why =
+      unreachable !== null ? `: ${unreachable}` : errors > 0 ? `: ${errors} mistakes, see /findings` : ''
     return [`${this.#options.source.name} was not read as a whole yet${why}`]
   }
 
   async stop(): Promise<void> {
+    // First, so that another replica leads while calls here still come to their end.
+    await this.leader.stop()
     await this.#options.source.stop()
     this.delta.close()
     await this.#admin.close()
     const parts = this.#parts
     this.#parts = null
-    if (parts === null) return
-    parts.certificate.close()
-    await parts.server.stop(STOP_GRACE_MS)
-    await parts.audit.close()
+    if (parts !== null) {
+      parts.certificate.close()
+      await parts.server.stop(STOP_GRACE_MS)
+      parts.authority.close()
+      await parts.audit.close()
+    }
+    await this.#options.close?.()
+  }
+
+  get #started(): Parts {
+    if (this.#parts === null) throw new MeshError('INTERNAL', { detail: 'not started' })
+    return this.#parts
   }
 
   #translate(): void {
@@ -195,7 +246,10 @@ export class App {
   /** A join token buys a certificate and nothing else: with it nobody follows the configuration. */
   async #authenticate(metadata: CallMetadata, peer: CallPeer): Promise<DiscoveryCaller> {
     const attestor = anyAttestor(this.#attestors)
-    const caller = await attestor.attest({ metadata, peer, nowMs: this.#options.clock.nowMs })
+    const { nowMs } = this.#options.clock
+    const caller = await attestor.attest({ metadata, peer, nowMs }).catch((cause: unknown) => {
+      throw cause instanceof MeshError ? wireError(cause) : cause
+    })
     if (caller === null) throw new MeshError('IDENTITY_MISSING', { detail: 'neither token nor certificate' })
     if (isRefusal(caller)) throw new MeshError(caller.code, { detail: caller.detail })
     return { node: caller.node, description: caller.account }

@@ -4,12 +4,44 @@
 import { hostname } from 'node:os'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
 import { type OptionTable, type OptionValues, readOptions } from '../mesh/runtime/options.ts'
+import { contradictionsOf } from './contradictions.ts'
 
 export const CONTROLLER_OPTIONS = {
-  configDirectory: {
-    type: 'path',
-    meaning: 'directory of YAML files, Kubernetes objects as one would apply them; watched',
+  configSource: {
+    type: 'text',
+    default: 'directory',
+    choices: ['directory', 'redis'],
+    meaning: 'where the configuration is read',
   },
+  configDirectory: {
+    type: 'text',
+    default: '',
+    meaning: 'source directory: YAML files, Kubernetes objects as one would apply them; watched',
+  },
+  redisAddresses: {
+    type: 'text',
+    default: '',
+    meaning:
+      'source redis: redis://host:port, or rediss:// for TLS; of several, separated by commas, the first that is a primary is used',
+  },
+  redisUser: { type: 'text', default: '', meaning: 'ACL user of Redis; empty: the default user' },
+  redisPasswordFile: {
+    type: 'text',
+    default: '',
+    meaning: 'file with the password of Redis; read for every connection',
+  },
+  redisCaFile: {
+    type: 'text',
+    default: '',
+    meaning: 'PEM file with the roots of Redis’ certificate; empty: those of the system',
+  },
+  redisCertificateFile: {
+    type: 'text',
+    default: '',
+    meaning: 'PEM file with our certificate, when Redis wants one',
+  },
+  redisKeyFile: { type: 'text', default: '', meaning: 'PEM file with the key of that certificate' },
+  redisPrefix: { type: 'text', default: 'sidestep', meaning: 'first part of every key in Redis' },
   listenHost: { type: 'text', default: '::', meaning: 'address on which ztunnels are served' },
   listenPort: {
     type: 'integer',
@@ -27,8 +59,50 @@ export const CONTROLLER_OPTIONS = {
   stateDirectory: {
     type: 'path',
     default: '/var/lib/sidestep-controller',
-    meaning: 'directory only this process can read: the CA’s key, join tokens, revocations, audit log',
+    meaning: 'directory only this process can read: the audit log, and what no other option has elsewhere',
   },
+  caSource: {
+    type: 'text',
+    default: 'embedded',
+    choices: ['embedded', 'cacerts', 'istio', 'vault'],
+    meaning: 'who signs: our own root, an intermediate in files, a server of Istio’s CA service, or Vault',
+  },
+  caDirectory: {
+    type: 'text',
+    default: '',
+    meaning:
+      'directory that replicas share: our own root with its key, revocations; empty: `ca` in the state directory',
+  },
+  cacertsDirectory: {
+    type: 'text',
+    default: '',
+    meaning: 'CA cacerts: directory of ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem; watched',
+  },
+  caAddress: {
+    type: 'text',
+    default: '',
+    meaning: 'CA istio: its host:port; CA vault: its URL, as https://host:8200',
+  },
+  caTlsRootsFile: {
+    type: 'text',
+    default: '',
+    meaning:
+      'CA istio, vault: PEM file with the roots of the server’s TLS certificate; empty: those of the system',
+  },
+  caRootsFile: {
+    type: 'text',
+    default: '',
+    meaning:
+      'CA istio, vault: PEM file with the roots of the mesh: nodes’ certificates are verified with them',
+  },
+  caTokenFile: {
+    type: 'text',
+    default: '',
+    meaning: 'CA istio, vault: file with the token we show; read before every signature',
+  },
+  vaultMount: { type: 'text', default: 'pki', meaning: 'CA vault: where its PKI engine is mounted' },
+  vaultRole: { type: 'text', default: '', meaning: 'CA vault: the role that signs' },
+  vaultNamespace: { type: 'text', default: '', meaning: 'CA vault: namespace of Vault Enterprise' },
   trustDomain: { type: 'text', default: 'cluster.local', meaning: 'trust domain of the mesh' },
   clusterId: { type: 'text', default: 'Kubernetes', meaning: 'name of the cluster in workload ids' },
   network: { type: 'text', default: '', meaning: 'network of everything that names none' },
@@ -58,5 +132,7 @@ export function readConfig(
   args: readonly string[],
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): { readonly options: ControllerConfig; readonly mistakes: readonly string[] } {
-  return readOptions(CONTROLLER_OPTIONS, args, environment)
+  const { options, mistakes } = readOptions(CONTROLLER_OPTIONS, args, environment)
+  // An option that could not be read would be told a second time as missing.
+  return { options, mistakes: mistakes.length > 0 ? mistakes : contradictionsOf(options) }
 }

@@ -6,7 +6,7 @@ import { openLog } from '../mesh/runtime/log.ts'
 import type { LogLevel } from '../mesh/runtime/log-levels.ts'
 import { App } from './app.ts'
 import { readConfig } from './config.ts'
-import { DirectorySource } from './watch/directory.ts'
+import { openSources } from './sources.ts'
 
 const { options, mistakes } = readConfig(process.argv.slice(2))
 if (mistakes.length > 0) {
@@ -14,12 +14,7 @@ if (mistakes.length > 0) {
   process.exit(2)
 }
 const log = openLog(options.logLevel as LogLevel, { component: 'controller' }) // as: checked by its choices
-const app = new App({
-  config: options,
-  source: new DirectorySource(options.configDirectory, systemClock),
-  clock: systemClock,
-  log,
-})
+const app = new App({ config: options, ...openSources(options, systemClock), clock: systemClock, log })
 try {
   await app.start()
 } catch (err) {

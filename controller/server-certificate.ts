@@ -19,9 +19,13 @@ const BACKDATE_MS = 120_000
 /** How often the roots are compared: a rotation has to reach client verification before its next phase. */
 const LOOK_INTERVAL_MS = 10_000
 
-/** What signs it: RootAuthority. */
+/** What signs it (ca/open-authority.ts). */
 export interface ServerCertificateSigner {
+  /** The first one signs. */
   signers(): Promise<readonly Signer[]>
+  /** Between the signer and its root: sent with the certificate. Absent: the signer is a root. */
+  intermediatesPem?(): Promise<string>
+  /** What the certificates of callers are verified with. */
   rootsPem(): Promise<string>
 }
 
@@ -98,5 +102,10 @@ async function sign({ signer, names, clock }: ServerCertificateOptions): Promise
     notBeforeMs: clock.nowMs - BACKDATE_MS,
     notAfterMs: clock.nowMs + LIFETIME_MS,
   })
-  return { certificatePem, privateKeyPem: await exportPrivateKey(pair.privateKey), clientRootsPem: rootsPem }
+  const chainPem = `${certificatePem}${(await signer.intermediatesPem?.()) ?? ''}`
+  return {
+    certificatePem: chainPem,
+    privateKeyPem: await exportPrivateKey(pair.privateKey),
+    clientRootsPem: rootsPem,
+  }
 }

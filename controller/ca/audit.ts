@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One JSON line per signature and per refusal, in a 0600 file that is only ever appended to. A disk that takes no more
+// One JSON line per signature, per refusal and per change made through admin, in a 0600 file that is only ever appended to. A disk that takes no more
 // stops nobody: what could not be written is counted, and the next line that can be says how many are missing.
 import { open } from 'node:fs/promises'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
@@ -10,10 +10,20 @@ const MAX_AUDIT_FIELD = 512
 /** Lines that wait for the disk; more are counted as lost. */
 export const MAX_UNWRITTEN_LINES = 1_024
 
+/** What a person did through the admin API. */
+export type AdminEvent =
+  | 'join-token-made'
+  | 'join-token-revoked'
+  | 'rotation-begun'
+  | 'rotation-advanced'
+  | 'rotation-cancelled'
+  | 'certificate-revoked'
+  | 'objects-written'
+
 /** One event. */
 export interface AuditEvent {
   readonly atMs: number
-  readonly event: 'signed' | 'refused'
+  readonly event: 'signed' | 'refused' | AdminEvent
   /** Who asked: `ns/sa`, `join token <id>`, … Empty: nobody who is known. */
   readonly account: string
   readonly node: string
@@ -24,7 +34,7 @@ export interface AuditEvent {
   /** Decimal; of a signature. */
   readonly serialNumber?: string
   readonly notAfterMs?: number
-  /** Why it was refused. OK for a signature. */
+  /** Why it was refused or failed; OK otherwise. */
   readonly reason: ReasonCode
   readonly detail?: string
 }

@@ -138,7 +138,16 @@ function granted<T>(value: T | Refusal): T {
 }
 
 /** What the caller is told. Why it was not believed is for the audit record: it would help who tries. */
-function wireError({ code, detail }: { readonly code: ReasonCode; readonly detail: string }): MeshError {
+export function wireError(error: { readonly code: ReasonCode; readonly detail: string }): MeshError {
+  const { code, detail } = error
+  // Where we keep what we know is nobody's business, and that it is away says nothing about the caller.
+  if (code.startsWith('REDIS_'))
+    return new MeshError('CERT_UNAVAILABLE', {
+      side: 'upstream',
+      retryable: true,
+      detail: 'who may have what cannot be looked up now',
+      cause: error,
+    })
   return new MeshError(code, REASONS[code].grpcStatus === UNAUTHENTICATED ? {} : { detail })
 }
 

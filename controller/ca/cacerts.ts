@@ -33,6 +33,13 @@ export interface CacertsOptions {
   readonly onMistake: (error: MeshError) => void
 }
 
+/** The CA, with what else its key is needed for. */
+export interface CacertsAuthority extends SigningAuthority {
+  signers(): Promise<readonly Signer[]>
+  /** From the signer up to below the root, concatenated: what a certificate of the signer is served with. */
+  intermediatesPem(): Promise<string>
+}
+
 interface Loaded {
   readonly signer: Signer
   /** From the signer up, without roots. */
@@ -44,7 +51,7 @@ interface Loaded {
 }
 
 /** Opens the files. @throws CA_KEY when one is missing, the key is world-readable, or they do not fit together */
-export async function openCacerts(options: CacertsOptions): Promise<SigningAuthority> {
+export async function openCacerts(options: CacertsOptions): Promise<CacertsAuthority> {
   const { directory, clock, onMistake } = options
   let stamp = await stampOf(directory)
   let loaded = await load(directory)
@@ -66,6 +73,8 @@ export async function openCacerts(options: CacertsOptions): Promise<SigningAutho
     name: 'cacerts',
     sign: async (plan) => await sign(await current(), plan, clock.nowMs),
     rootsPem: async () => (await current()).rootsPem,
+    signers: async () => [(await current()).signer],
+    intermediatesPem: async () => (await current()).intermediatesPem.join(''),
   }
 }
 

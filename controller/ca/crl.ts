@@ -15,6 +15,23 @@ const LIST_LIFETIME_MS = 86_400_000 // as the leaves: who cannot fetch a list fo
 const BACKDATE_MS = 120_000 // tolerates clocks that are two minutes behind
 const REFRESH_MS = 5_000 // a revocation made by another replica is in force within it
 
+/** Why, in the words of X.509. */
+export type RevocationReason = keyof typeof REASON_NUMBERS
+
+// SPEC RFC5280 §5.3.1; certificateHold and removeFromCRL are missing: nothing is taken back here.
+const REASON_NUMBERS = {
+  unspecified: 0,
+  keyCompromise: 1,
+  cACompromise: 2,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  privilegeWithdrawn: 9,
+} as const
+
+/** All of them. */
+export const REVOCATION_REASONS = Object.keys(REASON_NUMBERS) as readonly RevocationReason[] // as: its own keys
+
 /** One revoked certificate. */
 export interface Revocation {
   /** Decimal. */
@@ -22,6 +39,8 @@ export interface Revocation {
   readonly atMs: number
   /** End of the certificate: after it the entry is dropped. */
   readonly notAfterMs: number
+  /** Absent: not said, as in registers of earlier versions. */
+  readonly reason?: RevocationReason
 }
 
 /** What a RevocationRegister is made of. */
@@ -58,7 +77,11 @@ export class RevocationRegister implements RevocationCheck {
   }
 
   /** Revokes for good. @throws LIMIT_NODE when MAX_REVOKED are, CERT_INVALID when it is no serial number */
-  async revoke(serialNumber: string, notAfterMs: number): Promise<void> {
+  async revoke(
+    serialNumber: string,
+    notAfterMs: number,
+    reason: RevocationReason = 'unspecified',
+  ): Promise<void> {
     if (!/^\d{1,50}$/.test(serialNumber)) throw new MeshError('CERT_INVALID', { detail: 'no serial number' })
     const { store, clock } = this.#options
     for (;;) {
@@ -69,7 +92,7 @@ export class RevocationRegister implements RevocationCheck {
       const living = register.revoked.filter((entry) => entry.notAfterMs + LIST_LIFETIME_MS > nowMs)
       if (living.length >= MAX_REVOKED)
         throw new MeshError('LIMIT_NODE', { detail: `${MAX_REVOKED} certificates are revoked` })
-      const revoked = [...living, { serialNumber, atMs: nowMs, notAfterMs }]
+      const revoked = [...living, { serialNumber, atMs: nowMs, notAfterMs, reason }]
       const text = `${JSON.stringify({ format: 1, changes: register.changes + 1, revoked })}\n`
       const isWritten = await store.write(STORE_NAME, text, register.stored?.version ?? null)
       this.#register = null
@@ -102,7 +125,9 @@ export class RevocationRegister implements RevocationCheck {
       number: Math.floor(nowMs / 1000) + register.changes,
       thisUpdateMs: nowMs - BACKDATE_MS,
       nextUpdateMs: nowMs + LIST_LIFETIME_MS,
-      revoked: register.revoked,
+      revoked: register.revoked.map(({ serialNumber, atMs, reason = 'unspecified' }) => ({
+        ...{ serialNumber, atMs, reason: REASON_NUMBERS[reason] },
+      })),
     })
     this.#lists.set(signer.certificatePem, { pem, changes: register.changes, signedAtMs: nowMs })
     return pem
@@ -139,6 +164,9 @@ function parse(text: string): { readonly changes: number; readonly revoked: read
 
 function isRevocation(value: unknown): value is Revocation {
   if (typeof value !== 'object' || value === null) return false
-  const { serialNumber, atMs, notAfterMs } = value as Record<string, unknown> // as: looked at here
-  return typeof serialNumber === 'string' && typeof atMs === 'number' && typeof notAfterMs === 'number'
+  const { serialNumber, atMs, notAfterMs, reason } = value as Record<string, unknown> // as: looked at here
+  const isReason = reason === undefined || REVOCATION_REASONS.some((each) => each === reason)
+  return (
+    typeof serialNumber === 'string' && typeof atMs === 'number' && typeof notAfterMs === 'number' && isReason
+  )
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Join tokens in a directory of 0600 files: `<id>.json` the record, `<id>.used` and `<id>.revoked` its fate,
 // `node.<name>` the token a node joined with. A fate is a file that can be created once: the kernel decides who won.
-import { mkdir, open, readdir, rename, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import {
@@ -42,22 +42,40 @@ export function openJoinTokenDirectory(directory: string): JoinTokenStore {
       return true
     },
     revoke: async (id) => {
-      if ((await find(id)) !== null) await createOnce(join(directory, `${id}.revoked`))
+      // Not parsed: also a damaged token can be revoked.
+      if (ID.test(id) && (await exists(join(directory, `${id}.json`))))
+        await createOnce(join(directory, `${id}.revoked`))
     },
     findByNode: async (node) => {
       const id = await readSecretFile(join(directory, `node.${node}`))
       return id === null ? null : await find(id.trim())
     },
     list: async () => {
-      const files = await readdir(directory).catch((cause: unknown) => {
-        if (isErrno(cause, 'ENOENT')) return []
-        throw new MeshError('SYSTEM_CALL', { detail: `cannot list ${directory}`, cause })
-      })
-      const ids = files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -5))
-      const records = await Promise.all(ids.map(find))
+      const records = await Promise.all((await idsIn(directory)).map(find))
       return records.filter((record) => record !== null)
     },
+    purge: async (beforeMs) => {
+      let removed = 0
+      for (const id of await idsIn(directory)) {
+        const record = await find(id).catch(() => null) // a damaged one tells no end: it is left to people
+        if (record === null || record.isUsed || record.expiresAtMs >= beforeMs) continue
+        // Whoever makes this file decides the fate of a token: now nobody joins with it any more.
+        if (!(await createOnce(join(directory, `${id}.used`)))) continue
+        for (const part of ['json', 'revoked', 'used'])
+          await rm(join(directory, `${id}.${part}`), { force: true })
+        removed++
+      }
+      return removed
+    },
   }
+}
+
+async function idsIn(directory: string): Promise<string[]> {
+  const files = await readdir(directory).catch((cause: unknown) => {
+    if (isErrno(cause, 'ENOENT')) return []
+    throw new MeshError('SYSTEM_CALL', { detail: `cannot list ${directory}`, cause })
+  })
+  return files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -5))
 }
 
 /** True for the one who made it. */

@@ -55,6 +55,11 @@ export interface JoinTokenStore {
   /** The token a node joined with last. */
   findByNode(node: string): Promise<JoinTokenStatus | null>
   list(): Promise<readonly JoinTokenStatus[]>
+  /**
+   * Forgets tokens that ended before `beforeMs` and were never used; used ones are enrolments. `fence` is that of the
+   * leader. Answers how many. @throws FENCED when another leads
+   */
+  purge(beforeMs: number, fence: string): Promise<number>
 }
 
 /** What a token is made for. */

@@ -5,6 +5,8 @@
 //   PREFIX:epoch         another one after everything was imported anew
 //   PREFIX:changes       channel: `VERSION KIND NAMESPACE/NAME` for every change
 //   PREFIX:leader, PREFIX:fence   see leader-lock.ts
+//   PREFIX:join-token:ID   hash: the record of a join token, and its fate (ca/join-token-redis.ts)
+//   PREFIX:join-tokens:ids, :ends, :nodes   set of all; unused ones by their end; node → the token it joined with
 
 export const DEFAULT_PREFIX = 'sidestep'
 
@@ -14,6 +16,8 @@ export const epochKey = (prefix: string): string => `${prefix}:epoch`
 export const changesChannel = (prefix: string): string => `${prefix}:changes`
 export const leaderKey = (prefix: string): string => `${prefix}:leader`
 export const fenceKey = (prefix: string): string => `${prefix}:fence`
+export const joinTokenKey = (prefix: string, id: string): string => `${prefix}:join-token:${id}`
+export const joinTokensKey = (prefix: string, part: string): string => `${prefix}:join-tokens:${part}`
 
 /** One change as it is published. */
 export interface Change {

@@ -32,6 +32,7 @@ const OID = {
   keyUsage: '2.5.29.15',
   subjectAltName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
+  crlReason: '2.5.29.21',
   crlNumber: '2.5.29.20',
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
@@ -217,7 +218,16 @@ export interface RevocationListTemplate {
   readonly number: number
   readonly thisUpdateMs: number
   readonly nextUpdateMs: number
-  readonly revoked: readonly { /** Decimal. */ readonly serialNumber: string; readonly atMs: number }[]
+  readonly revoked: readonly RevokedEntry[]
+}
+
+/** One line of a revocation list. */
+export interface RevokedEntry {
+  /** Decimal. */
+  readonly serialNumber: string
+  readonly atMs: number
+  /** SPEC RFC5280 §5.3.1; 0 or absent: unspecified. */
+  readonly reason?: number
 }
 
 /** A signed revocation list, in PEM. @throws CERT_INVALID when the signer's own certificate is unreadable. */
@@ -228,13 +238,7 @@ export async function signRevocationList(signer: Signer, template: RevocationLis
   list.issuer = issuer.subject
   list.thisUpdate = time(template.thisUpdateMs)
   list.nextUpdate = time(template.nextUpdateMs)
-  const entries = template.revoked.map(
-    ({ serialNumber, atMs }) =>
-      new pkijs.RevokedCertificate({
-        userCertificate: new asn1js.Integer({ valueHex: integerBytes(BigInt(serialNumber)) }),
-        revocationDate: time(atMs),
-      }),
-  )
+  const entries = template.revoked.map(revokedCertificate)
   // SPEC RFC5280 §5.1.2.6: when there are none, the list must be absent.
   if (entries.length > 0) list.revokedCertificates = entries
   const keyIdentifier = new asn1js.OctetString({ valueHex: await keyIdOf(issuer) })
@@ -246,6 +250,17 @@ export async function signRevocationList(signer: Signer, template: RevocationLis
   })
   await list.sign(signer.privateKey, HASH, engine)
   return toPem('X509 CRL', new Uint8Array(list.toSchema(true).toBER()))
+}
+
+function revokedCertificate({ serialNumber, atMs, reason = 0 }: RevokedEntry): pkijs.RevokedCertificate {
+  const userCertificate = new asn1js.Integer({ valueHex: integerBytes(BigInt(serialNumber)) })
+  const entry = new pkijs.RevokedCertificate({ userCertificate, revocationDate: time(atMs) })
+  // SPEC RFC5280 §5.3.1: unspecified is said by saying nothing.
+  if (reason > 0) {
+    const extension = octets(OID.crlReason, new asn1js.Enumerated({ value: reason }))
+    entry.crlEntryExtensions = new pkijs.Extensions({ extensions: [extension] })
+  }
+  return entry
 }
 
 /** Reads the first certificate of a PEM text. Hostile input: bounded, never throws. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { CONTROLLER_OPTIONS, readConfig } from '../../controller/config.ts'
+import { parseRedisAddresses } from '../../controller/redis-address.ts'
 import { environmentName, flagName } from '../../mesh/runtime/options.ts'
 
 t.test('a directory is needed, everything else has a default that works', async (t) => {
@@ -18,4 +19,91 @@ t.test('every option says what it means, and no two have one name', async (t) =>
   const names = Object.keys(CONTROLLER_OPTIONS).flatMap((key) => [flagName(key), environmentName(key)])
   t.equal(new Set(names).size, names.length)
   for (const { meaning } of Object.values(CONTROLLER_OPTIONS)) t.ok(meaning.length > 10)
+})
+
+/** The mistakes these options make. */
+const mistakesOf = (...args: string[]): readonly string[] => readConfig(args, {}).mistakes
+const DIRECTORY = ['--config-directory', 'd']
+const REDIS = ['--config-source', 'redis', '--redis-addresses', 'redis://r:6379']
+
+t.test('a contradiction is one mistake, which names the option', async (t) => {
+  const cases: readonly (readonly [args: readonly string[], mistake: RegExp | null])[] = [
+    [REDIS, null],
+    [
+      ['--config-source', 'redis'],
+      /^SIDESTEP_REDIS_ADDRESSES: is required when SIDESTEP_CONFIG_SOURCE is redis$/,
+    ],
+    [
+      [...REDIS, ...DIRECTORY],
+      /^SIDESTEP_CONFIG_DIRECTORY: means nothing when SIDESTEP_CONFIG_SOURCE is redis$/,
+    ],
+    [[...DIRECTORY, '--redis-addresses', 'redis://r'], /^SIDESTEP_REDIS_ADDRESSES: means nothing/],
+    [
+      [...DIRECTORY, '--config-source', 'etcd'],
+      /^--config-source: must be one of directory, .*redis, not 'etcd'$/,
+    ],
+    [[...REDIS, '--redis-user', 'mesh'], /^SIDESTEP_REDIS_USER: needs a password file$/],
+    [[...REDIS, '--redis-user', 'mesh', '--redis-password-file', 'p'], null],
+    [[...REDIS, '--redis-ca-file', 'ca.pem'], /^SIDESTEP_REDIS_CA_FILE: means nothing without a rediss:/],
+    [
+      [...REDIS.slice(0, 3), 'rediss://r', '--redis-key-file', 'k'],
+      /^SIDESTEP_REDIS_CERTIFICATE_FILE: needs/,
+    ],
+    [[...REDIS, '--redis-prefix', 'a*'], /^SIDESTEP_REDIS_PREFIX: /],
+    [
+      [...DIRECTORY, '--ca-source', 'cacerts'],
+      /^SIDESTEP_CACERTS_DIRECTORY: is required when SIDESTEP_CA_SOURCE/,
+    ],
+    [
+      [...DIRECTORY, '--vault-role', 'r'],
+      /^SIDESTEP_VAULT_ROLE: means nothing when SIDESTEP_CA_SOURCE is embedded/,
+    ],
+  ]
+  for (const [args, mistake] of cases) {
+    const mistakes = mistakesOf(...args)
+    t.equal(mistakes.length, mistake === null ? 0 : 1, `${args.join(' ')}: ${mistakes.join()}`)
+    if (mistake !== null) t.match(mistakes[0], mistake)
+  }
+})
+
+t.test('addresses of Redis are URLs without secrets', async (t) => {
+  t.same(parseRedisAddresses('redis://a, rediss://b:7000,redis://[::1]:1/0'), [
+    { host: 'a', port: 6379, isTls: false },
+    { host: 'b', port: 7000, isTls: true },
+    { host: '::1', port: 1, isTls: false },
+  ])
+  const wrong = [
+    'r:6379',
+    'http://r',
+    'redis://',
+    '',
+    'redis://a,',
+    'redis://a:b@r',
+    'redis://u@r',
+    'redis://r/1',
+  ]
+  for (const text of [...wrong, 'redis://r?db=1', 'redis://r:99999', 'redis://r#x'])
+    t.type(parseRedisAddresses(text), 'string', text)
+  t.notMatch(parseRedisAddresses('redis://:hunter2@r'), /hunter2/)
+})
+
+t.test('a CA elsewhere needs to be told how', async (t) => {
+  const istio = [...DIRECTORY, '--ca-source', 'istio', '--ca-roots-file', 'r', '--ca-address']
+  t.same(mistakesOf(...istio, 'istiod:15012'), [])
+  t.match(mistakesOf(...istio, 'https://istiod:15012')[0], /^SIDESTEP_CA_ADDRESS: must be host:port/)
+  t.equal(mistakesOf(...DIRECTORY, '--ca-source', 'istio').length, 2)
+  const vault = [
+    ...istio.slice(0, 3),
+    'vault',
+    '--ca-roots-file',
+    'r',
+    '--ca-token-file',
+    't',
+    '--vault-role',
+    'm',
+  ]
+  for (const address of ['https://vault:8200', 'http://127.0.0.1:8200', 'http://[::1]:8200'])
+    t.same(mistakesOf(...vault, '--ca-address', address), [], address)
+  for (const address of ['http://vault:8200', 'vault:8200', 'http://127.0.0.1.evil.example', 'x'])
+    t.match(mistakesOf(...vault, '--ca-address', address)[0], /^SIDESTEP_CA_ADDRESS: must be a URL/, address)
 })

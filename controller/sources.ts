@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opens what the option configSource names: where the configuration is read, and what replicas that read there share.
+// One more source is one more entry of SOURCES, one choice of the option, one branch in contradictions.ts.
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { MeshError } from '../mesh/errors/mesh-error.ts'
+import { RedisLink } from '../mesh/redis/redis-link.ts'
+import type { Clock } from '../mesh/runtime/clock.ts'
+import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
+import { openJoinTokenRedis } from './ca/join-token-redis.ts'
+import type { JoinTokenStore } from './ca/join-tokens.ts'
+import { type KeyStore, openDirectoryKeyStore } from './ca/key-store.ts'
+import type { ControllerConfig } from './config.ts'
+import { type LeaderElection, soleLeader } from './leader.ts'
+import { connectTo } from './redis-connect.ts'
+import type { ConfigSource } from './watch/config-source.ts'
+import { DirectorySource } from './watch/directory.ts'
+import { LeaderLock } from './watch/leader-lock.ts'
+import { RedisSource } from './watch/redis.ts'
+
+/** What a controller stands on. */
+export interface Sources {
+  readonly source: ConfigSource
+  readonly joinTokens: JoinTokenStore
+  /** Of the CA: keys, rotation, revocations. */
+  readonly keys: KeyStore
+  readonly election: LeaderElection
+  /** After everything else has stopped. */
+  close(): Promise<void>
+}
+
+type Opener = (config: ControllerConfig, clock: Clock) => Sources
+
+const SOURCES: Readonly<Record<string, Opener>> = { directory: openDirectory, redis: openRedis }
+
+/** Opens the source; nothing is read or dialled yet. */
+export function openSources(config: ControllerConfig, clock: Clock): Sources {
+  const open = SOURCES[config.configSource]
+  if (open === undefined) throw new MeshError('INTERNAL', { detail: `no source ${config.configSource}` })
+  return open(config, clock)
+}
+
+function openDirectory(config: ControllerConfig, clock: Clock): Sources {
+  return {
+    source: new DirectorySource(config.configDirectory, clock),
+    joinTokens: openJoinTokenDirectory(join(config.stateDirectory, 'join-tokens')),
+    keys: openKeys(config),
+    election: soleLeader(),
+    close: async () => {},
+  }
+}
+
+function openRedis(config: ControllerConfig, clock: Clock): Sources {
+  const { redisPrefix: prefix } = config
+  const connect = () => connectTo(config)
+  const link = new RedisLink(connect)
+  return {
+    source: new RedisSource({ connect, clock, random: Math.random, prefix }),
+    joinTokens: openJoinTokenRedis(link, prefix),
+    // Never in Redis: replicas share a directory, or each has the same files of a CA elsewhere.
+    keys: openKeys(config),
+    election: redisElection({ connect, clock, prefix }),
+    close: () => link.close(),
+  }
+}
+
+/** The CA's directory. */
+export function openKeys({ caDirectory, stateDirectory }: ControllerConfig): KeyStore {
+  return openDirectoryKeyStore(caDirectory || join(stateDirectory, 'ca'))
+}
+
+function redisElection(
+  options: Pick<ConstructorParameters<typeof LeaderLock>[0], 'connect' | 'clock' | 'prefix'>,
+): LeaderElection {
+  let lock: LeaderLock | null = null
+  return {
+    get fence() {
+      return lock?.fence ?? null
+    },
+    start: (onChange) => {
+      lock = new LeaderLock({
+        ...options,
+        monotonicMs: () => performance.now(),
+        random: Math.random,
+        // Another one after every start: a replica that was started again is not the one that led.
+        holder: `${hostname()} ${process.pid} ${randomUUID()}`,
+        onChange,
+      })
+      lock.start()
+    },
+    stop: async () => await lock?.stop(),
+  }
+}
