@@ -18,6 +18,11 @@ import { quote } from './notes.ts'
 
 export type RuleInit = MessageInitShape<typeof RuleSchema>
 
+/** Fields of a rule. */
+export const RULE_FIELDS = ['from', 'to', 'when']
+/** Fields of one condition of `when`. */
+export const CONDITION_FIELDS = ['key', 'values', 'notValues']
+
 /** One entry of `from`, `to` or `when`. */
 interface Part {
   /** Layer 4 of it: never narrower than the entry, and exactly the entry where nothing of it was noted. */
@@ -50,7 +55,7 @@ export function readRules(spec: Fields, home: string): { rules: ReadRule[]; isBr
     const errors = spec.notes.errors
     if (!isMap(value)) spec.notes.add('WRONG_TYPE', path, 'expected a map', 'write from, to and when here')
     const rule = new Fields(isMap(value) ? value : {}, path, spec.notes)
-    rule.refuseUnknown(['from', 'to', 'when'])
+    rule.refuseUnknown(RULE_FIELDS)
     const to = readEntries(rule, 'to', 'operation', OPERATION_FIELDS, home)
     const from = readEntries(rule, 'from', 'source', SOURCE_FIELDS, home)
     const when = readList(rule, 'when', (condition) => readCondition(condition, home))
@@ -163,7 +168,7 @@ function readConstraint(
 }
 
 function readCondition(condition: Fields, home: string): Part {
-  condition.refuseUnknown(['key', 'values', 'notValues'])
+  condition.refuseUnknown(CONDITION_FIELDS)
   const key = condition.text('key')
   const attribute = whenKeyOf(key)
   if (attribute === 'l7') return { match: {}, needsL7: true }

@@ -27,7 +27,8 @@ import { readMatchLabels, type Selector } from './selectors.ts'
 import type { ConfigFinding, PolicyEnforcement } from './translation.ts'
 
 const ACTIONS = ['ALLOW', 'DENY', 'AUDIT', 'CUSTOM'] as const
-const SPEC_FIELDS = ['selector', 'targetRef', 'targetRefs', 'rules', 'action', 'provider']
+/** Fields of an AuthorizationPolicy. */
+export const POLICY_FIELDS = ['selector', 'targetRef', 'targetRefs', 'rules', 'action', 'provider']
 const DRY_RUN = 'istio.io/dry-run'
 
 /** One policy as far as the rest of the translation needs it. */
@@ -69,7 +70,7 @@ export function translatePolicy(
   const notes = new Notes(policy)
   const home = policy.metadata.namespace
   const spec = new Fields(policy.spec, 'spec', notes)
-  spec.refuseUnknown(SPEC_FIELDS)
+  spec.refuseUnknown(POLICY_FIELDS)
   const isSpecBroken = notes.errors > 0
   const selector = readMatchLabels(spec, 'selector')
   const { targets, isBroken: isTargetBroken } = readTargets(spec, home)

@@ -24,11 +24,6 @@ export const FINDING_CODES = {
     'use a kind that is served, or remove the object',
   ),
   WRONG_TYPE: row('error', 'a field holds another type than its kind says', 'write what the finding expects'),
-  UNKNOWN_FIELD: row(
-    'error',
-    'a policy has a field that this mesh does not know, so that it cannot be obeyed',
-    'mend its name; the source of the configuration says where it stands and what is near',
-  ),
   INVALID_VALUE: row('error', 'a value is none of those that the field may have', 'use one of those named'),
   MORE_FINDINGS: row('info', 'the object has more mistakes than are listed', 'mend the listed ones first'),
   CONTRADICTION: row(

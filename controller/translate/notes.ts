@@ -14,7 +14,7 @@ const MAX_QUOTED = 60
 /** Collects findings of one object in the order of its fields. */
 export class Notes {
   readonly findings: ConfigFinding[] = []
-  /** Errors noted, those beyond the limit too: equal before and after a reading means that it was clean. */
+  /** Errors, those beyond the limit and those that the source tells too: equal before and after means clean. */
   errors = 0
   readonly #object: ConfigObject
   readonly #ref: ObjectRef

@@ -17,6 +17,10 @@ import { CONVERTED_PEER_PREFIX, STATIC_STRICT_NAME, wireName } from './policy-na
 import { readMatchLabels, type Selector } from './selectors.ts'
 import type { ConfigFinding } from './translation.ts'
 
+/** Fields of a PeerAuthentication. */
+export const PEER_FIELDS = ['selector', 'mtls', 'portLevelMtls']
+/** Of what says a mode. */
+export const MTLS_FIELDS = ['mode']
 const MODES = ['UNSET', 'STRICT', 'PERMISSIVE', 'DISABLE'] as const
 
 /** UNSET inherits. */
@@ -29,16 +33,17 @@ export interface PeerPart {
   readonly selector: Selector | null
   readonly mode: PeerMode
   readonly ports: ReadonlyMap<number, PeerMode>
+  /** It was not understood, and is read as strict. */
+  readonly isBroken: boolean
   readonly findings: readonly ConfigFinding[]
 }
 
 export function readPeer(object: ConfigObject): PeerPart {
   const notes = new Notes(object)
   const spec = new Fields(object.spec, 'spec', notes)
-  spec.refuseUnknown(['selector', 'mtls', 'portLevelMtls'])
+  spec.refuseUnknown(PEER_FIELDS)
   const selector = readMatchLabels(spec, 'selector')
   const mtls = spec.fields('mtls')
-  mtls.refuseUnknown(['mode'])
   const mode = readMode(mtls)
   const ports = new Map<number, PeerMode>()
   const portLevel = spec.fields('portLevelMtls')
@@ -57,9 +62,10 @@ export function readPeer(object: ConfigObject): PeerPart {
   // What was not understood might have been STRICT for something, or PERMISSIVE for less than was read.
   if (notes.errors > 0) {
     const known = selector === 'unreadable' ? null : selector
-    return { object, selector: known, mode: 'STRICT', ports: new Map(), findings }
+    return { object, selector: known, mode: 'STRICT', ports: new Map(), isBroken: true, findings }
   }
-  return { object, selector: selector === 'unreadable' ? null : selector, mode, ports, findings }
+  const known = selector === 'unreadable' ? null : selector
+  return { object, selector: known, mode, ports, isBroken: false, findings }
 }
 
 /** What a workload's PeerAuthentications come to. */
@@ -137,6 +143,7 @@ function denyOf(name: string, namespace: string, rules: RuleInit[]): Authorizati
 const anyPrincipal = () => [{ matchType: { case: 'presence' as const, value: {} } }]
 
 function readMode(mtls: Fields): PeerMode {
+  mtls.refuseUnknown(MTLS_FIELDS)
   const mode = mtls.oneOf('mode', MODES, 'UNSET')
   if (mode !== 'DISABLE') return mode
   const message = 'encrypted connections cannot be refused; plaintext and encrypted ones are accepted'

@@ -127,10 +127,10 @@ function notApplied({ object }: PeerPart, why: string): ConfigFinding[] {
   return notes.findings
 }
 
-function enforcementOf({ object, findings }: PeerPart, refusal: string): PolicyEnforcement {
+function enforcementOf({ object, isBroken }: PeerPart, refusal: string): PolicyEnforcement {
   const ref = refOf(object)
   if (refusal !== '') return { object: ref, kind: 'nowhere', message: refusal }
-  return findings.some(({ severity }) => severity === 'error')
+  return isBroken
     ? { object: ref, kind: 'refused', message: 'it cannot be read: plaintext is refused' }
     : { object: ref, kind: 'exact', message: 'enforced by ztunnels' }
 }

@@ -12,6 +12,9 @@ const GROUPS: Readonly<Record<TargetKind, readonly string[]>> = {
   GatewayClass: ['gateway.networking.k8s.io'],
 }
 
+/** Fields of a target. */
+export const TARGET_FIELDS = ['group', 'kind', 'name', 'namespace']
+
 export type TargetKind = (typeof KINDS)[number]
 
 export interface PolicyTarget {
@@ -51,7 +54,7 @@ export function readTargets(spec: Fields, home: string): { targets: PolicyTarget
 }
 
 function readTarget(ref: Fields, home: string): PolicyTarget[] {
-  ref.refuseUnknown(['group', 'kind', 'name', 'namespace'])
+  ref.refuseUnknown(TARGET_FIELDS)
   const kind = ref.oneOf('kind', KINDS, null)
   const name = ref.text('name')
   const refuse = (key: string, message: string, fix: string): PolicyTarget[] => {

@@ -5,6 +5,9 @@ import type { Fields } from './fields.ts'
 
 export type Labels = Readonly<Record<string, string>>
 
+/** Fields of a `selector` of Istio's kinds. */
+export const SELECTOR_FIELDS = ['matchLabels']
+
 /** Labels that must all be there. Never empty. */
 export type Selector = ReadonlyMap<string, string>
 
@@ -27,7 +30,7 @@ export function readPlainSelector(spec: Fields, key: string): Selector | null {
 export function readMatchLabels(spec: Fields, key: string): Selector | null | 'unreadable' {
   const before = spec.notes.errors
   const inner = spec.fields(key)
-  inner.refuseUnknown(['matchLabels'])
+  inner.refuseUnknown(SELECTOR_FIELDS)
   const selector = inner.textMap('matchLabels')
   if (spec.notes.errors > before) return 'unreadable'
   return selector.size === 0 ? null : selector

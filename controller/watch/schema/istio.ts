@@ -8,17 +8,18 @@ import {
   mapOf,
   oneOf,
   PORT_NUMBER,
+  policyFields,
   type Shape,
   TEXT,
   TEXT_MAP,
   TEXTS,
 } from './shape.ts'
 
-const SELECTOR = fields({ matchLabels: TEXT_MAP })
-const TARGET_REF = fields({ group: TEXT, kind: TEXT, name: TEXT, namespace: TEXT }, 'kind', 'name')
-const MTLS = fields({ mode: oneOf('UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT') })
+const SELECTOR = policyFields({ matchLabels: TEXT_MAP })
+const TARGET_REF = policyFields({ group: TEXT, kind: TEXT, name: TEXT, namespace: TEXT }, 'kind', 'name')
+const MTLS = policyFields({ mode: oneOf('UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT') })
 
-const SOURCE = fields({
+const SOURCE = policyFields({
   principals: TEXTS,
   notPrincipals: TEXTS,
   requestPrincipals: TEXTS,
@@ -33,7 +34,7 @@ const SOURCE = fields({
   notRemoteIpBlocks: TEXTS,
 })
 
-const OPERATION = fields({
+const OPERATION = policyFields({
   hosts: TEXTS,
   notHosts: TEXTS,
   ports: TEXTS,
@@ -44,10 +45,10 @@ const OPERATION = fields({
   notPaths: TEXTS,
 })
 
-const RULE = fields({
-  from: list(fields({ source: SOURCE })),
-  to: list(fields({ operation: OPERATION })),
-  when: list(fields({ key: TEXT, values: TEXTS, notValues: TEXTS }, 'key')),
+const RULE = policyFields({
+  from: list(policyFields({ source: SOURCE })),
+  to: list(policyFields({ operation: OPERATION })),
+  when: list(policyFields({ key: TEXT, values: TEXTS, notValues: TEXTS }, 'key')),
 })
 
 const WORKLOAD_ENTRY = {
@@ -67,7 +68,7 @@ const SERVICE_PORT = fields(
 )
 
 /** Shapes of `spec`. */
-export const AUTHORIZATION_POLICY: Shape = fields({
+export const AUTHORIZATION_POLICY = policyFields({
   selector: SELECTOR,
   targetRef: TARGET_REF,
   targetRefs: list(TARGET_REF),
@@ -76,7 +77,7 @@ export const AUTHORIZATION_POLICY: Shape = fields({
   provider: fields({ name: TEXT }),
 })
 
-export const PEER_AUTHENTICATION: Shape = fields({
+export const PEER_AUTHENTICATION = policyFields({
   selector: SELECTOR,
   mtls: MTLS,
   portLevelMtls: mapOf(MTLS),

@@ -22,8 +22,8 @@ export interface FieldsShape {
   readonly type: 'fields'
   readonly fields: Readonly<Record<string, Shape>>
   readonly required: readonly string[]
-  /** True where fields beside ours are nobody's mistake. */
-  readonly isOpen: boolean
+  /** What is told of a field beside these; null: it is nobody's mistake. */
+  readonly unknown: string | null
 }
 
 export const ANY: Shape = { type: 'any' }
@@ -42,11 +42,19 @@ export const fields = (
   known: Readonly<Record<string, Shape>>,
   ...required: readonly string[]
 ): FieldsShape => {
-  return { type: 'fields', fields: known, required, isOpen: false }
+  return { type: 'fields', fields: known, required, unknown: 'unknown field' }
+}
+/** Fields of a policy, which translation does not take in part. */
+export const policyFields = (
+  known: Readonly<Record<string, Shape>>,
+  ...required: readonly string[]
+): FieldsShape => {
+  const unknown = 'unknown field; what it may have meant to forbid is refused'
+  return { type: 'fields', fields: known, required, unknown }
 }
 /** A map of which only these fields concern us. */
 export const openFields = (known: Readonly<Record<string, Shape>>): FieldsShape => {
-  return { type: 'fields', fields: known, required: [], isOpen: true }
+  return { type: 'fields', fields: known, required: [], unknown: null }
 }
 
 /** Notes what in `value` does not have the shape. The value's depth and size were bounded before. */
@@ -104,8 +112,8 @@ function checkText(
 function checkFields(value: RawMap, shape: FieldsShape, path: ValuePath, mistakes: ValueMistakes): void {
   for (const [key, item] of Object.entries(value)) {
     if (Object.hasOwn(shape.fields, key)) checkShape(item, shape.fields[key] ?? ANY, [...path, key], mistakes)
-    else if (!shape.isOpen) {
-      mistakes.add('warning', [...path, key], 'unknown field', nearest(key, Object.keys(shape.fields)))
+    else if (shape.unknown !== null) {
+      mistakes.add('warning', [...path, key], shape.unknown, nearest(key, Object.keys(shape.fields)))
     }
   }
   for (const key of shape.required) {

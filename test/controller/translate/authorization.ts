@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the golden files and test/fuzz/translate-authorization.ts do not say: the borders of a policy.
 import t from 'tap'
+import { POLICY_FIELDS } from '../../../controller/translate/authorization.ts'
+import { CONDITION_FIELDS, RULE_FIELDS } from '../../../controller/translate/authorization-rules.ts'
+import { OPERATION_FIELDS, SOURCE_FIELDS } from '../../../controller/translate/l7-detection.ts'
+import { MTLS_FIELDS, PEER_FIELDS } from '../../../controller/translate/peer-authentication.ts'
+import { TARGET_FIELDS } from '../../../controller/translate/policy-targets.ts'
+import { SELECTOR_FIELDS } from '../../../controller/translate/selectors.ts'
+import { admitObject } from '../../../controller/watch/admit-object.ts'
+import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION } from '../../../controller/watch/schema/istio.ts'
+import type { Shape } from '../../../controller/watch/schema/shape.ts'
 import { Action, Scope } from '../../../proto/generated/istio/authorization_pb.js'
 import { findingsOf, translateYaml } from '../../support/translated.ts'
 
@@ -83,3 +92,94 @@ t.test('a target in front of nobody is told and refuses nobody', async (t) => {
   t.same(findingsOf(translateYaml(text)), ['POLICY_TARGET_NOT_FOUND spec.targetRefs[0]'])
   t.equal(translateYaml(text).enforcement[0]?.kind, 'nowhere')
 })
+
+/** Names that a schema has at a place; `*` is an item of a list or a map. */
+function namesAt(shape: Shape, path: string): string[] {
+  let at: Shape | undefined = shape
+  for (const key of path === '' ? [] : path.split('.')) {
+    if (at?.type === 'fields') at = at.fields[key]
+    else if (at?.type === 'list') at = at.items
+    else if (at?.type === 'map') at = at.values
+  }
+  if (at?.type !== 'fields') throw new Error(`there are no fields at ${path}`)
+  return Object.keys(at.fields).toSorted()
+}
+
+t.test('a field that the schema knows is known here, so that every other one is told once', async (t) => {
+  const places: readonly (readonly [schema: Shape, path: string, known: Iterable<string>])[] = [
+    [AUTHORIZATION_POLICY, '', POLICY_FIELDS],
+    [AUTHORIZATION_POLICY, 'selector', SELECTOR_FIELDS],
+    [AUTHORIZATION_POLICY, 'targetRef', TARGET_FIELDS],
+    [AUTHORIZATION_POLICY, 'targetRefs.*', TARGET_FIELDS],
+    [AUTHORIZATION_POLICY, 'rules.*', RULE_FIELDS],
+    [AUTHORIZATION_POLICY, 'rules.*.from.*', ['source']],
+    [AUTHORIZATION_POLICY, 'rules.*.from.*.source', SOURCE_FIELDS.keys()],
+    [AUTHORIZATION_POLICY, 'rules.*.to.*', ['operation']],
+    [AUTHORIZATION_POLICY, 'rules.*.to.*.operation', OPERATION_FIELDS.keys()],
+    [AUTHORIZATION_POLICY, 'rules.*.when.*', CONDITION_FIELDS],
+    [PEER_AUTHENTICATION, '', PEER_FIELDS],
+    [PEER_AUTHENTICATION, 'selector', SELECTOR_FIELDS],
+    [PEER_AUTHENTICATION, 'mtls', MTLS_FIELDS],
+    [PEER_AUTHENTICATION, 'portLevelMtls.*', MTLS_FIELDS],
+  ]
+  for (const [schema, path, known] of places) t.same(namesAt(schema, path), [...known].toSorted(), path)
+})
+
+t.test(
+  'a misspelt field is told once, with its place, and what it may have forbidden is refused',
+  async (t) => {
+    const source = { principals: ['*'] }
+    const good = {
+      from: [{ source }],
+      to: [{ operation: { ports: ['80'] } }],
+      when: [{ key: 'source.ip', values: ['::'] }],
+    }
+    const spec = { selector: { matchLabels: { app: 'a' } }, action: 'DENY', rules: [good] }
+    const target = { targetRef: { group: '', kind: 'Service', name: 'a' }, rules: [good] }
+    const peer = {
+      selector: spec.selector,
+      mtls: { mode: 'PERMISSIVE' },
+      portLevelMtls: { 80: { mode: 'UNSET' } },
+    }
+    const service = {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'a', namespace: 'shop' },
+      spec: { ports: [{ port: 80 }] },
+    }
+    const cases: readonly (readonly [kind: string, spec: object])[] = [
+      ...mapsIn(spec).map((each) => ['AuthorizationPolicy', each] as const),
+      ...mapsIn(target).map((each) => ['AuthorizationPolicy', each] as const),
+      ...mapsIn(peer).map((each) => ['PeerAuthentication', each] as const),
+    ]
+    t.equal(cases.length, 20)
+    for (const [kind, misspelt] of cases) {
+      const raw = {
+        apiVersion: 'security.istio.io/v1',
+        kind,
+        metadata: { name: 'p', namespace: 'shop' },
+        spec: misspelt,
+      }
+      const { verdict, mistakes } = admitObject(raw, null)
+      const text = JSON.stringify(misspelt)
+      t.equal(verdict, 'good', text)
+      const told = mistakes.filter(({ path }) => path.includes('zzz'))
+      t.equal(told.length, 1, text)
+      const translation = translateYaml([raw, service].map((each) => JSON.stringify(each)).join('\n---\n'))
+      t.notMatch(JSON.stringify(translation.findings), /zzz/, text)
+      t.equal(translation.enforcement[0]?.kind, 'refused', text)
+    }
+  },
+)
+
+/** The value once per map in it that has known fields, each time with one field too many there. */
+function mapsIn(value: unknown): object[] {
+  if (Array.isArray(value))
+    return value.flatMap((each: unknown, index) => mapsIn(each).map((inner) => value.with(index, inner)))
+  if (typeof value !== 'object' || value === null) return []
+  const inside = Object.entries(value).flatMap(([key, each]) =>
+    key === 'matchLabels' ? [] : mapsIn(each).map((inner) => ({ ...value, [key]: inner })),
+  )
+  const isMap = Object.keys(value).every((key) => /^\d+$/.test(key))
+  return isMap ? inside : [{ ...value, zzz: 1 }, ...inside]
+}

@@ -15,6 +15,7 @@ function told(apiVersion: string, kind: string, parts: object): string[] {
 }
 
 const SECURITY = 'security.istio.io/v1'
+const UNKNOWN_IN_POLICY = 'unknown field; what it may have meant to forbid is refused'
 const NETWORKING = 'networking.istio.io/v1'
 
 /** Specs with everything in them that people use. */
@@ -119,10 +120,10 @@ t.test('an unknown field is told with what was probably meant, wherever it stand
       spec: { rule: [], rules: [{ form: [], from: [{ source: { principal: [] } }] }], __proto__x: 1 },
     }),
     [
-      'warning spec.rule: unknown field (rules)',
-      'warning spec.rules[0].form: unknown field (from)',
-      'warning spec.rules[0].from[0].source.principal: unknown field (principals)',
-      'warning spec.__proto__x: unknown field',
+      `warning spec.rule: ${UNKNOWN_IN_POLICY} (rules)`,
+      `warning spec.rules[0].form: ${UNKNOWN_IN_POLICY} (from)`,
+      `warning spec.rules[0].from[0].source.principal: ${UNKNOWN_IN_POLICY} (principals)`,
+      `warning spec.__proto__x: ${UNKNOWN_IN_POLICY}`,
     ],
   )
   t.same(told('v1', 'Service', { spec: { selectr: {} }, sepc: {} }), [
