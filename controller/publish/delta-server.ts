@@ -107,6 +107,12 @@ export class DeltaServer {
     for (const client of this.#clients) this.#send(client)
   }
 
+  /** Publishes revocation lists, as Publisher.publishRevocations(), and tells those who ask for them. */
+  publishRevocations(crl: Uint8Array | null): void {
+    if (!this.#options.publisher.publishRevocations(crl)) return
+    for (const client of this.#clients) this.#send(client)
+  }
+
   clients(): readonly ClientStatus[] {
     return [...this.#clients].map(({ id, caller, stream, session, connectedAtMs }) => ({
       id,

@@ -28,6 +28,8 @@ export interface Refusal {
 export interface SessionSource {
   /** null: a type that is not published here. */
   subscribe(typeUrl: string, first: DeltaDiscoveryRequest): Subscription | null
+  /** False as long as it is not known what there is: then nothing is answered, least of all that there is nothing. */
+  isReady(typeUrl: string): boolean
   /** What is sent instead to a client that refused a resource and has none; null: nothing. */
   instead(typeUrl: string, name: string): PublishedResource | null
   onRefused(refusal: Refusal): void
@@ -153,6 +155,7 @@ export class DeltaSession {
   #respond(typeUrl: string): SessionResponse | null {
     const state = this.#types.get(typeUrl)
     if (state === undefined || state.pending !== null || this.end !== null) return null
+    if (!this.#source.isReady(typeUrl)) return null
     const { subscription } = state
     // A policy goes after the workloads that named it, as it came before them.
     const withholds = typeUrl === AUTHORIZATION_TYPE && this.#isUnsettled(ADDRESS_TYPE)

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // From translations to what clients are told: finds what changed, encodes it once, answers the sessions. No I/O.
 import { create, toBinary } from '@bufbuild/protobuf'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, DIVERTS_METADATA } from '../../mesh/discovery/protocol.ts'
+import {
+  ADDRESS_TYPE,
+  AUTHORIZATION_TYPE,
+  DIVERTS_METADATA,
+  REVOCATIONS_NAME,
+  REVOCATIONS_TYPE,
+} from '../../mesh/discovery/protocol.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
 import {
   Action,
@@ -14,6 +20,7 @@ import {
   type Service,
   type Workload,
 } from '../../proto/generated/istio/workload_pb.js'
+import { RevocationsSchema } from '../../proto/generated/sidestep/v1/revocations_pb.js'
 import { isWaypointOnly } from '../translate/policy-names.ts'
 import { AddressNames, serviceAliases, workloadAliases } from './address-names.ts'
 import type { Refusal, SessionSource } from './delta-session.ts'
@@ -41,11 +48,20 @@ export interface Published {
 const NOTHING: Published = { workloads: new Map(), services: new Map(), authorizations: new Map() }
 /** Whatever a client asks for by name, it is told no policies but those of its node. */
 const NODE_ONLY: NameResolver = { resolve: (key, always) => (always.has(key) ? [key] : []) }
+const ITSELF: NameResolver = { resolve: (key) => [key] }
+/** What is published beside Istio's types. */
+const OWN_TYPES = [REVOCATIONS_TYPE]
 const WILDCARD = '*'
+
+/** Resources of our own: everything of a family goes to every node that asks for it. */
+type Family = ReadonlyMap<string, Uint8Array>
 
 export class Publisher {
   readonly addresses = new ResourceLog(ADDRESS_TYPE)
   readonly authorizations = new ResourceLog(AUTHORIZATION_TYPE)
+  readonly #families: ReadonlyMap<string, ResourceLog> = new Map(
+    OWN_TYPES.map((typeUrl) => [typeUrl, new ResourceLog(typeUrl)]),
+  )
   readonly #scopes = new NodeScopes()
   readonly #names = new AddressNames(NOTHING)
   #published: Published = NOTHING
@@ -82,10 +98,32 @@ export class Publisher {
     return hasPolicies || hasAddresses
   }
 
+  /**
+   * Publishes the revocation lists of the trust domain: PEM, one after another, or one in DER; null: there are none. Nodes
+   * that ask for them wait until this was called. True when something changed.
+   */
+  publishRevocations(crl: Uint8Array | null): boolean {
+    const family: Family =
+      crl === null
+        ? new Map()
+        : new Map([[REVOCATIONS_NAME, toBinary(RevocationsSchema, create(RevocationsSchema, { crl }))]])
+    return this.#publishFamily(REVOCATIONS_TYPE, family)
+  }
+
+  #publishFamily(typeUrl: string, family: Family): boolean {
+    const log = this.#families.get(typeUrl)
+    if (log === undefined) throw new Error(`${typeUrl} is no type of ours`)
+    const isFirst = !log.isPublished
+    const changed = [...family].map(([name, bytes]) => ({ name, aliases: [], bytes }))
+    const removed = [...log.all()].map(({ name }) => name).filter((name) => !family.has(name))
+    return log.update(changed, removed) || isFirst
+  }
+
   /** What a session of this node's client works with; null: a client that belongs to no node. */
   sourceFor(node: string | null, onRefused: (refusal: Refusal) => void): SessionSource {
     return {
       subscribe: (typeUrl, first) => this.#subscribe(typeUrl, first, node),
+      isReady: (typeUrl) => this.#families.get(typeUrl)?.isPublished ?? true,
       instead: (typeUrl, name) => (typeUrl === AUTHORIZATION_TYPE ? this.#denyAll(name) : null),
       onRefused,
     }
@@ -104,6 +142,8 @@ export class Publisher {
         held,
       )
     }
+    const family = this.#families.get(typeUrl)
+    if (family !== undefined) return subscribeToFamily(family, first, held)
     if (typeUrl !== ADDRESS_TYPE) return null
     if (isWildcard(first)) return new WildcardSubscription(this.addresses, held)
     const subscription = new NamedSubscription(
@@ -113,7 +153,7 @@ export class Publisher {
       () => this.addresses.sequence,
       held,
     )
-    subscription.subscribe(first.resourceNamesSubscribe.filter((name) => name !== WILDCARD))
+    subscription.subscribe(namesOf(first))
     return subscription
   }
 
@@ -136,6 +176,27 @@ export class Publisher {
       bytes: toBinary(AuthorizationSchema, denial),
     })
   }
+}
+
+function subscribeToFamily(
+  log: ResourceLog,
+  first: DeltaDiscoveryRequest,
+  held: ReadonlyMap<string, string>,
+): Subscription {
+  if (isWildcard(first)) return new WildcardSubscription(log, held)
+  const subscription = new NamedSubscription(
+    log,
+    ITSELF,
+    () => [],
+    () => log.sequence,
+    held,
+  )
+  subscription.subscribe(namesOf(first))
+  return subscription
+}
+
+function namesOf({ resourceNamesSubscribe }: DeltaDiscoveryRequest): string[] {
+  return resourceNamesSubscribe.filter((name) => name !== WILDCARD)
 }
 
 // What a node says of itself takes policies from it and gives it none. Istio's metadata are texts.

@@ -40,8 +40,10 @@ const MAX_TOMBSTONES = 20_000
 /** The resources of one type. */
 export class ResourceLog {
   readonly typeUrl: string
-  /** Of the latest change; 0: nothing was ever published. */
+  /** Of the latest change; 0: there never was anything. */
   sequence = 0
+  /** Something was published, be it that there is nothing: until then nobody knows what there is. */
+  isPublished = false
   readonly #latest = new Map<string, Change>()
   #changes: Change[] = []
   #tombstones = 0
@@ -68,6 +70,7 @@ export class ResourceLog {
 
   /** Publishes what differs from before, as one step. True when anything did. */
   update(changed: Iterable<ResourceContent>, removed: Iterable<string>): boolean {
+    this.isPublished = true
     const sequence = this.sequence + 1
     let hasChanged = false
     for (const content of changed) {

@@ -6,15 +6,24 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { DeltaServer, type DeltaServerOptions } from '../../../controller/publish/delta-server.ts'
 import { Publisher } from '../../../controller/publish/publisher.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, DELTA_PATH } from '../../../mesh/discovery/protocol.ts'
+import { DiscoveryClient } from '../../../mesh/discovery/discovery-client.ts'
+import {
+  ADDRESS_TYPE,
+  AUTHORIZATION_TYPE,
+  DELTA_PATH,
+  REVOCATIONS_NAME,
+  REVOCATIONS_TYPE,
+} from '../../../mesh/discovery/protocol.ts'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { GrpcServer } from '../../../mesh/grpc/server.ts'
+import type { MeshConfig } from '../../../mesh/model/mesh-state.ts'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
 import {
   DeltaDiscoveryRequestSchema,
   type DeltaDiscoveryResponse,
   DeltaDiscoveryResponseSchema,
 } from '../../../proto/generated/envoy/discovery_pb.js'
+import { RevocationsSchema } from '../../../proto/generated/sidestep/v1/revocations_pb.js'
 import { deltaRequest } from '../../support/delta-client.ts'
 import { policy, published, service, workload } from '../../support/published.ts'
 import { serverCertificate } from '../../support/server-certificate.ts'
@@ -25,6 +34,7 @@ const same = (bytes: Buffer): Buffer => bytes
 interface Lab {
   readonly delta: DeltaServer
   readonly connect: (token?: string) => TestStream
+  readonly port: number
 }
 
 async function lab(t: Test, options: Partial<DeltaServerOptions> = {}, isPublished = true): Promise<Lab> {
@@ -56,7 +66,7 @@ async function lab(t: Test, options: Partial<DeltaServerOptions> = {}, isPublish
     if (token !== undefined) metadata.set('authorization', token)
     return new TestStream(client.makeBidiStreamRequest(DELTA_PATH, same, same, metadata))
   }
-  return { delta, connect }
+  return { delta, connect, port: server.port }
 }
 
 /** A client that answers everything unless it is told not to. */
@@ -83,6 +93,10 @@ class TestStream {
 
   send(request: ReturnType<typeof deltaRequest>): void {
     this.#call.write(Buffer.from(toBinary(DeltaDiscoveryRequestSchema, request)))
+  }
+
+  ofType(typeUrl: string): DeltaDiscoveryResponse[] {
+    return this.responses.filter((response) => response.typeUrl === typeUrl)
   }
 
   sendBytes(bytes: Buffer): void {
@@ -243,3 +257,86 @@ t.test(
     await other.until(() => other.responses.length === 2)
   },
 )
+
+t.test('revocation lists reach whoever asks for them, and disturb nobody else', async (t) => {
+  const { delta, connect } = await lab(t)
+  const istio = connect('node-b').begin()
+  await istio.until(() => istio.responses.length === 2)
+  const client = connect('node-a').begin()
+  const held = { [REVOCATIONS_NAME]: 'of an earlier stream' }
+  client.send(deltaRequest({ typeUrl: REVOCATIONS_TYPE, held }))
+  await client.until(() => client.responses.length === 2)
+  delta.publish(published([workload('shop/cart')]))
+  await client.until(() => client.responses.length === 3)
+  t.notOk(
+    client.ofType(REVOCATIONS_TYPE).length,
+    'before anybody knows what is revoked, nothing is taken back',
+  )
+
+  const lists = Buffer.from('-----BEGIN X509 CRL-----\none\n-----END X509 CRL-----\n')
+  delta.publishRevocations(lists)
+  await client.until(() => client.ofType(REVOCATIONS_TYPE).length === 1)
+  const [first] = client.ofType(REVOCATIONS_TYPE)
+  t.equal(first?.resources[0]?.name, REVOCATIONS_NAME)
+  t.equal(first?.resources[0]?.resource?.typeUrl, REVOCATIONS_TYPE)
+  const { crl } = fromBinary(RevocationsSchema, first?.resources[0]?.resource?.value ?? new Uint8Array())
+  t.same(Buffer.from(crl), lists)
+
+  delta.publishRevocations(Buffer.from(lists))
+  delta.publishRevocations(Buffer.from('two'))
+  await client.until(() => client.ofType(REVOCATIONS_TYPE).length === 2)
+  const version = client.held.get(REVOCATIONS_NAME) ?? ''
+  t.not(version, first?.resources[0]?.version)
+
+  const resumed = connect('node-a')
+  resumed.send(deltaRequest({ typeUrl: REVOCATIONS_TYPE, held: { [REVOCATIONS_NAME]: version } }))
+  await resumed.until(() => resumed.responses.length === 1)
+  t.same(resumed.responses[0]?.resources, [], 'what it holds is not sent again')
+  const named = connect('node-c')
+  named.send(deltaRequest({ typeUrl: REVOCATIONS_TYPE, subscribe: [REVOCATIONS_NAME, 'other'] }))
+  await named.until(() => named.responses.length === 1)
+  t.equal(named.held.get(REVOCATIONS_NAME), version)
+  t.same(named.responses[0]?.removedResources, ['other'])
+
+  delta.publishRevocations(null)
+  for (const each of [client, resumed, named])
+    await each.until(() => each.responses.at(-1)?.removedResources[0] === REVOCATIONS_NAME)
+  t.same(istio.ofType(REVOCATIONS_TYPE), [])
+  t.equal(istio.status, null)
+})
+
+t.test('a node that follows the configuration hears of no revocation lists it did not ask for', async (t) => {
+  const { delta, port } = await lab(t)
+  delta.publishRevocations(Buffer.from('lists'))
+  const configs: MeshConfig[] = []
+  let wake = (): void => {}
+  const follower = new DiscoveryClient({
+    addresses: [`localhost:${port}`],
+    node: { id: 'ztunnel~10.0.0.1~a.b~b.svc.cluster.local', metadata: {} },
+    credentials: async () => ({
+      connection: { rootsPem: identity.rootPem },
+      headers: { authorization: 'node-a' },
+    }),
+    clock: systemClock,
+    random: () => 0,
+    log: pino({ level: 'silent' }),
+    onConfig: (config) => {
+      configs.push(config)
+      wake()
+    },
+  })
+  t.teardown(() => follower.stop())
+  const until = async (holds: () => boolean): Promise<void> => {
+    while (!holds()) await new Promise<void>((resolve) => (wake = resolve))
+  }
+  follower.start()
+  await until(() => configs.length === 1)
+  delta.publishRevocations(Buffer.from('other lists'))
+  delta.publish(published([workload('shop/cart')]))
+  await until(() => configs.at(-1)?.workloads.length === 1)
+  t.same(
+    delta.clients()[0]?.types.map(({ typeUrl }) => typeUrl),
+    [ADDRESS_TYPE, AUTHORIZATION_TYPE],
+  )
+  t.same(follower.status().refused, [])
+})
