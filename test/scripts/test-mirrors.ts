@@ -185,6 +185,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
 
 /** Parts of processes whose behaviour shows only from outside: the test starts the processes. */
 const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
+  'test/integration/controller-replicas.ts': ['controller/sources.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',
     'ztunnel/accept/inbound-listener.ts',
