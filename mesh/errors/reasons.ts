@@ -610,6 +610,22 @@ const ROWS = {
     '-',
     'another replica has become the leader: this one does nothing more until it leads again',
   ],
+  APISERVER_UNAVAILABLE: [
+    155,
+    503,
+    14,
+    'CANCEL',
+    '-',
+    'the apiserver does not answer: what was read stays in force, what is known is still served and signed',
+  ],
+  APISERVER_DENIED: [
+    156,
+    403,
+    7,
+    'CANCEL',
+    '-',
+    'the apiserver refuses the controller: apply controller/rbac.yaml and look at the service account',
+  ],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

@@ -97,6 +97,11 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/discovery/resource-error.ts',
     'mesh/grpc/stream-client.ts',
   ],
+  'test/cluster/lease-and-secret.ts': [
+    'controller/kubernetes/api-failure.ts',
+    'controller/kubernetes/secret-key-store.ts',
+  ],
+  'test/controller/kubernetes/lease.ts': ['controller/kubernetes/lease-decision.ts'],
   'test/controller/publish/delta-session.ts': [
     'controller/publish/address-names.ts',
     'controller/publish/node-scopes.ts',

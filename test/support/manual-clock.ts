@@ -26,6 +26,11 @@ export class ManualClock implements Clock {
     return this.#startMs + this.#passedMs + this.#jumpedMs
   }
 
+  /** What has passed since the clock was made: never steps. */
+  get passedMs(): number {
+    return this.#passedMs
+  }
+
   /** Timers that wait. */
   get pendingCount(): number {
     return this.#pending.size
