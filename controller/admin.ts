@@ -14,7 +14,11 @@ export class ControllerAdmin {
   readonly #server: FastifyInstance
 
   constructor(app: App) {
-    this.#server = fastify({ logger: false, bodyLimit: MAX_BODY_BYTES, forceCloseConnections: true })
+    this.#server = fastify({
+      ...{ logger: false, bodyLimit: MAX_BODY_BYTES, forceCloseConnections: true },
+      // A misspelt field is a mistake, not something to leave out; a text is no number.
+      ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
+    })
     this.#server.setErrorHandler((error, _request, reply) => {
       const { status, reason } = answerOf(error)
       void reply.code(status).send({ error: error instanceof Error ? error.message : String(error), reason })

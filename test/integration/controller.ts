@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole controller in this process, and what a ztunnel brings to follow it: join, certificates, configuration.
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +11,7 @@ import { readConfig } from '../../controller/config.ts'
 import { DiscoveryClient } from '../../mesh/discovery/discovery-client.ts'
 import { certificateRequests } from '../../mesh/identity/certificate-requests.ts'
 import type { MeshConfig } from '../../mesh/model/mesh-state.ts'
-import { systemClock } from '../../mesh/runtime/clock.ts'
+import { type Clock, systemClock } from '../../mesh/runtime/clock.ts'
 import { ControllerLink, parseAddresses } from '../../ztunnel/controller-link.ts'
 import { discoveryNode } from '../../ztunnel/model-discovery.ts'
 import { MemorySource } from '../support/memory-source.ts'
@@ -38,11 +39,27 @@ metadata: {name: cart, namespace: shop}
 spec: {selector: {app: cart}, clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7], ports: [{port: 80, targetPort: 8080}]}
 `
 
+/** The clock of the machine, put forward by the test; timers are the machine's. */
+class SkewedClock implements Clock {
+  #aheadMs = 0
+
+  get nowMs(): number {
+    return systemClock.nowMs + this.#aheadMs
+  }
+
+  startTimer: Clock['startTimer'] = (delayMs, callback) => systemClock.startTimer(delayMs, callback)
+
+  advance(byMs: number): void {
+    this.#aheadMs += byMs
+  }
+}
+
 interface Lab {
   readonly app: App
   readonly source: MemorySource
   readonly directory: string
   readonly rootsFile: string
+  readonly clock: SkewedClock
   readonly admin: (method: string, path: string, body?: unknown) => Promise<{ status: number; body: unknown }>
 }
 
@@ -57,7 +74,8 @@ async function start(t: Test, text = SHOP, directory = shortDirectory(t)): Promi
   )
   t.same(mistakes, [])
   const source = new MemorySource(text)
-  const app = new App({ config: options, source, clock: systemClock, log })
+  const clock = new SkewedClock()
+  const app = new App({ config: options, source, clock, log })
   await app.start()
   t.teardown(() => app.stop())
   const rootsFile = join(directory, 'roots.pem')
@@ -66,7 +84,7 @@ async function start(t: Test, text = SHOP, directory = shortDirectory(t)): Promi
     const answer = await requestUnix(socket, method, path, body)
     return { status: answer.status, body: answer.body === '' ? null : JSON.parse(answer.body) }
   }
-  return { app, source, directory, rootsFile, admin }
+  return { app, source, directory, rootsFile, clock, admin }
 }
 
 /** The path of a Unix socket has 107 bytes at most. */
@@ -218,6 +236,8 @@ t.test('the key outlives the controller: a node goes on with the next one', asyn
   const node = link(t, lab, await joinToken(lab))
   await node.start()
   await node.credentials()
+  const saved = join(lab.directory, 'state-of-node-a', 'node-certificate.json')
+  while (!exists(saved)) await new Promise((resolve) => setTimeout(resolve, 10))
   await lab.app.stop()
   const alone = link(t, lab, null)
   await alone.start()
@@ -245,10 +265,139 @@ t.test('bad requests to admin are answered, not obeyed', async (t) => {
   t.match(await lab.admin('POST', '/join-tokens', { node: 'a', identities: ['nonsense'] }), {
     body: { error: /nonsense/ },
   })
-  t.match(await lab.admin('GET', '/nothing'), { status: 404 })
-  t.match(await lab.admin('POST', '/ca/rotation/advance'), { body: { error: /ROTATION_NOT_READY/ } })
+  t.match(await lab.admin('GET', '/nothing'), { status: 404, body: { reason: 'REQUEST_INVALID' } })
+  t.match(await lab.admin('POST', '/ca/rotation/advance'), {
+    status: 409,
+    body: { error: /ROTATION_NOT_READY/, reason: 'ROTATION_NOT_READY' },
+  })
+  for (const [path, body] of [
+    ['/join-tokens', { node: 'a', identities: [], extra: 1 }],
+    ['/join-tokens', { node: 'a', identities: [], lifetimeSeconds: 3601 }],
+    ['/join-tokens', []],
+    ['/ca/revocations', { serialNumber: '1' }],
+    ['/ca/revocations', { serialNumber: '1', reason: 'dislike' }],
+    ['/ca/rotation/advance', { force: 'maybe' }],
+    ['/ca/rotation/advance', { forced: true }],
+  ] as const)
+    t.match(await lab.admin('POST', path, body), { status: 400, body: { reason: 'REQUEST_INVALID' } }, path)
+  t.match(await lab.admin('POST', '/join-tokens', { node: 'x'.repeat(300_000), identities: [] }), {
+    status: 413,
+  })
   const roots = await requestUnix(join(lab.directory, 'admin.sock'), 'GET', '/ca/roots')
   t.match(roots.body, /BEGIN CERTIFICATE/)
+})
+
+interface AuditRecord {
+  readonly event: string
+  readonly account: string
+  readonly reason: string
+  readonly detail: string
+  readonly serialNumber: string
+  readonly identity: string
+}
+
+function auditOf(lab: Lab): readonly AuditRecord[] {
+  const text = readFileSync(join(lab.directory, 'state', 'audit.log'), 'utf8')
+  const lines = text.trim().split('\n')
+  return lines.map((line) => JSON.parse(line) as AuditRecord) // as: our own log
+}
+
+t.test('a node whose certificate is revoked is out, and the list says why', async (t) => {
+  const lab = await start(t)
+  const node = link(t, lab, await joinToken(lab))
+  await node.start()
+  await certificateOf(node, CART)
+  const { serialNumber = '' } = auditOf(lab).find(({ identity }) => identity.endsWith('/node-a')) ?? {}
+  const crl = async (): Promise<string> => {
+    const socket = join(lab.directory, 'admin.sock')
+    writeFileSync(join(lab.directory, 'crl.pem'), (await requestUnix(socket, 'GET', '/ca/crl')).body)
+    const args = ['crl', '-in', join(lab.directory, 'crl.pem'), '-noout', '-text', '-CAfile', lab.rootsFile]
+    return execFileSync('openssl', args, { stdio: 'pipe' }).toString()
+  }
+  t.match(await crl(), /No Revoked Certificates/)
+  const notAfter = new Date(Date.now() + 3_600_000).toISOString()
+  const body = { serialNumber, reason: 'keyCompromise', notAfter }
+  t.match(await lab.admin('POST', '/ca/revocations', body), { status: 204 })
+  const hex = BigInt(serialNumber).toString(16).toUpperCase()
+  t.match(await crl(), new RegExp(`Serial Number: 0?${hex}[^]*Key Compromise`))
+  await t.rejects(certificateOf(node, CART), /status 16/)
+  t.match(auditOf(lab).at(-1), { event: 'refused', reason: 'CERT_REVOKED' })
+  for (const wrong of ['', '-1', '0x1f', '1e9', '9'.repeat(51), "1'"])
+    t.match(
+      await lab.admin('POST', '/ca/revocations', { ...body, serialNumber: wrong }),
+      { body: { reason: 'CERT_INVALID' } },
+      wrong,
+    )
+  t.match(await lab.admin('POST', '/ca/revocations', { ...body, notAfter: 'soon' }), {
+    ...{ status: 400, body: { reason: 'CONFIG_INVALID' } },
+  })
+})
+
+t.test('every change through admin is written down, also one that failed', async (t) => {
+  const lab = await start(t)
+  const node = link(t, lab, await joinToken(lab))
+  await node.start()
+  await node.credentials()
+  const { body } = await lab.admin('GET', '/join-tokens')
+  const [{ id = '' } = {}] = body as { id: string }[] // as: the route's answer
+  await lab.admin('DELETE', `/join-tokens/${id}`)
+  await lab.admin('POST', '/join-tokens', { node: '../x', identities: [] })
+  await lab.admin('POST', '/ca/revocations', { serialNumber: '17', reason: 'superseded' })
+  await lab.admin('POST', '/ca/rotation/begin')
+  await lab.admin('POST', '/ca/rotation/begin')
+  await lab.admin('POST', '/ca/rotation/advance')
+  await lab.admin('POST', '/ca/rotation/advance', { force: true })
+  await lab.admin('POST', '/ca/rotation/cancel')
+  t.match((await lab.admin('GET', '/ca/rotation')).body, { phase: 'steady' })
+  const changes = auditOf(lab).filter(({ account }) => account === 'admin')
+  const seen = changes.map(({ event, account, reason }) => `${account} ${event} ${reason}`)
+  t.same(seen, [
+    'admin join-token-made OK',
+    'admin join-token-revoked OK',
+    'admin join-token-made CONFIG_INVALID',
+    'admin certificate-revoked OK',
+    'admin rotation-begun OK',
+    'admin rotation-begun ROTATION_NOT_READY',
+    'admin rotation-advanced ROTATION_NOT_READY',
+    'admin rotation-advanced ROTATION_NOT_READY',
+    'admin rotation-cancelled OK',
+  ])
+  const details = changes.map(({ detail }) => detail)
+  t.equal(details[0], `${id} for node node-a`)
+  t.match(details[7], /^forced: /)
+  const text = readFileSync(join(lab.directory, 'state', 'audit.log'), 'utf8')
+  t.notMatch(text, /sidestep-join\./, 'no secret')
+})
+
+t.test(
+  'force is the word that every node has the new root; it does not shorten the second wait',
+  async (t) => {
+    const lab = await start(t)
+    const node = link(t, lab, await joinToken(lab))
+    await node.start()
+    await certificateOf(node, CART)
+    await lab.admin('POST', '/ca/rotation/begin')
+    // Not within the time all replicas need to hear of it, whoever vouches.
+    t.match(await lab.admin('POST', '/ca/rotation/advance', { force: true }), {
+      ...{ status: 409, body: { error: /not every node has the new root until/ } },
+    })
+    lab.clock.advance(180_000)
+    t.match(await lab.admin('POST', '/ca/rotation/advance'), {
+      ...{ status: 409, body: { error: /not every node has the new root until/ } },
+    })
+    t.match(await lab.admin('POST', '/ca/rotation/advance', { force: true }), {
+      ...{ status: 200, body: { phase: 'switched' } },
+    })
+    lab.clock.advance(180_000)
+    t.match(await lab.admin('POST', '/ca/rotation/advance', { force: true }), {
+      ...{ status: 409, body: { error: /leaves of the old root are valid until/ } },
+    })
+  },
+)
+
+t.test('a controller on a directory leads, alone', async (t) => {
+  const lab = await start(t)
+  t.match(await lab.admin('GET', '/leader'), { status: 200, body: { isLeader: true, fence: 'sole' } })
 })
 
 function exists(path: string): boolean {

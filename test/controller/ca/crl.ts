@@ -45,7 +45,7 @@ t.test('openssl refuses what the list names, and nothing else', async (t) => {
   const [bad = ''] = await authority.sign(plan)
   const [good = ''] = await authority.sign(plan)
   t.equal(await verify(bad), 'leaf.pem: OK', 'an empty list names nobody')
-  await register.revoke(serialOf(bad), clock.nowMs + HOUR_MS)
+  await register.revoke(serialOf(bad), clock.nowMs + HOUR_MS, 'superseded')
   t.match(await verify(bad), /certificate revoked/)
   t.equal(await verify(good), 'leaf.pem: OK')
   t.equal(await register.isRevoked(serialOf(bad)), true)
