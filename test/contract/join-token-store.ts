@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { openJoinTokenDirectory } from '../../controller/ca/join-token-directory.ts'
+import { openJoinTokenDocument } from '../../controller/ca/join-token-document.ts'
 import { openJoinTokenRedis } from '../../controller/ca/join-token-redis.ts'
+import { openDirectoryKeyStore } from '../../controller/ca/key-store.ts'
 import { RedisLink } from '../../mesh/redis/redis-link.ts'
 import { type JoinTokenLab, testJoinTokenStore } from '../support/join-token-store-contract.ts'
 import { RedisServer } from '../support/redis-server.ts'
@@ -22,6 +24,30 @@ async function openDirectoryLab(): Promise<JoinTokenLab> {
     },
     // A directory has no half: the fate without the record is what a torn purge leaves.
     damage: (id, record) => writeFile(join(directory, `${id}.json`), record ?? '', { mode: 0o600 }),
+    close: () => rm(directory, { recursive: true }),
+  }
+}
+
+/** One text of a KeyStore, as a Secret is one; here in a directory. */
+async function openDocumentLab(): Promise<JoinTokenLab> {
+  const directory = await mkdtemp(join(tmpdir(), 'sidestep-tokens-'))
+  const keys = openDirectoryKeyStore(directory)
+  const read = async () => {
+    const stored = await keys.read('join-tokens')
+    if (stored === null) throw new Error('nothing is stored')
+    return stored
+  }
+  return {
+    open: () => openJoinTokenDocument(openDirectoryKeyStore(directory)),
+    fence: 'sole',
+    dump: async () => (await read()).text,
+    damage: async (id, record) => {
+      const { text, version } = await read()
+      const document = JSON.parse(text)
+      const { record: _, ...fate } = document.tokens[id]
+      document.tokens[id] = record === null ? fate : { ...fate, record }
+      await keys.write('join-tokens', JSON.stringify(document), version)
+    },
     close: () => rm(directory, { recursive: true }),
   }
 }
@@ -67,4 +93,49 @@ async function openRedisLab(): Promise<JoinTokenLab> {
 }
 
 testJoinTokenStore(t, 'directory', openDirectoryLab, null)
+testJoinTokenStore(t, 'one text', openDocumentLab, null)
 testJoinTokenStore(t, 'redis', openRedisLab, '1')
+
+t.test('one text: a document that is none is not overwritten, and has an end', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'sidestep-tokens-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const keys = openDirectoryKeyStore(directory)
+  const store = openJoinTokenDocument(keys)
+  const record = (index: number) => ({
+    id: index.toString(16).padStart(24, '0'),
+    secretHash: '0'.repeat(64),
+    node: `vm${index}`,
+    allowedIdentities: Array.from({ length: 1_000 }, (_, at) => `spiffe://cluster.local/ns/shop/sa/a${at}`),
+    createdAtMs: 0,
+    expiresAtMs: 1,
+  })
+  let count = 0
+  await t.rejects(
+    async () => {
+      for (; count < 100; count++) await store.add(record(count))
+    },
+    { code: 'REQUEST_INVALID' },
+  )
+  t.equal((await store.list()).length, count)
+  t.equal(await store.purge(2, 'sole'), count)
+  for (const text of ['', 'null', '[]', '{"tokens":{}}', '{"tokens":{"x":{}},"nodes":{}}']) {
+    const stored = await keys.read('join-tokens')
+    await keys.write('join-tokens', text, stored?.version ?? null)
+    await t.rejects(store.add(record(1)), { code: 'CA_KEY' }, text)
+    await t.rejects(store.list(), { code: 'CA_KEY' }, text)
+  }
+})
+
+t.test('one text: a token whose node has joined anew is forgotten with the others', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'sidestep-tokens-'))
+  t.teardown(() => rm(directory, { recursive: true }))
+  const store = openJoinTokenDocument(openDirectoryKeyStore(directory))
+  const ids = ['a', 'b'].map((letter) => letter.repeat(24))
+  for (const id of ids) {
+    const rest = { allowedIdentities: [], createdAtMs: 0, expiresAtMs: 1 }
+    await store.add({ id, secretHash: '0'.repeat(64), node: 'vm', ...rest })
+    await store.claim(id)
+  }
+  t.equal(await store.purge(2, 'sole'), 1)
+  t.match(await store.findByNode('vm'), { id: ids[1] })
+})

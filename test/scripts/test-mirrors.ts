@@ -26,6 +26,7 @@ const TYPES_ONLY = [
 const VALUES_ONLY = [
   'mesh/h2/limits.ts',
   'mesh/hbone/limits.ts',
+  'mesh/identity/lifetimes.ts',
   'mesh/reactor/byte-stream.ts',
   'mesh/runtime/log-levels.ts',
   'ztunnel/carry/limits.ts',
@@ -131,6 +132,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/contract/join-token-store.ts': [
     'controller/ca/join-token-directory.ts',
+    'controller/ca/join-token-document.ts',
     'controller/ca/join-token-redis.ts',
   ],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
