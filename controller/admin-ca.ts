@@ -8,7 +8,7 @@ import type { App } from './app.ts'
 import type { AdminEvent } from './ca/audit.ts'
 import { REVOCATION_REASONS, type RevocationReason } from './ca/crl.ts'
 import { createJoinToken } from './ca/join-tokens.ts'
-import { MAX_TTL_SECONDS } from './ca/sign-request.ts'
+import { MAX_TTL_SECONDS } from '../mesh/identity/lifetimes.ts'
 
 const MAX_IDENTITIES = 1024
 const DEFAULT_TOKEN_SECONDS = 900

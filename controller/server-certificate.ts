@@ -3,6 +3,7 @@
 // at half life and when the roots change. SPEC XDS §0.2: a leaf, never the root itself.
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import type { GrpcServerIdentity } from '../mesh/grpc/server.ts'
+import { BACKDATE_MS } from '../mesh/identity/lifetimes.ts'
 import {
   exportPrivateKey,
   generateKeyPair,
@@ -15,7 +16,6 @@ import type { Clock, ClockTimer } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 
 const LIFETIME_MS = 86_400_000
-const BACKDATE_MS = 120_000
 /** How often the roots are compared: a rotation has to reach client verification before its next phase. */
 const LOOK_INTERVAL_MS = 10_000
 

@@ -71,12 +71,13 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/grpc/client.ts', 'bytes', 'MAX_ANSWER_BYTES'),
   ...limits('mesh/grpc/client.ts', 'ms', 'RECONNECT_MAX_MS'),
   ...limits('controller/ca/sign-request.ts', 'bytes', 'MAX_CSR_BYTES'),
-  ...limits('controller/ca/sign-request.ts', 'count', 'DEFAULT_TTL_SECONDS', 'MAX_TTL_SECONDS'),
+  ...limits('mesh/identity/lifetimes.ts', 'count', 'DEFAULT_TTL_SECONDS', 'MAX_TTL_SECONDS'),
+  ...limits('mesh/runtime/token-file.ts', 'bytes', 'MAX_TOKEN_FILE_BYTES'),
   ...limits('controller/ca/attestation.ts', 'bytes', 'MAX_TOKEN_BYTES'),
   ...limits('controller/ca/token-review.ts', 'ms', 'REVIEW_TIMEOUT_MS', 'REVIEW_LIFETIME_MS'),
   ...limits('controller/ca/token-review.ts', 'count', 'MAX_REVIEWS'),
   ...limits('controller/ca/join-tokens.ts', 'ms', 'MAX_JOIN_TOKEN_MS'),
-  ...limits('controller/ca/join-tokens.ts', 'count', 'MAX_ALLOWED_IDENTITIES'),
+  ...limits('controller/ca/join-tokens.ts', 'count', 'MAX_ALLOWED_IDENTITIES', 'MAX_NODE_LENGTH'),
   ...limits('controller/ca/purge-join-tokens.ts', 'ms', 'PURGE_INTERVAL_MS', 'KEEP_MS'),
   ...limits('controller/ca/join-token-redis.ts', 'count', 'MAX_PURGED'),
   ...limits(
@@ -92,7 +93,41 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/ca/cacerts.ts', 'count', 'MAX_INTERMEDIATES'),
   ...limits('controller/ca/crl.ts', 'count', 'MAX_REVOKED'),
   ...limits('controller/ca/audit.ts', 'count', 'MAX_AUDIT_FIELD', 'MAX_UNWRITTEN_LINES'),
+  ...limits('controller/ca/join-token-document.ts', 'count', 'MAX_ATTEMPTS'),
+  ...limits('controller/ca/join-token-document.ts', 'bytes', 'MAX_DOCUMENT_BYTES'),
+  ...limits('controller/kubernetes/secret-key-store.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('controller/ca/external.ts', 'ms', 'UPSTREAM_TIMEOUT_MS'),
+  ...limits('controller/publish/delta-server.ts', 'ms', 'ANSWER_TIMEOUT_MS'),
+  ...limits('controller/publish/delta-server.ts', 'bytes', 'MAX_UNSENT_BYTES'),
+  ...limits(
+    'controller/publish/delta-server.ts',
+    'count',
+    'MAX_STREAMS_PER_NODE',
+    'MAX_ID_LENGTH',
+    'MAX_REFUSALS',
+  ),
+  ...limits(
+    'controller/publish/delta-session.ts',
+    'count',
+    'MAX_TYPES',
+    'MAX_MESSAGE_LENGTH',
+    'MAX_SUBSCRIBED_NAMES',
+  ),
+  ...limits('controller/publish/resource-log.ts', 'count', 'MAX_TOMBSTONES'),
+  ...limits('controller/translate/locality.ts', 'count', 'MAX_LABEL'),
+  ...limits('controller/watch/kubernetes-kind.ts', 'count', 'MAX_EXPIRED_LISTS', 'MAX_CUTS'),
+  ...limits('controller/watch/redis.ts', 'count', 'MAX_OBJECTS_PER_KIND'),
+  ...limits('mesh/discovery/delta-client.ts', 'count', 'MAX_NACK_LENGTH'),
+  ...limits('mesh/discovery/discovery-client.ts', 'ms', 'CONNECT_TIMEOUT_MS', 'BACKOFF_MAX_MS'),
+  ...limits('mesh/grpc/stream-client.ts', 'bytes', 'MAX_MESSAGE_BYTES'),
+  ...limits('mesh/grpc/stream-client.ts', 'ms', 'PING_TIMEOUT_MS'),
+  ...limits('mesh/identity/istio-ca.ts', 'ms', 'TIMEOUT_MS'),
+  ...limits('mesh/identity/certificate.ts', 'count', 'MAX_CHAIN'),
+  ...limits('mesh/identity/pki.ts', 'bytes', 'MAX_PEM_LENGTH'),
+  ...limits('mesh/identity/secret-manager.ts', 'count', 'MAX_IN_FLIGHT'),
+  ...limits('mesh/identity/secret-manager.ts', 'ms', 'RETRY_MAX_MS', 'ISSUE_TIMEOUT_MS'),
+  ...limits('mesh/identity/spiffe.ts', 'count', 'MAX_ID_LENGTH'),
+  ...limits('mesh/identity/trust-bundle.ts', 'count', 'MAX_ROOTS'),
   ...limits('controller/ca/vault-http.ts', 'bytes', 'MAX_VAULT_ANSWER_BYTES'),
   ...limits('controller/translate/notes.ts', 'count', 'MAX_FINDINGS_PER_OBJECT', 'MAX_FINDING_TEXT'),
   ...limits('controller/translate/auto-addresses.ts', 'count', 'MAX_PROBES'),
@@ -132,13 +167,44 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/model/yaml-reader.ts', 'count', 'MAX_NODES', 'MAX_FINDINGS'),
 ]
 
+/** What looks like a limit by its name and is none that a user may meet, and why. */
+export const NO_LIMITS: Readonly<Record<string, string>> = {
+  MAX_PORT: 'of the protocol',
+  MAX_WEIGHT: 'of the protocol',
+  MAX_DELAY_MS: 'coalesces changes, refuses none',
+  MAX_QUOTED: 'shortens a message',
+  MAX_NAMED_PLACES: 'shortens a message',
+  MAX_PATH_PARTS: 'shortens a message',
+  MAX_DETAIL: 'shortens a message',
+  MAX_STATUS_LENGTH: 'shortens a message',
+  MAX_ERROR_LENGTH: 'shortens a message',
+  MAX_LOGGED_MISTAKES: 'shortens a message',
+  MAX_TOLD: 'shortens a message',
+  MAX_BODY_BYTES: 'of the admin socket: who may ask there may do anything',
+  MAX_IDENTITIES: 'repeats MAX_ALLOWED_IDENTITIES',
+  MAX_TOKEN_SECONDS: 'repeats MAX_JOIN_TOKEN_MS',
+  ID_BYTES: 'size of a random value',
+  SECRET_BYTES: 'size of a random value',
+  SERIAL_BYTES: 'size of a random value',
+}
+
+const LIMIT_LINE =
+  /^(?:export )?const ((?:MAX_\w+|(?:\w+_)?(?:TIMEOUT_MS|DEADLINE_MS|MAX_MS|BYTES|BURST|PER_SECOND))) = \d/gm
+
+/** Names of the constants in a source that are limits by their names, in the order in which they stand. */
+export function limitNames(source: string): string[] {
+  return [...source.matchAll(LIMIT_LINE)].flatMap(([, name = '']) =>
+    Object.hasOwn(NO_LIMITS, name) ? [] : [name],
+  )
+}
+
 /** Finds a limit in the text of its file. @throws Error when it is not there, not a number, or has no reason */
 export function readSourceLimit(limit: SourceLimit, source: string): ReadLimit {
   const { file, constant } = limit
   const line = new RegExp(`^(?:export )?const ${constant} = ([\\d_ *+]+?)(?: // (.+))?$`, 'm').exec(source)
   if (line?.[1] === undefined) throw new Error(`${file}: there is no ${constant} that is a number`)
   const before = source.slice(0, line.index).trimEnd().split('\n').at(-1) ?? ''
-  const meaning = line[2] ?? /^\/\*\* (.+) \*\/$/.exec(before)?.[1]
+  const meaning = line[2] ?? /^\/\*\* (.+) \*\/$/.exec(before)?.[1] ?? /^\/\/ (.+)$/.exec(before)?.[1]
   if (meaning === undefined) throw new Error(`${file}: ${constant} has no comment that gives its reason`)
   const value = line[1]
     .replaceAll('_', '')

@@ -2,6 +2,7 @@
 // Revoked certificates, and the signed lists that say so. What is revoked is stored beside the keys; lists are signed
 // when they are wanted and again at half their life, one for every root that may have signed a living leaf.
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { BACKDATE_MS } from '../../mesh/identity/lifetimes.ts'
 import { type Signer, signRevocationList } from '../../mesh/identity/pki.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { RevocationCheck } from './attestation.ts'
@@ -12,7 +13,6 @@ export const MAX_REVOKED = 10_000
 
 const STORE_NAME = 'revoked'
 const LIST_LIFETIME_MS = 86_400_000 // as the leaves: who cannot fetch a list for a day gets no certificate either
-const BACKDATE_MS = 120_000 // tolerates clocks that are two minutes behind
 const REFRESH_MS = 5_000 // a revocation made by another replica is in force within it
 
 /** Why, in the words of X.509. */

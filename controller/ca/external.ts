@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificate authorities outside the controller: servers of Istio's CA service, and Vault's PKI engine. The decision what
 // to sign is taken before; the answer is checked like a stranger's: this key, this identity, no CA, a path to a root.
-import { readFile } from 'node:fs/promises'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { GrpcClient } from '../../mesh/grpc/client.ts'
@@ -9,13 +8,12 @@ import { assembleCertificate } from '../../mesh/identity/certificate.ts'
 import { requestCertificate } from '../../mesh/identity/istio-ca.ts'
 import { isSignedBy, parseCertificate, splitCertificates } from '../../mesh/identity/pki.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
+import { readTokenFile } from '../../mesh/runtime/token-file.ts'
 import type { SigningAuthority, SigningPlan } from './signing.ts'
 import { postJson } from './vault-http.ts'
 
 /** Longest wait for a CA elsewhere: as long as a ztunnel waits for us. */
 const UPSTREAM_TIMEOUT_MS = 10_000
-/** Keeps the file of a token from being something else. */
-const MAX_TOKEN_LENGTH = 8_192
 
 /** What an upstream of Istio's CA service is made of. */
 export interface IstioUpstreamOptions {
@@ -49,7 +47,7 @@ export interface VaultOptions {
 export function istioUpstream(options: IstioUpstreamOptions): SigningAuthority {
   const { client, tokenFile, clusterId, clock } = options
   return remembering('istio', async (plan) => {
-    const token = tokenFile === undefined ? undefined : await readToken(tokenFile)
+    const token = tokenFile === undefined ? undefined : await readTokenFile(tokenFile)
     const headers = {
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       ...(clusterId === undefined ? {} : { clusterid: clusterId }),
@@ -71,7 +69,7 @@ export function vaultUpstream(options: VaultOptions): SigningAuthority {
     const answer = await postJson({
       url,
       headers: {
-        'x-vault-token': await readToken(tokenFile),
+        'x-vault-token': await readTokenFile(tokenFile),
         'x-vault-request': 'true',
         ...(namespace === undefined ? {} : { 'x-vault-namespace': namespace }),
       },
@@ -112,16 +110,6 @@ function remembering(
 
 function secondsOf({ notAfterMs }: SigningPlan, nowMs: number): number {
   return Math.max(1, Math.round((notAfterMs - nowMs) / 1000))
-}
-
-async function readToken(path: string): Promise<string> {
-  try {
-    const token = (await readFile(path, 'utf8')).trim()
-    if (!/^[\x21-\x7e]+$/.test(token) || token.length > MAX_TOKEN_LENGTH) throw new Error('not a token')
-    return token
-  } catch (cause) {
-    throw new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: `no token in ${path}`, cause })
-  }
 }
 
 /** Vault's `data`, as the chain nodes expect. */

@@ -3,6 +3,7 @@
 // `node.<name>` the token a node joined with. A fate is a file that can be created once: the kernel decides who won.
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import {
   formatJoinToken,
@@ -11,7 +12,7 @@ import {
   type JoinTokenStore,
   parseJoinToken,
 } from './join-tokens.ts'
-import { createFileAtomically, isErrno, readSecretFile } from './key-store.ts'
+import { createFileAtomically, readSecretFile } from './key-store.ts'
 
 const ID = /^[0-9a-f]{24}$/
 

@@ -24,7 +24,7 @@ const SECRET_BYTES = 32 // 256 bits: nobody guesses, so a plain hash is enough
 const TOKEN = new RegExp(`^sidestep-join\\.([0-9a-f]{${ID_BYTES * 2}})\\.([A-Za-z0-9_-]{43})$`)
 // A name of a node is an RFC 1123 subdomain, as in Kubernetes; it becomes a part of an identity and of file names.
 const NODE = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/
-const MAX_NODE_LENGTH = 253
+const MAX_NODE_LENGTH = 253 // SPEC KUBERNETES names: a DNS subdomain
 
 /** What is stored of a token. */
 export interface JoinTokenRecord {

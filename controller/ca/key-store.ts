@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { link, mkdir, open, readdir, readFile, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 
 /** One text with the version that a change must name. */
@@ -92,11 +93,6 @@ export async function createFileAtomically(path: string, text: string): Promise<
   } finally {
     await unlink(temporary).catch(ignoreMissing)
   }
-}
-
-/** True for an error of that errno. */
-export function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }
 
 async function newestVersion(directory: string, name: string): Promise<number> {

@@ -3,6 +3,7 @@
 // rotation (rotation.ts) and writes down, before it signs, until when its leaves last.
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
+import { BACKDATE_MS, ROOT_LIFETIME_MS } from '../../mesh/identity/lifetimes.ts'
 import {
   type CertificateFacts,
   createRootCertificate,
@@ -14,6 +15,7 @@ import {
   type Signer,
   signCertificate,
 } from '../../mesh/identity/pki.ts'
+
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { KeyStore, StoredText } from './key-store.ts'
 import {
@@ -33,9 +35,6 @@ import {
 import type { SigningAuthority, SigningPlan } from './signing.ts'
 
 const STATE_NAME = 'authority'
-const DAY_MS = 86_400_000
-const ROOT_LIFETIME_MS = 3650 * DAY_MS // ten years: replacing a root is an operation, not routine
-const BACKDATE_MS = 120_000 // tolerates clocks that are two minutes behind
 /** How old what a replica knows of the keys may be before it looks again. */
 const REFRESH_MS = 5_000
 /** A replica that cannot read the keys for so long signs no more: a rotation may have gone on without it. */

@@ -2,18 +2,13 @@
 // Decides what a certificate request gets. Pure but for the cryptography: hostile input, bounded, never throws. The
 // identity is the one the caller was authorised for; of the request only the key is used.
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { BACKDATE_MS, DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS } from '../../mesh/identity/lifetimes.ts'
 import { describePublicKey, parseCertificateRequest } from '../../mesh/identity/pki.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { SigningPlan } from './signing.ts'
 
 /** Longest request, in PEM: RSA-4096 with one name needs 2 KiB. */
 export const MAX_CSR_BYTES = 8 * 1024
-/** Tolerates peers whose clocks are two minutes behind. */
-export const BACKDATE_MS = 120_000
-/** Lifetime when none is asked for: 24 h. */
-export const DEFAULT_TTL_SECONDS = 86_400
-/** Longest lifetime that is granted, in s: 90 days, as istiod. */
-export const MAX_TTL_SECONDS = 90 * 86_400
 
 /** RSA below 2,048 bits is weak, above 4,096 a burden on every handshake. */
 const ACCEPTED_KEYS = new Set(['P-256', 'P-384', 'RSA-2048', 'RSA-3072', 'RSA-4096'])

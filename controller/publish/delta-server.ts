@@ -18,6 +18,7 @@ const ANSWER_TIMEOUT_MS = 60_000
 const MAX_UNSENT_BYTES = 67_108_864
 /** Streams of one node: its own, one that lingers, a tool or two. The oldest goes when there are more. */
 const MAX_STREAMS_PER_NODE = 8
+/** Of what a client calls itself. */
 const MAX_ID_LENGTH = 256
 /** Refused resources kept for people. */
 const MAX_REFUSALS = 1000

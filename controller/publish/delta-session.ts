@@ -57,6 +57,7 @@ interface TypeState {
 
 /** Types one client may ask for, unknown ones included. */
 const MAX_TYPES = 16
+/** Of what a client says when it refuses: longer ones are cut. */
 const MAX_MESSAGE_LENGTH = 4096
 
 /** What a stream ends with that cannot go on. */

@@ -16,9 +16,10 @@ import type { Log } from '../runtime/log.ts'
 import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
 import { DELTA_PATH } from './protocol.ts'
 
-/** SPEC XDS §1.1. */
+/** Wait for a connection to a controller: as Istio's ztunnel. SPEC XDS §1.1. */
 const CONNECT_TIMEOUT_MS = 5_000
 const BACKOFF_INITIAL_MS = 10
+/** Longest pause before the next controller is dialled: as Istio's ztunnel. */
 const BACKOFF_MAX_MS = 15_000
 /** A stream that lived so long was a good one: the next pause is the first again. */
 const GOOD_STREAM_MS = 10_000

@@ -6,8 +6,9 @@ import { channelCredentials, type GrpcClientOptions } from './client.ts'
 
 /** Longest message taken: what Istio's ztunnel takes. */
 const MAX_MESSAGE_BYTES = 200 * 1024 * 1024
-/** SPEC XDS §1.1: a PING every 30 s, given up after 10 s. */
+/** A server is asked for a sign of life this often. SPEC XDS §1.1. */
 const PING_INTERVAL_MS = 30_000
+/** Wait for that sign. SPEC XDS §1.1. */
 const PING_TIMEOUT_MS = 10_000
 
 /** Hears a stream. */

@@ -4,10 +4,12 @@
 import { randomBytes } from 'node:crypto'
 import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isErrno } from '../errors/errno.ts'
 import { MeshError } from '../errors/mesh-error.ts'
 import { isRefusal } from '../errors/refusal.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { CertificateIssuer } from './ca-client.ts'
+import { BACKDATE_MS, DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS, ROOT_LIFETIME_MS } from './lifetimes.ts'
 import {
   type CertificateFacts,
   createRootCertificate,
@@ -23,11 +25,6 @@ import {
 import { parseSpiffeId } from './spiffe.ts'
 
 const ROOT_FILE = 'root.pem' // key and certificate in one file, so that they can never be of two minds
-const DAY_MS = 86_400_000
-const ROOT_LIFETIME_MS = 3650 * DAY_MS // ten years: replacing a root is an operation, not routine
-const BACKDATE_MS = 120_000 // tolerates clocks that are two minutes behind
-const DEFAULT_TTL_SECONDS = 86_400
-const MAX_TTL_SECONDS = 90 * 86_400 // what istiod allows at most
 
 /** What an EmbeddedAuthority is made of. */
 export interface EmbeddedAuthorityOptions {
@@ -144,8 +141,4 @@ async function createRoot(options: EmbeddedAuthorityOptions, path: string): Prom
   } finally {
     await unlink(temporary)
   }
-}
-
-function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

@@ -13,9 +13,9 @@ import type { WorkloadCertificate } from './certificate.ts'
 import type { CertificateRequests } from './certificate-requests.ts'
 
 const DEFAULT_TTL_SECONDS = 86_400
-const MAX_IN_FLIGHT = 8
+const MAX_IN_FLIGHT = 8 // certificate requests at a time: as Istio's ztunnel
 const RETRY_INITIAL_MS = 500
-const RETRY_MAX_MS = 150_000
+const RETRY_MAX_MS = 150_000 // longest pause after a failure: as Istio's ztunnel
 const ISSUE_TIMEOUT_MS = 10_000 // a CA that is silent for longer is treated as unreachable
 const RENEWAL_JITTER = 0.05 // of the lifetime, early only: nodes that started together renew apart
 const MIN_RENEWAL_MS = 1_000 // a CA that issues very short certificates must not make us spin

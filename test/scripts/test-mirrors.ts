@@ -80,10 +80,15 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/fuzz/translate-waypoint-only.ts': ['controller/translate/waypoint-guards.ts'],
   'test/fuzz/translate-garbage.ts': ['controller/translate/finding-codes.ts'],
+  'test/integration/controller-objects.ts': [
+    'controller/admin-objects.ts',
+    'controller/watch/object-writer.ts',
+  ],
   'test/integration/controller.ts': [
     'controller/admin-ca.ts',
     'controller/admin.ts',
     'controller/app.ts',
+    'controller/audited.ts',
     'controller/server-certificate.ts',
     'mesh/identity/istio-ca.ts',
     'mesh/identity/node-identity.ts',
