@@ -4,11 +4,11 @@
 import type { FastifyInstance } from 'fastify'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../mesh/errors/refusal.ts'
+import { MAX_TTL_SECONDS } from '../mesh/identity/lifetimes.ts'
 import type { App } from './app.ts'
-import type { AdminEvent } from './ca/audit.ts'
+import { audited } from './audited.ts'
 import { REVOCATION_REASONS, type RevocationReason } from './ca/crl.ts'
 import { createJoinToken } from './ca/join-tokens.ts'
-import { MAX_TTL_SECONDS } from '../mesh/identity/lifetimes.ts'
 
 const MAX_IDENTITIES = 1024
 const DEFAULT_TOKEN_SECONDS = 900
@@ -138,28 +138,4 @@ function addJoinTokens(server: FastifyInstance, app: App): void {
     await audited(app, 'join-token-revoked', id, async () => await app.joinTokens.revoke(id))
     return reply.code(204).send()
   })
-}
-
-/** Does something and writes down what became of it; `tell` replaces the detail. */
-async function audited<T>(
-  app: App,
-  event: AdminEvent,
-  detail: string,
-  work: (tell: (detail: string) => void) => Promise<T>,
-): Promise<T> {
-  let told = detail
-  const { audit } = app
-  const record = { event, account: 'admin', node: '', peer: 'admin socket', identity: '' }
-  try {
-    const result = await work((newer) => {
-      told = newer
-    })
-    await audit.write({ ...record, atMs: app.nowMs, reason: 'OK', detail: told })
-    return result
-  } catch (cause) {
-    const error = cause instanceof MeshError ? cause : new MeshError('INTERNAL', { cause })
-    const why = [told, error.detail].filter((part) => part !== '').join(': ')
-    await audit.write({ ...record, atMs: app.nowMs, reason: error.code, detail: why })
-    throw cause
-  }
 }

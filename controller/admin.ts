@@ -6,6 +6,7 @@ import fastify, { type FastifyInstance } from 'fastify'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { REASONS, type ReasonCode } from '../mesh/errors/reasons.ts'
 import { addCaRoutes } from './admin-ca.ts'
+import { addObjectRoutes } from './admin-objects.ts'
 import type { App } from './app.ts'
 
 const MAX_BODY_BYTES = 262_144
@@ -28,6 +29,7 @@ export class ControllerAdmin {
     })
     addReadRoutes(this.#server, app)
     addCaRoutes(this.#server, app)
+    addObjectRoutes(this.#server, app)
   }
 
   /** Opens the socket, replacing one that an earlier process left. */

@@ -30,6 +30,7 @@ import { Translator } from './translate/translate.ts'
 import type { Translation } from './translate/translation.ts'
 import type { ConfigSource } from './watch/config-source.ts'
 import { ConfigStore } from './watch/config-store.ts'
+import type { ObjectWriter } from './watch/object-writer.ts'
 
 /** The others are in the admin API. */
 const MAX_LOGGED_MISTAKES = 5
@@ -46,6 +47,8 @@ export interface AppOptions {
   readonly keys?: KeyStore
   /** Default: this replica has no others. */
   readonly election?: LeaderElection
+  /** Changes the configuration; default: that is done without us. */
+  readonly objects?: ObjectWriter | null
   /** What is done by one replica only, besides what the controller itself needs. */
   readonly duties?: readonly LeaderDuty[]
   /** Called when everything else has stopped. */
@@ -190,6 +193,13 @@ export class App {
   /** @throws MeshError before start() */
   get audit(): AuditLog {
     return this.#started.audit
+  }
+
+  /** Changes the configuration. @throws MeshError REQUEST_INVALID where that is done without us */
+  get objects(): ObjectWriter {
+    const { objects, source } = this.#options
+    if (objects) return objects
+    throw new MeshError('REQUEST_INVALID', { detail: `the configuration is changed in the ${source.name}` })
   }
 
   get nowMs(): number {

@@ -17,6 +17,7 @@ import { connectTo } from './redis-connect.ts'
 import type { ConfigSource } from './watch/config-source.ts'
 import { DirectorySource } from './watch/directory.ts'
 import { LeaderLock } from './watch/leader-lock.ts'
+import { type ObjectWriter, redisObjectWriter } from './watch/object-writer.ts'
 import { RedisSource } from './watch/redis.ts'
 
 /** What a controller stands on. */
@@ -26,6 +27,8 @@ export interface Sources {
   /** Of the CA: keys, rotation, revocations. */
   readonly keys: KeyStore
   readonly election: LeaderElection
+  /** Changes the configuration; null where that is done without us. */
+  readonly objects: ObjectWriter | null
   /** After everything else has stopped. */
   close(): Promise<void>
 }
@@ -47,6 +50,7 @@ function openDirectory(config: ControllerConfig, clock: Clock): Sources {
     joinTokens: openJoinTokenDirectory(join(config.stateDirectory, 'join-tokens')),
     keys: openKeys(config),
     election: soleLeader(),
+    objects: null,
     close: async () => {},
   }
 }
@@ -61,6 +65,7 @@ function openRedis(config: ControllerConfig, clock: Clock): Sources {
     // Never in Redis: replicas share a directory, or each has the same files of a CA elsewhere.
     keys: openKeys(config),
     election: redisElection({ connect, clock, prefix }),
+    objects: redisObjectWriter(link, prefix),
     close: () => link.close(),
   }
 }
