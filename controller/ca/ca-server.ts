@@ -141,7 +141,7 @@ function granted<T>(value: T | Refusal): T {
 export function wireError(error: { readonly code: ReasonCode; readonly detail: string }): MeshError {
   const { code, detail } = error
   // Where we keep what we know is nobody's business, and that it is away says nothing about the caller.
-  if (code.startsWith('REDIS_'))
+  if (/^(REDIS|APISERVER)_/.test(code))
     return new MeshError('CERT_UNAVAILABLE', {
       side: 'upstream',
       retryable: true,

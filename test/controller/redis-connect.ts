@@ -69,3 +69,27 @@ t.test('TLS verifies the server with the roots of the file, and never falls back
   const plain = { ...NOTHING, redisAddresses: redisAddresses.replace('rediss', 'redis') }
   await t.rejects(connectTo(plain), { code: 'REDIS_UNAVAILABLE' })
 })
+
+t.test('our certificate is shown to a Redis that wants one, and read anew', async (t) => {
+  const { certificatePem, privateKeyPem, rootPem } = await serverCertificate()
+  const tls = { cert: certificatePem, key: privateKeyPem, ca: rootPem }
+  const server = await open(t, { tls, wantsCertificate: true })
+  const directory = t.testdir({ ca: rootPem, cert: certificatePem, key: privateKeyPem })
+  const fileOf = (name: string): string => join(directory, name)
+  const config = {
+    ...NOTHING,
+    redisAddresses: `rediss://localhost:${server.port}`,
+    ...{ redisCaFile: fileOf('ca'), redisCertificateFile: fileOf('cert'), redisKeyFile: fileOf('key') },
+  }
+  const redis = await connectTo(config)
+  t.equal(await redis.command('PING'), 'PONG')
+  redis.close()
+  const without = { ...config, redisCertificateFile: '', redisKeyFile: '' }
+  await t.rejects(connectTo(without), { name: 'MeshError' }, 'without one')
+  const stranger = await serverCertificate()
+  writeFileSync(fileOf('cert'), stranger.certificatePem)
+  writeFileSync(fileOf('key'), stranger.privateKeyPem)
+  await t.rejects(connectTo(config), { name: 'MeshError' }, 'of another root')
+  writeFileSync(fileOf('key'), 'nonsense')
+  await t.rejects(connectTo(config), { code: 'REDIS_TLS' }, 'a key that is none')
+})

@@ -112,6 +112,14 @@ function testLife(test: AddTest): void {
 }
 
 function testRaces(test: AddTest): void {
+  test('a token that was revoked is claimed by nobody', async (t, lab) => {
+    const { id } = await make(lab.open())
+    await lab.open().revoke(id)
+    t.equal(await lab.open().claim(id), false)
+    t.match(await lab.open().find(id), { isUsed: false, isRevoked: true })
+    t.equal(await lab.open().findByNode('vm1'), null)
+  })
+
   test('of many replicas that claim at once exactly one wins, also against a revocation', async (t, lab) => {
     for (let round = 0; round < 10; round++) {
       const { id } = await make(lab.open(), `vm${round}`)

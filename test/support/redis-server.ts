@@ -15,6 +15,8 @@ export interface RedisServerOptions {
   readonly config?: readonly string[]
   /** Speaks TLS only; files in the server's directory. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
+  /** Wants a certificate under the `ca` of `tls` from everybody. */
+  readonly wantsCertificate?: boolean
 }
 
 export class RedisServer {
@@ -41,7 +43,7 @@ export class RedisServer {
   }
 
   async start(): Promise<void> {
-    const { config = [], tls } = this.#options
+    const { config = [], tls, wantsCertificate = false } = this.#options
     const lines = [
       'bind 127.0.0.1',
       `dir ${this.directory}`,
@@ -55,7 +57,8 @@ export class RedisServer {
       for (const [name, text] of Object.entries(tls))
         await writeFile(join(this.directory, `${name}.pem`), text)
       const fileOf = (name: string): string => join(this.directory, `${name}.pem`)
-      lines.push('port 0', `tls-port ${this.port}`, `tls-cert-file ${fileOf('cert')}`, 'tls-auth-clients no')
+      lines.push('port 0', `tls-port ${this.port}`, `tls-cert-file ${fileOf('cert')}`)
+      lines.push(`tls-auth-clients ${wantsCertificate ? 'yes' : 'no'}`)
       lines.push(`tls-key-file ${fileOf('key')}`, `tls-ca-cert-file ${fileOf('ca')}`)
     }
     const file = join(this.directory, 'redis.conf')

@@ -353,6 +353,23 @@ t.test('an apiserver that is down is told as such', async (t) => {
   t.same(signed, [])
 })
 
+t.test(
+  'a store that is away or refuses us is our trouble: the caller may try again and learns no more',
+  async (t) => {
+    for (const code of ['REDIS_UNAVAILABLE', 'REDIS_DENIED', 'REDIS_ANSWER', 'APISERVER_DENIED'] as const) {
+      const attest = async (): Promise<never> => {
+        throw new MeshError(code, { side: 'upstream', detail: 'connect ECONNREFUSED 10.9.8.7:6379' })
+      }
+      const { call, records, signed } = await setUp(t, { attestor: { attest } })
+      const answer = await call(wire(await requestFor(CART)), 'any')
+      t.match(answer, { code: 14, details: /CERT_UNAVAILABLE/ })
+      t.notMatch(JSON.stringify(answer), '10.9.8.7')
+      t.match(records().at(-1), { event: 'refused', reason: code, detail: /10.9.8.7/ })
+      t.same(signed, [])
+    }
+  },
+)
+
 t.test('a full disk of the audit log stops no certificate, and is counted', async (t) => {
   const full = await openAuditFile('/dev/full')
   const audit = new AuditLog(full)
