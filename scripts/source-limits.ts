@@ -114,6 +114,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     'MAX_SUBSCRIBED_NAMES',
   ),
   ...limits('controller/publish/resource-log.ts', 'count', 'MAX_TOMBSTONES'),
+  ...limits('controller/translate/bounded-findings.ts', 'count', 'MAX_FINDINGS'),
   ...limits('controller/translate/locality.ts', 'count', 'MAX_LABEL'),
   ...limits('controller/watch/kubernetes-kind.ts', 'count', 'MAX_EXPIRED_LISTS', 'MAX_CUTS'),
   ...limits('controller/watch/redis.ts', 'count', 'MAX_OBJECTS_PER_KIND'),

@@ -25,7 +25,11 @@ export const FINDING_CODES = {
   ),
   WRONG_TYPE: row('error', 'a field holds another type than its kind says', 'write what the finding expects'),
   INVALID_VALUE: row('error', 'a value is none of those that the field may have', 'use one of those named'),
-  MORE_FINDINGS: row('info', 'the object has more mistakes than are listed', 'mend the listed ones first'),
+  MORE_FINDINGS: row(
+    'info',
+    'the object, or the whole configuration, has more mistakes than are listed',
+    'mend the listed ones first',
+  ),
   CONTRADICTION: row(
     'warning',
     'two settings of one object disagree; one of them was taken',

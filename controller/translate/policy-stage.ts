@@ -6,7 +6,7 @@ import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-obj
 import { type PolicyPart, targetsOf, translatePolicy } from './authorization.ts'
 import { Memo } from './memo.ts'
 import { PeerStage } from './peer-stage.ts'
-import type { FindTarget, PolicyTarget } from './policy-targets.ts'
+import type { FindTarget, FoundTarget, PolicyTarget } from './policy-targets.ts'
 import { type Labels, SelectorIndex } from './selectors.ts'
 import type { ServiceInfo } from './service-info.ts'
 import type { ConfigFinding, PolicyEnforcement, TranslateSettings } from './translation.ts'
@@ -41,6 +41,7 @@ export class PolicyStage {
   readonly #peers: PeerStage
   readonly #targets = new Memo<readonly PolicyTarget[]>()
   readonly #selecting = new Memo<SelectingPolicy>()
+  readonly #texts = new WeakMap<FoundTarget, string>()
   readonly #policies = new Memo<PolicyPart>(keepEqualPolicy)
 
   constructor(settings: TranslateSettings) {
@@ -105,14 +106,20 @@ export class PolicyStage {
     return { messages, namedBy, contextOf, findings, enforcement }
   }
 
+  /** Text, so that services that are the same by now do not count as changed; one for all policies of a target. */
+  #textOf(found: FoundTarget | undefined): string {
+    if (found === undefined) return ''
+    const text = this.#texts.get(found) ?? JSON.stringify(found)
+    this.#texts.set(found, text)
+    return text
+  }
+
   #translate(policy: ConfigObject, find: FindTarget): PolicyPart {
     const { namespace, name } = policy.metadata
     const key = `${namespace}/${name}`
     const targets = this.#targets.get(key, [policy], () => targetsOf(policy))
     const found = targets.map((target) => find(target, namespace))
-    // Text, so that services that are the same by now do not count as changed.
-    const foundText = targets.length === 0 ? '' : JSON.stringify(found)
-    return this.#policies.get(key, [policy, foundText], () =>
+    return this.#policies.get(key, [policy, ...found.map((each) => this.#textOf(each))], () =>
       translatePolicy(policy, this.#settings.rootNamespace, found),
     )
   }

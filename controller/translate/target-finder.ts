@@ -11,8 +11,8 @@ import type { FindTarget, FoundTarget, TargetedService } from './policy-targets.
 import { type Labels, selects } from './selectors.ts'
 import { MAX_PORT, type ServiceInfo } from './service-info.ts'
 import type { ServicesResult } from './service-stage.ts'
-import type { WaypointName } from './waypoint-request.ts'
-import { isMeantFor, type Waypoints } from './waypoints.ts'
+import { type WaypointName, waypointKey } from './waypoint-request.ts'
+import { ISTIO_WAYPOINT_CLASS, isMeantFor, type Waypoints } from './waypoints.ts'
 import { missingWaypoint, type WorkloadWaypoint } from './workload-parts.ts'
 
 /** What the finder looks at. */
@@ -40,27 +40,19 @@ export function targetFinder(world: TargetWorld): FindTarget {
     }))
   const ofServices = (infos: readonly ServiceInfo[] | undefined): FoundTarget | undefined =>
     infos === undefined ? undefined : { services: described(infos), missing: [], deciders: [] }
-  let asked: readonly WorkloadWaypoint[] | null = null
-  const behind = (isMeant: (waypoint: WaypointName) => boolean): FoundTarget & { isUsed: boolean } => {
-    asked ??= [...world.workloadWaypoints()]
-    const users = [...services.waypoints].flatMap(([info, { request, primary }]) =>
-      request !== null && isMeant(request.primary) && isMeantFor(request, primary) ? [info] : [],
+  let users: ReadonlyMap<string, Users> | null = null
+  const behind = (groups: readonly Users[]): FoundTarget => {
+    const deciders = new Set(groups.flatMap(({ name }) => waypoints.identitiesOf(name)))
+    const missing = new Set(
+      groups.flatMap((group) => group.workloads.flatMap((each) => missingWaypoint(each) ?? [])),
     )
-    const ofWorkloads = asked.filter(({ request }) => isMeant(request.primary))
-    const names = [
-      ...users.flatMap((info) => services.waypoints.get(info)?.request?.primary ?? []),
-      ...ofWorkloads.map(({ request }) => request.primary),
-    ]
-    const deciders = new Set(names.flatMap((name) => waypoints.identitiesOf(name)))
-    const missing = new Set(ofWorkloads.flatMap((each) => missingWaypoint(each) ?? []))
     return {
-      services: described(users),
+      services: described(groups.flatMap((group) => group.services)),
       missing: [...missing].toSorted(),
       deciders: [...deciders].toSorted(),
-      isUsed: names.length > 0,
     }
   }
-  return ({ kind, name }, namespace) => {
+  const find: FindTarget = ({ kind, name }, namespace) => {
     switch (kind) {
       case 'Service': {
         const info = services.byName.get(`${namespace}/${name}`)
@@ -69,20 +61,57 @@ export function targetFinder(world: TargetWorld): FindTarget {
       case 'ServiceEntry':
         return ofServices(services.entries.get(`${namespace}/${name}`)?.infos)
       case 'Gateway': {
-        const { isUsed, ...found } = behind((each) => each.namespace === namespace && each.name === name)
-        return isUsed || waypoints.gateway({ namespace, name }) !== undefined ? found : undefined
+        users ??= usersOf(world)
+        const own = users.get(waypointKey({ namespace, name }))
+        const isKnown = own !== undefined || waypoints.gateway({ namespace, name }) !== undefined
+        return isKnown ? behind(own === undefined ? [] : [own]) : undefined
       }
       case 'GatewayClass': {
         // SPEC HBONE §9.4: only in the root namespace, and Istio's own class is every waypoint.
         if (namespace !== world.rootNamespace) return undefined
-        const { isUsed: _, ...found } = behind((each) => name === ANY_CLASS || waypoints.mayBeOf(each, name))
-        return found
+        users ??= usersOf(world)
+        return behind(
+          [...users.values()].filter(
+            (each) => name === ISTIO_WAYPOINT_CLASS || waypoints.mayBeOf(each.name, name),
+          ),
+        )
       }
     }
   }
+  const known = new Map<string, FoundTarget | undefined>()
+  return (target, namespace) => {
+    const { kind } = target
+    // All classes that no waypoint is of are the same one.
+    const name = kind === 'GatewayClass' && !waypoints.hasClass(target.name) ? NO_CLASS : target.name
+    const key = `${kind} ${namespace}/${name}`
+    if (!known.has(key)) known.set(key, find({ ...target, name }, namespace))
+    return known.get(key)
+  }
 }
 
-const ANY_CLASS = 'istio-waypoint'
+const NO_CLASS = ''
+
+/** Who asks for one waypoint. */
+interface Users {
+  readonly name: WaypointName
+  readonly services: ServiceInfo[]
+  readonly workloads: WorkloadWaypoint[]
+}
+
+/** By waypoint, `<namespace>/<name>`. */
+function usersOf({ services, workloadWaypoints }: TargetWorld): ReadonlyMap<string, Users> {
+  const all = new Map<string, Users>()
+  const of = (name: WaypointName): Users => {
+    const key = waypointKey(name)
+    const known = all.get(key) ?? { name, services: [], workloads: [] }
+    all.set(key, known)
+    return known
+  }
+  for (const [info, { request, primary }] of services.waypoints)
+    if (request !== null && isMeantFor(request, primary)) of(request.primary).services.push(info)
+  for (const each of workloadWaypoints()) of(each.request.primary).workloads.push(each)
+  return all
+}
 
 function isBound(info: ServiceInfo, { waypoints }: ServicesResult): boolean {
   const binding = waypoints.get(info)?.primary ?? null

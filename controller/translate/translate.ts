@@ -3,6 +3,7 @@
 // then the workloads that all of them say something about. Pure but for what it remembers: a result whose inputs are the
 // same objects is the same object again, so that identity says "unchanged" to whoever publishes.
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
+import { boundFindings } from './bounded-findings.ts'
 import { Places } from './namespaces.ts'
 import { PolicyStage } from './policy-stage.ts'
 import { ServiceStage } from './service-stage.ts'
@@ -40,12 +41,16 @@ export class Translator {
     const slices = this.#workloads.readSlices(view, services, localities)
     const entries = this.#workloads.readEntries(view)
     const waypoints = this.#waypoints
+    let pods: ReadonlyMap<string, readonly ConfigObject[]> | null = null
     const find = targetFinder({
       waypoints,
       services,
       slices: slices.members,
-      podsOf: (namespace) => view.list(POD).filter((pod) => isIn(pod, namespace)),
-      entriesOf: (namespace) => entries.filter(({ object }) => isIn(object, namespace)),
+      podsOf: (namespace) => {
+        pods ??= Map.groupBy(view.list(POD), ({ metadata }) => metadata.namespace)
+        return pods.get(namespace) ?? []
+      },
+      entriesOf: (namespace) => entries.filter(({ object }) => object.metadata.namespace === namespace),
       *workloadWaypoints() {
         const objects = [...view.list(POD), ...entries.map(({ object }) => object)]
         for (const object of objects) {
@@ -63,19 +68,15 @@ export class Translator {
       workloads: workloads.messages,
       services: services.messages,
       authorizations: new Map([...policies.messages, ...workloads.guards]),
-      findings: [
+      findings: boundFindings([
         ...this.#places.findings(view),
         ...services.findings,
         ...slices.findings,
         ...policies.findings,
         ...ofWorkloads,
         ...unservedFindings(view),
-      ],
+      ]),
       enforcement: policies.enforcement,
     }
   }
-}
-
-function isIn(object: ConfigObject, namespace: string): boolean {
-  return object.metadata.namespace === namespace
 }

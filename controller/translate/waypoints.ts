@@ -26,6 +26,9 @@ const GATEWAY_CLASS = 'GatewayClass.gateway.networking.k8s.io'
 const WAYPOINT_FOR = 'istio.io/waypoint-for'
 const INBOUND_BINDING = 'ambient.istio.io/waypoint-inbound-binding'
 
+/** SPEC HBONE §9.4: a policy for it is for every waypoint. */
+export const ISTIO_WAYPOINT_CLASS = 'istio-waypoint'
+
 const NOBODY: readonly string[] = []
 const NO_VIEW: ConfigView = { list: () => [], get: () => undefined }
 
@@ -58,6 +61,7 @@ export class Waypoints {
   readonly #identities: WaypointIdentities
   readonly #contexts = new Memo<object>()
   #view: ConfigView = NO_VIEW
+  #classes: ReadonlySet<unknown> | null = null
 
   constructor({ network, trustDomain }: TranslateSettings) {
     this.#network = network
@@ -67,6 +71,7 @@ export class Waypoints {
   /** Begins a translation. */
   use(view: ConfigView): void {
     this.#view = view
+    this.#classes = null
     this.#identities.use(view)
     this.#bindings.sweep()
     this.#tunnels.sweep()
@@ -86,6 +91,12 @@ export class Waypoints {
   /** Principals of its pods, in order; the same array as long as they are the same. Empty: there is no such Gateway. */
   identitiesOf(name: WaypointName): readonly string[] {
     return this.gateway(name) === undefined ? NOBODY : this.#identities.of(name)
+  }
+
+  /** A Gateway says that it is of this class, or all are. */
+  hasClass(name: string): boolean {
+    this.#classes ??= new Set(this.#view.list(GATEWAY).map(({ spec }) => spec.gatewayClassName))
+    return name === ISTIO_WAYPOINT_CLASS || this.#classes.has(name)
   }
 
   /** False when it is of another class for sure: one that does not exist yet may be of any. */
