@@ -128,7 +128,9 @@ export class DeltaSession {
   /** `<name>: <reason>; <name>: <reason>`; only names that were sent count, whatever else the message says. */
   #onRefused(state: TypeState, typeUrl: string, names: readonly string[], text: string): void {
     state.refusals++
-    state.owesAnswer = true // SPEC XDS §0.1: a client is ready only once a response was taken without refusal
+    // SPEC XDS §0.1: a client is ready only once a response was taken without refusal. One that refuses a response without
+    // resources would refuse for ever.
+    state.owesAnswer = names.length > 0
     const message = text.slice(0, MAX_MESSAGE_LENGTH)
     const refused = names.filter((name) => message.startsWith(`${name}: `) || message.includes(`; ${name}: `))
     for (const name of refused) {

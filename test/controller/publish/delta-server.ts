@@ -1,148 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // The discovery service over real gRPC and TLS, with clients that hold what they are told.
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
-import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
+import { fromBinary } from '@bufbuild/protobuf'
 import { pino } from 'pino'
-import t, { type Test } from 'tap'
-import { DeltaServer, type DeltaServerOptions } from '../../../controller/publish/delta-server.ts'
-import { Publisher } from '../../../controller/publish/publisher.ts'
+import t from 'tap'
 import { DiscoveryClient } from '../../../mesh/discovery/discovery-client.ts'
 import {
   ADDRESS_TYPE,
   AUTHORIZATION_TYPE,
-  DELTA_PATH,
   REVOCATIONS_NAME,
   REVOCATIONS_TYPE,
 } from '../../../mesh/discovery/protocol.ts'
-import { MeshError } from '../../../mesh/errors/mesh-error.ts'
-import { GrpcServer } from '../../../mesh/grpc/server.ts'
 import type { MeshConfig } from '../../../mesh/model/mesh-state.ts'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
-import {
-  DeltaDiscoveryRequestSchema,
-  type DeltaDiscoveryResponse,
-  DeltaDiscoveryResponseSchema,
-} from '../../../proto/generated/envoy/discovery_pb.js'
 import { RevocationsSchema } from '../../../proto/generated/sidestep/v1/revocations_pb.js'
 import { deltaRequest } from '../../support/delta-client.ts'
+import { discoveryLab, identity, type TestStream } from '../../support/discovery-lab.ts'
 import { policy, published, service, workload } from '../../support/published.ts'
-import { serverCertificate } from '../../support/server-certificate.ts'
-
-const identity = await serverCertificate()
-const same = (bytes: Buffer): Buffer => bytes
-
-interface Lab {
-  readonly delta: DeltaServer
-  readonly connect: (token?: string) => TestStream
-  readonly port: number
-}
-
-async function lab(t: Test, options: Partial<DeltaServerOptions> = {}, isPublished = true): Promise<Lab> {
-  const delta = new DeltaServer({
-    publisher: new Publisher(),
-    authenticate: async (metadata) => {
-      const node = metadata.get('authorization')
-      if (node === undefined) throw new MeshError('CERT_MISSING', { detail: 'no token' })
-      return { node, description: `token of ${node}` }
-    },
-    clock: systemClock,
-    log: pino({ level: 'silent' }),
-    ...options,
-  })
-  if (isPublished) delta.publish(published([]))
-  const server = await GrpcServer.start({ host: '127.0.0.1', port: 0, identity, methods: [delta.method] })
-  t.teardown(() => server.stop(0))
-  const connect = (token?: string): TestStream => {
-    const client = new Client(
-      `localhost:${server.port}`,
-      credentials.createSsl(Buffer.from(identity.rootPem)),
-      {
-        'grpc.max_receive_message_length': -1,
-        'grpc.use_local_subchannel_pool': 1,
-      },
-    )
-    t.teardown(() => client.close())
-    const metadata = new Metadata()
-    if (token !== undefined) metadata.set('authorization', token)
-    return new TestStream(client.makeBidiStreamRequest(DELTA_PATH, same, same, metadata))
-  }
-  return { delta, connect, port: server.port }
-}
-
-/** A client that answers everything unless it is told not to. */
-class TestStream {
-  readonly held = new Map<string, string>()
-  readonly responses: DeltaDiscoveryResponse[] = []
-  isSilent = false
-  readonly refuses = new Set<string>()
-  status: number | null = null
-  readonly #call: ClientDuplexStream<Buffer, Buffer>
-  #waiters: (() => void)[] = []
-
-  constructor(call: ClientDuplexStream<Buffer, Buffer>) {
-    this.#call = call
-    call.on('data', (bytes: Buffer) => this.#onResponse(fromBinary(DeltaDiscoveryResponseSchema, bytes)))
-    call.on('error', (error: ServiceError) => this.#changed(() => (this.status = error.code)))
-    call.on('end', () => this.#changed(() => (this.status ??= 0)))
-  }
-
-  begin(): this {
-    for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) this.send(deltaRequest({ typeUrl }))
-    return this
-  }
-
-  send(request: ReturnType<typeof deltaRequest>): void {
-    this.#call.write(Buffer.from(toBinary(DeltaDiscoveryRequestSchema, request)))
-  }
-
-  ofType(typeUrl: string): DeltaDiscoveryResponse[] {
-    return this.responses.filter((response) => response.typeUrl === typeUrl)
-  }
-
-  sendBytes(bytes: Buffer): void {
-    this.#call.write(bytes)
-  }
-
-  pause(): void {
-    this.#call.pause()
-  }
-
-  resume(): void {
-    this.#call.resume()
-  }
-
-  close(): void {
-    this.#call.cancel()
-  }
-
-  async until(holds: () => boolean): Promise<void> {
-    while (!holds()) await new Promise<void>((resolve) => this.#waiters.push(resolve))
-  }
-
-  #onResponse(response: DeltaDiscoveryResponse): void {
-    this.#changed(() => {
-      this.responses.push(response)
-      for (const { name, version } of response.resources)
-        if (!this.refuses.has(name)) this.held.set(name, version)
-      for (const name of response.removedResources) this.held.delete(name)
-    })
-    if (this.isSilent) return
-    const { typeUrl, nonce, resources } = response
-    const refused = resources.filter(({ name }) => this.refuses.has(name))
-    const error = refused.map(({ name }) => `${name}: no such enum`).join('; ')
-    this.send(deltaRequest({ typeUrl, nonce, ...(error === '' ? {} : { error }) }))
-  }
-
-  #changed(change: () => void): void {
-    change()
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const wake of waiters) wake()
-  }
-}
 
 t.test('clients hold what is published, and what changes, until it is gone', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   delta.publish(published([workload('shop/cart')], [service('shop/cart.shop.svc', [10, 96, 0, 1])]))
   const clients = ['node-a', 'node-b'].map((node) => connect(node).begin())
   for (const client of clients) await client.until(() => client.held.size === 2)
@@ -159,7 +35,7 @@ t.test('clients hold what is published, and what changes, until it is gone', asy
 })
 
 t.test('who proves nothing gets nothing', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   delta.publish(published([workload('shop/cart')]))
   const client = connect().begin()
   await client.until(() => client.status === 16)
@@ -168,7 +44,7 @@ t.test('who proves nothing gets nothing', async (t) => {
 })
 
 t.test('garbage ends the stream that sent it and no other', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   const good = connect('node-a').begin()
   const bad = connect('node-b').begin()
   await good.until(() => good.responses.length === 2)
@@ -180,7 +56,7 @@ t.test('garbage ends the stream that sent it and no other', async (t) => {
 })
 
 t.test('a client that never answers is cut after a while', async (t) => {
-  const { delta, connect } = await lab(t, { answerTimeoutMs: 200 })
+  const { delta, connect } = await discoveryLab(t, { answerTimeoutMs: 200 })
   const client = connect('node-a')
   client.isSilent = true
   client.begin()
@@ -190,7 +66,7 @@ t.test('a client that never answers is cut after a while', async (t) => {
 })
 
 t.test('the streams of one node are few: the oldest goes', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   const streams: TestStream[] = []
   for (let index = 0; index < 9; index++) {
     const stream = connect('node-a').begin()
@@ -205,7 +81,7 @@ t.test('clients that read nothing do not fill the memory, and hold up nobody for
   const many = Array.from({ length: 3000 }, (_, index) =>
     workload(`shop/pod-${index}-${'x'.repeat(1000)}`, { ip: [10, 1, index >> 8, index & 255] }),
   )
-  const { delta, connect } = await lab(t, { maxUnsentBytes: 8_000_000, answerTimeoutMs: 3000 })
+  const { delta, connect } = await discoveryLab(t, { maxUnsentBytes: 8_000_000, answerTimeoutMs: 3000 })
   delta.publish(published(many))
   const idle = Array.from({ length: 6 }, (_, index) => {
     const stream = connect(`idle-${index}`)
@@ -222,7 +98,7 @@ t.test('clients that read nothing do not fill the memory, and hold up nobody for
 })
 
 t.test('what a client refuses is listed for people', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   const client = connect('node-a')
   client.refuses.add('Kubernetes//Pod/shop/cart')
   client.begin()
@@ -238,7 +114,7 @@ t.test('what a client refuses is listed for people', async (t) => {
 t.test(
   'before the first publication nobody is told anything, least of all that there is nothing',
   async (t) => {
-    const { delta, connect } = await lab(t, {}, false)
+    const { delta, connect } = await discoveryLab(t, {}, false)
     const client = connect('node-a')
     const held = { 'Kubernetes//Pod/shop/cart': 'of an earlier stream' }
     client.send(deltaRequest({ typeUrl: ADDRESS_TYPE, held }))
@@ -251,7 +127,7 @@ t.test(
       client.responses.flatMap(({ removedResources }) => removedResources),
       Object.keys(held),
     )
-    const empty = await lab(t, {}, false)
+    const empty = await discoveryLab(t, {}, false)
     const other = empty.connect('node-a').begin()
     empty.delta.publish(published([]))
     await other.until(() => other.responses.length === 2)
@@ -259,7 +135,7 @@ t.test(
 )
 
 t.test('revocation lists reach whoever asks for them, and disturb nobody else', async (t) => {
-  const { delta, connect } = await lab(t)
+  const { delta, connect } = await discoveryLab(t)
   const istio = connect('node-b').begin()
   await istio.until(() => istio.responses.length === 2)
   const client = connect('node-a').begin()
@@ -306,7 +182,7 @@ t.test('revocation lists reach whoever asks for them, and disturb nobody else', 
 })
 
 t.test('a node that follows the configuration hears of no revocation lists it did not ask for', async (t) => {
-  const { delta, port } = await lab(t)
+  const { delta, port } = await discoveryLab(t)
   delta.publishRevocations(Buffer.from('lists'))
   const configs: MeshConfig[] = []
   let wake = (): void => {}
