@@ -193,7 +193,7 @@ function forTargets(
     users.push({ name: message.name, ...named })
     return [message]
   })
-  if (messages.length > 0) noteNeedsL7(draft, action)
+  if (messages.length > 0) noteUndecided(draft, action)
   const enforcement: PolicyEnforcement = { object, kind: 'refused', message: refusedWhere(unbound, missing) }
   return { messages, selector: null, users, findings: notes.findings, enforcement }
 }
@@ -263,6 +263,20 @@ function nowhere(draft: Draft, action: string): PolicyPart {
   )
   const enforcement: PolicyEnforcement = { object: refOf(draft.policy), kind: 'nowhere', message }
   return { messages: [], selector: null, users: [], findings: draft.notes.findings, enforcement }
+}
+
+function noteUndecided(draft: Draft, action: EnforcedAction): void {
+  if (action === 'CUSTOM') {
+    noteNeedsL7(draft, action)
+    return
+  }
+  const message = 'what it is for has no waypoint that is ready; the connections are refused'
+  draft.notes.add(
+    'POLICY_NEEDS_L7',
+    'spec',
+    message,
+    'give it a waypoint, or mend the one it names: its findings say why',
+  )
 }
 
 function noteNeedsL7(draft: Draft, action: EnforcedAction): void {

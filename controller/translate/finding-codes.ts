@@ -95,6 +95,11 @@ export const FINDING_CODES = {
     'the waypoint does not serve this type of traffic; traffic goes without it',
     'label the Gateway istio.io/waypoint-for: all, or name another waypoint',
   ),
+  WAYPOINT_NOT_OF_SERVICE: row(
+    'warning',
+    'a workload is behind a waypoint that one of its services does not have; where a node does not divert to the waypoint, connections to that service are refused',
+    'give the service the waypoint too, or select other workloads',
+  ),
   PEER_MODE_DISABLE: row(
     'warning',
     'the mesh cannot switch encryption off for a port; DISABLE accepts both, as PERMISSIVE',

@@ -20,6 +20,7 @@ import type { TranslateSettings } from './translation.ts'
 import type { Tunnel, Waypoints } from './waypoints.ts'
 import {
   membershipsOf,
+  noteUnreachable,
   type ServicePorts,
   type WorkloadPart,
   type WorkloadWaypoint,
@@ -36,6 +37,8 @@ export interface PodSurroundings {
   readonly slices: readonly SliceMember[]
   /** `<namespace>/<name>` of the policies that it names, in order. */
   readonly policies: readonly string[]
+  /** Keys of its services that nobody reaches it by: it is behind a waypoint that they do not have. */
+  readonly unreachable: readonly string[]
   readonly waypoint: WorkloadWaypoint | null
   readonly tunnel: Tunnel | undefined
 }
@@ -69,6 +72,7 @@ export function podWorkload(
   if (around.waypoint !== null) {
     waypoints.note(around.waypoint.binding, notes, around.waypoint.request.isInherited)
   }
+  noteUnreachable(around.unreachable, notes)
   const workload = create(WorkloadSchema, {
     uid: `${settings.clusterId}//Pod/${namespace}/${name}`,
     name,

@@ -66,6 +66,19 @@ export class WaypointGuards {
   }
 }
 
+/** Keys of the services of a workload behind a waypoint that have none: nobody reaches it by those. In order. */
+export function unreachableServices(
+  guard: Authorization | null,
+  services: readonly ServiceInfo[],
+  bindings: ReadonlyMap<ServiceInfo, ServiceWaypoint>,
+): readonly string[] {
+  if (guard === null) return []
+  const without = services.filter(
+    (info) => info.ports.length > 0 && boundWaypoints(bindings.get(info)).length === 0,
+  )
+  return without.map(({ key }) => key).toSorted()
+}
+
 /** `<namespace>/<name>`, as workloads name it. */
 export function guardKey({ namespace, name }: Pick<Authorization, 'namespace' | 'name'>): string {
   return `${namespace}/${name}`

@@ -18,7 +18,13 @@ import type { Labels } from './selectors.ts'
 import { MAX_PORT, type ServiceInfo } from './service-info.ts'
 import type { TranslateSettings } from './translation.ts'
 import type { Waypoints } from './waypoints.ts'
-import { membershipsOf, type WorkloadPart, type WorkloadWaypoint, wireTrustDomain } from './workload-parts.ts'
+import {
+  membershipsOf,
+  noteUnreachable,
+  type WorkloadPart,
+  type WorkloadWaypoint,
+  wireTrustDomain,
+} from './workload-parts.ts'
 
 /** Names the node whose ztunnel serves the machine. */
 export const NODE_LABEL = 'sidestep.dev/node'
@@ -29,6 +35,8 @@ const MAX_WEIGHT = 2 ** 31 - 1
 export interface EntrySurroundings {
   readonly services: readonly ServiceInfo[]
   readonly policies: readonly string[]
+  /** Keys of its services that nobody reaches it by: it is behind a waypoint that they do not have. */
+  readonly unreachable: readonly string[]
   readonly waypoint: WorkloadWaypoint | null
 }
 
@@ -61,6 +69,7 @@ export function entryWorkload(
   if (around.waypoint !== null) {
     waypoints.note(around.waypoint.binding, notes, around.waypoint.request.isInherited)
   }
+  noteUnreachable(around.unreachable, notes)
   // A machine is in the mesh when something on it speaks HBONE: its namespace's label does not make it so.
   const isEnrolled = isNative || (mode === undefined ? node !== '' : mode === 'ambient')
   const workload = create(WorkloadSchema, {

@@ -52,6 +52,14 @@ export function wireTrustDomain({ trustDomain }: TranslateSettings): string {
   return trustDomain === 'cluster.local' ? '' : trustDomain
 }
 
+/** Notes the services of a workload behind a waypoint that do not have it. */
+export function noteUnreachable(services: readonly string[], notes: Notes): void {
+  for (const key of services) {
+    const message = `it lets in only a waypoint that the service ${key} does not have`
+    notes.add('WAYPOINT_NOT_OF_SERVICE', 'metadata.labels', message, 'give the service the waypoint too')
+  }
+}
+
 /** What a workload's own waypoint came to. */
 export interface WorkloadWaypoint {
   readonly request: WaypointRequest

@@ -22,7 +22,7 @@ import { type EndpointsPart, entryEndpoints } from './service-entry-endpoints.ts
 import type { ServiceInfo } from './service-info.ts'
 import type { ServicesResult } from './service-stage.ts'
 import type { ConfigFinding, TranslateSettings } from './translation.ts'
-import { guardKey, WaypointGuards } from './waypoint-guards.ts'
+import { guardKey, unreachableServices, WaypointGuards } from './waypoint-guards.ts'
 import type { Waypoints } from './waypoints.ts'
 import { entryLabels, entryWorkload } from './workload-entries.ts'
 import { bindWorkload, keepEqualWorkload, missingWaypoint, type WorkloadPart } from './workload-parts.ts'
@@ -220,6 +220,7 @@ export class WorkloadStage {
     const all = slices.length === 0 ? services : [...services, ...slices.map(({ info }) => info)]
     const waypoint = bindWorkload(pod, namespace, this.#waypoints)
     const guard = this.#guards.of(home, waypoint, all, around.services.waypoints)
+    const unreachable = unreachableServices(guard, all, around.services.waypoints)
     const named = around.policies.namedBy(home, labels, all, missingWaypoint(waypoint))
     const policies = withGuard(named, guard)
     const tunnel = this.#waypoints.tunnelOf(pod)
@@ -230,13 +231,14 @@ export class WorkloadStage {
       waypoint?.binding,
       tunnel,
       policies.join(),
+      unreachable.join(),
       ...services,
       ...slices,
     ]
     const part = this.#pods.get(key, inputs, () =>
       podWorkload(
         pod,
-        { namespace, locality, services, slices, policies, waypoint, tunnel },
+        { namespace, locality, services, slices, policies, unreachable, waypoint, tunnel },
         this.#settings,
         this.#waypoints,
       ),
@@ -250,11 +252,18 @@ export class WorkloadStage {
     const services = around.services.selectors.get(home)?.find(labels) ?? NO_SERVICES
     const waypoint = bindWorkload(object, namespace, this.#waypoints)
     const guard = this.#guards.of(home, waypoint, services, around.services.waypoints)
+    const unreachable = unreachableServices(guard, services, around.services.waypoints)
     const named = around.policies.namedBy(home, labels, services, missingWaypoint(waypoint))
     const policies = withGuard(named, guard)
-    const inputs = [object, namespace, waypoint?.binding, policies.join(), ...services]
+    const inputs = [object, namespace, waypoint?.binding, policies.join(), unreachable.join(), ...services]
     const part = this.#entries.get(`${home}/${name}`, inputs, () =>
-      entryWorkload(object, labels, { services, policies, waypoint }, this.#settings, this.#waypoints),
+      entryWorkload(
+        object,
+        labels,
+        { services, policies, unreachable, waypoint },
+        this.#settings,
+        this.#waypoints,
+      ),
     )
     return { part, guard }
   }
