@@ -175,6 +175,7 @@ export const NO_LIMITS: Readonly<Record<string, string>> = {
   MAX_DELAY_MS: 'coalesces changes, refuses none',
   MAX_QUOTED: 'shortens a message',
   MAX_NAMED_PLACES: 'shortens a message',
+  MAX_NAMED_PORTS: 'shortens a name',
   MAX_PATH_PARTS: 'shortens a message',
   MAX_DETAIL: 'shortens a message',
   MAX_STATUS_LENGTH: 'shortens a message',

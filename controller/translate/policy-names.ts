@@ -20,6 +20,7 @@ export const STATIC_STRICT_NAME = 'istio_converted_static_strict'
 /** SPEC HBONE §9.5. In the namespace of the PeerAuthentication. */
 export const CONVERTED_PEER_PREFIX = 'converted_peer_authentication_'
 
+const MAX_NAMED_PORTS = 8 // in a name
 const KUBERNETES_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/
 
 /**
@@ -36,8 +37,17 @@ export function wireName(name: string): string {
 export function waypointOnlyName(waypoints: readonly string[]): string {
   const [first = '', ...others] = waypoints.map((key) => key.split('/').map(wireName).join('_'))
   if (others.length === 0) return `${WAYPOINT_ONLY_PREFIX}${first}`
-  const digest = createHash('sha256').update(waypoints.join()).digest('hex').slice(0, 32)
-  return `${WAYPOINT_ONLY_PREFIX}${first}_and_${others.length}_${digest}`
+  return `${WAYPOINT_ONLY_PREFIX}${first}_and_${others.length}_${digestOf(waypoints)}`
+}
+
+/** The end of a name for a set of ports, in order: readable for a few, short for many. */
+export function portsSuffix(ports: readonly number[]): string {
+  const isShort = ports.length <= MAX_NAMED_PORTS
+  return isShort ? `_${ports.join('_')}` : `_${ports.length}_ports_${digestOf(ports)}`
+}
+
+function digestOf(parts: readonly (string | number)[]): string {
+  return createHash('sha256').update(parts.join()).digest('hex').slice(0, 32)
 }
 
 /** True for the key, `<namespace>/<name>`, of a policy of waypointOnlyName(). */

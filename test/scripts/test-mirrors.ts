@@ -78,6 +78,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/translate/authorization-values.ts',
     'controller/translate/l7-detection.ts',
   ],
+  'test/fuzz/translate-waypoint-policies.ts': [
+    'controller/translate/policy-draft.ts',
+    'controller/translate/targeted-policy.ts',
+  ],
   'test/fuzz/translate-waypoint-only.ts': ['controller/translate/waypoint-guards.ts'],
   'test/fuzz/translate-garbage.ts': ['controller/translate/finding-codes.ts'],
   'test/integration/controller-objects.ts': [
@@ -142,6 +146,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
+  'test/mesh/model/mesh-state.ts': ['mesh/model/address-index.ts'],
   'test/mesh/h2/books.ts': [
     'mesh/h2/byte-queue.ts',
     'mesh/h2/flood-guard.ts',

@@ -3,6 +3,7 @@ import t from 'tap'
 import {
   isWaypointOnly,
   NEEDS_L7_PREFIX,
+  portsSuffix,
   waypointOnlyName,
   wireName,
 } from '../../../controller/translate/policy-names.ts'
@@ -50,4 +51,13 @@ t.test('sets of waypoints have names of their own, of bounded length', async (t)
   }
   for (const key of ['shop/p', `${names[0]}/p`, 'shop/sidestep_needs_l7_p', ''])
     t.notOk(isWaypointOnly(key), key)
+})
+
+t.test('sets of ports have endings of their own, of bounded length', async (t) => {
+  const many = Array.from({ length: 10_000 }, (_, index) => index + 1)
+  const sets = [[80], [80, 81], [8, 81], many, many.slice(1), many.slice(0, 9)]
+  const endings = sets.map(portsSuffix)
+  t.equal(new Set(endings).size, sets.length)
+  t.equal(endings[1], '_80_81')
+  for (const ending of endings) t.ok(ending.length < 60, ending)
 })
