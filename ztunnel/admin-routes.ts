@@ -76,8 +76,12 @@ async function connections(app: App): Promise<readonly ConnectionReport[]> {
 /** How the loops fare since the last call, and how long the model took to be in force in all of them. */
 async function workers(app: App): Promise<unknown> {
   const turns = await app.questions.ask('turns')
+  const { workloads = [], services = [], policies = [], version = 0 } = app.model.state ?? {}
   return {
-    model: app.modelProgress.inForce,
+    model: {
+      ...{ version, workloads: workloads.length, services: services.length, policies: policies.length },
+      inForce: app.modelProgress.inForce,
+    },
     workers: turns.map(({ worker, answer }) => ({ worker, ...answer })),
   }
 }

@@ -2,10 +2,11 @@
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import { closeSync } from 'node:fs'
+import { getHeapStatistics } from 'node:v8'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
-import { describeInbound } from '../mesh/model/inbound.ts'
+import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
@@ -20,7 +21,9 @@ import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
+import { ModelTrim } from './model-trim.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
+import { PolicyNumbers } from './policy-numbers.ts'
 import { RecordWriter } from './record-writer.ts'
 import { Sources } from './sources.ts'
 import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
@@ -45,6 +48,8 @@ interface Pod {
   readonly servedBy: Set<number>
   /** The workers have been told of it. */
   isAnnounced: boolean
+  /** What they were told last. */
+  inbound: InboundView | null
 }
 
 /** The data process. */
@@ -64,6 +69,17 @@ export class App {
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
+  readonly #policyNumbers = new PolicyNumbers((number, policy) =>
+    this.workers.broadcast({ type: 'policies', policies: new Map([[number, policy]]) }),
+  )
+  readonly #modelTrim = new ModelTrim({
+    clock: systemClock,
+    heapBytes: () => getHeapStatistics().total_heap_size,
+    trim: () => {
+      trimMemory()
+      releaseCodePages()
+    },
+  })
   #nextNumber = 1
   #hasSnapshot = false
   #wasReady = false
@@ -79,7 +95,7 @@ export class App {
       onStarted: (worker) => this.#introduce(worker),
     })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
-    this.model = new ModelStore(log, (state) => this.#onModel(state))
+    this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
     this.sources = new Sources(config, this.#background, log, (mesh) => this.model.replace(mesh))
     this.secrets = new SecretManager({
       issuer: this.sources.issuer,
@@ -194,6 +210,7 @@ export class App {
       listeners,
       servedBy: new Set(),
       isAnnounced: false,
+      inbound: null,
     }
     this.#pods.set(message.pod.uid, pod)
     setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
@@ -230,17 +247,21 @@ export class App {
   }
 
   #podMessage(pod: Pod): PodMessage {
+    const { info, number, namespaceFd, listeners, inbound } = pod
+    const numbered =
+      inbound === null ? null : { ...inbound, policies: this.#policyNumbers.of(inbound.policies) }
+    return { type: 'pod', pod: info, number, namespaceFd, listeners, inbound: numbered }
+  }
+
+  /** Brings what is known of a pod up to the model; false when that is what it was. */
+  #describe(pod: Pod): boolean {
     const workload = this.#workloadOf(pod)
     const { state } = this.model
     const inbound = workload === undefined || state === null ? null : describeInbound(state, workload)
-    return {
-      type: 'pod',
-      pod: pod.info,
-      number: pod.number,
-      namespaceFd: pod.namespaceFd,
-      listeners: pod.listeners,
-      inbound,
-    }
+    if (inbound === pod.inbound) return false
+    if (inbound !== null && pod.inbound !== null && isSameInbound(inbound, pod.inbound)) return false
+    pod.inbound = inbound
+    return true
   }
 
   /**
@@ -262,18 +283,25 @@ export class App {
   #announce(pod: Pod): void {
     if (pod.isAnnounced || this.#pods.get(pod.info.uid) !== pod) return
     pod.isAnnounced = true
+    this.#describe(pod)
     this.workers.broadcast(this.#podMessage(pod))
   }
 
-  #onModel(state: MeshState): void {
-    this.workers.broadcast({ type: 'model', version: state.version })
+  /** Workers are told what concerns them and has changed: a mesh changes all the time, a node's part of it does not. */
+  #onModel(state: MeshState, previous: MeshState | null): void {
+    if (previous === null || !state.hasAddressesOf(previous))
+      this.workers.broadcast({ type: 'model', version: state.version })
     for (const pod of this.#pods.values()) {
-      if (pod.isAnnounced) this.workers.broadcast(this.#podMessage(pod))
+      if (pod.isAnnounced && this.#describe(pod)) this.workers.broadcast(this.#podMessage(pod))
       this.#prepare(pod)
     }
+    const used = new Set([...this.#pods.values()].flatMap(({ inbound }) => inbound?.policies ?? []))
+    const numbers = this.#policyNumbers.retain(used)
+    if (numbers.length > 0) this.workers.broadcast({ type: 'policies-removed', numbers })
     this.workers.broadcast({ type: 'confirm-model', version: state.version })
     const { nowMs } = systemClock
     const receivedMs = this.sources.model.receivedMs ?? nowMs
+    this.#modelTrim.onModel()
     this.modelProgress.onSent(state.version, receivedMs, nowMs, this.workers.count)
     this.#reportReady()
   }
@@ -282,6 +310,7 @@ export class App {
     for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }
+    this.workers.post(worker, { type: 'policies', policies: this.#policyNumbers.all() })
     for (const pod of this.#pods.values()) {
       pod.servedBy.delete(worker)
       if (pod.isAnnounced) this.workers.post(worker, this.#podMessage(pod))

@@ -6,11 +6,11 @@ import type { Log } from '../mesh/runtime/log.ts'
 /** The current model. */
 export class ModelStore {
   readonly #log: Log
-  readonly #onChange: (state: MeshState) => void
+  readonly #onChange: (state: MeshState, previous: MeshState | null) => void
   #state: MeshState | null = null
 
-  /** `onChange` is called with every new model. */
-  constructor(log: Log, onChange: (state: MeshState) => void) {
+  /** `onChange` is called with every new model and the one before it. */
+  constructor(log: Log, onChange: (state: MeshState, previous: MeshState | null) => void) {
     this.#log = log
     this.#onChange = onChange
   }
@@ -22,13 +22,14 @@ export class ModelStore {
 
   /** Puts a configuration in force. */
   replace(config: MeshConfig): void {
-    const state = new MeshState(config, (this.#state?.version ?? 0) + 1)
+    const previous = this.#state
+    const state = new MeshState(config, (previous?.version ?? 0) + 1, previous)
     this.#state = state
     const { version, workloads, services, policies } = state
     this.#log.info(
       { version, workloads: workloads.length, services: services.length, policies: policies.length },
       'configuration in force',
     )
-    this.#onChange(state)
+    this.#onChange(state, previous)
   }
 }

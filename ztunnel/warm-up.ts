@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads everything the data process will load and leaves it in the compile cache, then ends: a process that finds
-// its code there needs no TypeScript stripper, which would cost about 12 MB per thread.
+// Loads everything that supervisor and data process will load and leaves it in the compile cache, then ends: a process
+// that finds its code there needs no TypeScript stripper, which would cost about 12 MB per thread.
 import { flushCompileCache } from 'node:module'
 import '../mesh/discovery/discovery-client.ts'
 import './background-worker.ts'
 import './controller-link.ts'
 import './main.ts'
+import './supervisor/main.ts'
+import './supervisor/supervisor.ts'
 import './worker.ts'
 
 flushCompileCache()

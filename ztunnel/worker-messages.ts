@@ -2,10 +2,11 @@
 // Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
 
 import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
-import type { InboundView } from '../mesh/model/inbound.ts'
+import type { Policy } from '../mesh/model/policy.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
+import type { NumberedInbound } from './carry/worker-policies.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
 
 /** What a worker is started with. */
@@ -31,12 +32,15 @@ export interface PodMessage {
   readonly namespaceFd: number | null
   readonly listeners: ReadonlyMap<ListenerKind, number>
   /** null: enrolled but not configured. */
-  readonly inbound: InboundView | null
+  readonly inbound: NumberedInbound | null
 }
 
 /** Main to worker. */
 export type DownMessage =
   | PodMessage
+  /** Before the first pod that names them. */
+  | { readonly type: 'policies'; readonly policies: ReadonlyMap<number, Policy> }
+  | { readonly type: 'policies-removed'; readonly numbers: readonly number[] }
   | { readonly type: 'pod-removed'; readonly uid: string }
   | {
       readonly type: 'certificate'

@@ -21,6 +21,7 @@ import { WorkerIdentities } from './carry/identities.ts'
 import { ServedPod } from './carry/served-pod.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
+import { WorkerPolicies } from './carry/worker-policies.ts'
 import { LISTENER_KINDS, type ListenerKind } from './pods.ts'
 import type {
   ConnectionReport,
@@ -56,6 +57,7 @@ export class ZtunnelWorker {
   readonly #thread = new ReactorThread<DownMessage, UpMessage>()
   readonly #context: WorkerContext
   readonly #index: number
+  readonly #policies = new WorkerPolicies()
   readonly #pods = new Map<string, ServedPod>()
   readonly #byNumber = new Map<number, ServedPod>()
   readonly #listeners = new Map<string, TcpListener[]>()
@@ -97,6 +99,12 @@ export class ZtunnelWorker {
     switch (message.type) {
       case 'pod':
         this.#onPod(message)
+        break
+      case 'policies':
+        this.#policies.add(message.policies)
+        break
+      case 'policies-removed':
+        this.#policies.remove(message.numbers)
         break
       case 'pod-removed':
         this.#removePod(message.uid, refuse('ENDPOINT_GONE', 'the pod was un-enrolled'))
@@ -154,7 +162,7 @@ export class ZtunnelWorker {
         this.#byNumber.set(number, pod)
         this.#listen(pod, listeners)
       }
-      pod.configure(inbound)
+      pod.configure(inbound === null ? null : this.#policies.resolve(inbound))
       this.#context.post({ type: 'pod-ready', uid: info.uid })
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error)

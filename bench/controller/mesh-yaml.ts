@@ -9,13 +9,18 @@ export interface MeshSize {
 }
 
 /** One file per service: its pods and itself. `release` is a label of the pods: another one is a change. */
-export function serviceYaml(index: number, { podsPerService, nodes }: MeshSize, release: string): string {
+export function serviceYaml(
+  index: number,
+  { podsPerService, nodes }: MeshSize,
+  release: string,
+  namespace = 'bench',
+): string {
   const name = `service-${index}`
   const documents: object[] = [
     {
       apiVersion: 'v1',
       kind: 'Service',
-      metadata: { name, namespace: 'bench' },
+      metadata: { name, namespace },
       spec: {
         selector: { app: name },
         clusterIP: `10.96.${index >> 8}.${index & 255}`,
@@ -30,7 +35,7 @@ export function serviceYaml(index: number, { podsPerService, nodes }: MeshSize, 
     documents.push({
       apiVersion: 'v1',
       kind: 'Pod',
-      metadata: { name: `${name}-${pod}`, namespace: 'bench', labels: { app: name, version: release } },
+      metadata: { name: `${name}-${pod}`, namespace, labels: { app: name, version: release } },
       spec: {
         nodeName: `node-${number % nodes}`,
         serviceAccountName: name,

@@ -19,6 +19,11 @@ export function parseResidentKb(status: string): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN)
 }
 
+/** Proportional KB (1024 bytes) of a /proc/PID/smaps_rollup text: pages that processes share are shared out. */
+export function parseProportionalKb(rollup: string): number {
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? Number.NaN)
+}
+
 /** CPU seconds of processes so far, all threads. @throws Error when one has ended */
 export function cpuSeconds(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + parseCpuSeconds(readFileSync(`/proc/${pid}/stat`, 'latin1')), 0)
@@ -27,6 +32,14 @@ export function cpuSeconds(pids: readonly number[]): number {
 /** Resident KB of processes together. @throws Error when one has ended */
 export function residentKb(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + parseResidentKb(readFileSync(`/proc/${pid}/status`, 'latin1')), 0)
+}
+
+/** Proportional KB of processes together. @throws Error when one has ended */
+export function proportionalKb(pids: readonly number[]): number {
+  return pids.reduce(
+    (sum, pid) => sum + parseProportionalKb(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')),
+    0,
+  )
 }
 
 /** Children of a process. */

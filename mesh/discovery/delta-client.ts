@@ -9,6 +9,7 @@ import {
 } from '../../proto/generated/envoy/discovery_pb.js'
 import { AuthorizationSchema } from '../../proto/generated/istio/authorization_pb.js'
 import { AddressSchema } from '../../proto/generated/istio/workload_pb.js'
+import { TextPool } from '../model/compact.ts'
 import type { MeshConfig } from '../model/mesh-state.ts'
 import type { Policy } from '../model/policy.ts'
 import type { Service } from '../model/service.ts'
@@ -52,6 +53,7 @@ export class DeltaClient {
   readonly #services = new Map<string, Service>()
   readonly #policies = new Map<string, Policy>()
   readonly #answered = new Set<string>()
+  readonly #pool = new TextPool()
 
   constructor(node: DiscoveryNode) {
     this.#node = node
@@ -125,7 +127,7 @@ export class DeltaClient {
       return
     }
     const decoded = decodeAddress(fromBinary(AddressSchema, bytes))
-    if (decoded.kind === 'workload') this.#workloads.set(name, decoded.workload)
+    if (decoded.kind === 'workload') this.#workloads.set(name, this.#pool.workload(decoded.workload))
     else this.#services.set(name, decoded.service)
   }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a worker must know of a pod it serves to accept connections for it, without the model (SPEC HBONE §4.2).
 // Built in the main thread, cloned to workers, valid until the model's version changes.
+import { isDeepStrictEqual } from 'node:util'
+import { isVisible } from './address-index.ts'
 import { type WorkloadFacts, workloadFacts } from './destination.ts'
 import type { MeshState } from './mesh-state.ts'
-import { isVisible } from './mesh-state.ts'
 import type { Policy } from './policy.ts'
 import type { Service } from './service.ts'
 import type { ApplicationTunnel, GatewayAddress, Workload } from './workload.ts'
@@ -31,6 +32,18 @@ export function describeInbound(state: MeshState, workload: Workload): InboundVi
     fronted: frontedBy(state, workload),
     policies: state.policiesFor(workload),
   }
+}
+
+/** True when a pod that has one description needs not be told the other. Policies are compared as objects. */
+export function isSameInbound(left: InboundView, right: InboundView): boolean {
+  return (
+    left.policies.length === right.policies.length &&
+    left.policies.every((policy, index) => policy === right.policies[index]) &&
+    isDeepStrictEqual(
+      [left.workload, left.applicationTunnel, left.hosts, left.fronted],
+      [right.workload, right.applicationTunnel, right.hosts, right.fronted],
+    )
+  )
 }
 
 // SPEC HBONE §4.2: best match by host, the local namespace preferred; endpoint map, else the service's target port.
@@ -61,11 +74,12 @@ function frontedBy(state: MeshState, workload: Workload): Set<string> {
     if ('uid' in found) return found.uid === workload.uid
     return workload.services[`${found.namespace}/${found.hostname}`] !== undefined
   }
-  for (const service of state.services) {
+  const { services, workloads } = state.behindWaypoints
+  for (const service of services) {
     if (!isVisible(service, workload.namespace) || !waypointsOf(service).some(isMe)) continue
     for (const vip of service.vips) if (vip.network === network) fronted.add(vip.ip)
   }
-  for (const other of state.workloads) {
+  for (const other of workloads) {
     if (other.waypoint === null || other.network !== network || !isMe(other.waypoint)) continue
     for (const ip of other.workloadIps) fronted.add(ip)
   }

@@ -25,6 +25,8 @@ export const STUCK_AFTER_MS = 5000
 /** How long stop() waits before it terminates the thread. */
 const STOP_DEADLINE_MS = 2000
 const HEARTBEAT_INTERVAL_MS = 1000
+/** Messages are taken for so long, then connections have their turn: a change of all pods is hundreds of messages. */
+const RECEIVE_BUDGET_MS = 1
 
 /** Slots of the shared control words. */
 const SENT_DOWN = 0
@@ -200,6 +202,7 @@ export class ReactorThread<Down, Up> {
   readonly #wakeFd: number
   #onMessage: (message: Down) => void = () => {}
   #onWake: () => void = () => {}
+  #isReceiving = false
 
   constructor() {
     const envelope = workerData as WorkerEnvelope // as: only ReactorWorker starts these threads
@@ -242,13 +245,27 @@ export class ReactorThread<Down, Up> {
   #receive(): void {
     read(this.#wakeFd, wakeValue.address, 8)
     wakeValue.bytes.writeBigUInt64LE(1n)
-    this.#onWake()
+    if (!this.#isReceiving) this.#takeMessages()
+  }
+
+  /**
+   * Takes messages in their order, over several turns if they are much work. Whoever else woke us comes after them: what
+   * another thread hands over is about things that main has told before.
+   */
+  #takeMessages(): void {
+    this.#isReceiving = false
     if (parentPort === null) return
-    for (;;) {
+    const endMs = performance.now() + RECEIVE_BUDGET_MS
+    do {
       const received: { message: Down } | undefined = receiveMessageOnPort(parentPort)
-      if (received === undefined) return
+      if (received === undefined) {
+        this.#onWake()
+        return
+      }
       Atomics.add(this.#control, HANDLED_DOWN, 1)
       this.#onMessage(received.message)
-    }
+    } while (performance.now() < endMs)
+    this.#isReceiving = true
+    this.reactor.inNextTurn(() => this.#takeMessages())
   }
 }

@@ -79,7 +79,7 @@ export class ServedPod {
 
   /** New configuration of the pod. Live inbound connections are checked against the new policies. */
   configure(inbound: InboundView | null): void {
-    const isChanged = JSON.stringify(inbound?.policies) !== JSON.stringify(this.inbound?.policies)
+    const isChanged = !haveSameElements(inbound?.policies ?? [], this.inbound?.policies ?? [])
     this.inbound = inbound
     this.baggage = formatWorkloadBaggage(inbound?.workload ?? null)
     this.source =
@@ -121,4 +121,9 @@ export class ServedPod {
     this.tunnels.close()
     this.dialer.close()
   }
+}
+
+/** Policies are one object per worker as long as they are the same. */
+function haveSameElements<T>(left: readonly T[], right: readonly T[]): boolean {
+  return left.length === right.length && left.every((each, index) => each === right[index])
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compile cache of the data process: beside the admin socket, in a directory only we may write. Filled once, by a
+// The compile cache of both processes: beside the admin socket, in a directory only we may write. Filled once, by a
 // process of its own, before the first generation starts.
 import { spawn } from 'node:child_process'
 import { constants, existsSync, lstatSync } from 'node:fs'
@@ -35,6 +35,16 @@ export async function warmCompileCache(directory: string, log: Log): Promise<boo
     log.warn({ err: cause }, 'no compile cache, the data process needs more memory')
     return false
   }
+}
+
+/**
+ * Starts this program again in the place of this process, with the same id, arguments and open files, from the cache:
+ * without the stripper of TypeScript, which a process never gives back. Returns when it is that program already.
+ */
+export function runFromCompileCache(directory: string): void {
+  if (process.env.NODE_COMPILE_CACHE !== undefined || process.execve === undefined) return
+  const args = [process.execPath, ...DATA_PROCESS_FLAGS, ...process.argv.slice(1)]
+  process.execve(process.execPath, args, { ...process.env, NODE_COMPILE_CACHE: directory })
 }
 
 /** What lies in the cache is run as code of this process: whoever may write there may do what we may. */

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// How Node runs the data process. Whoever fills its compile cache uses the same flags: V8 keeps code by flags.
+// How Node runs both processes. Whoever fills their compile cache uses the same flags: V8 keeps code by flags.
 
-/** Small young generations keep idle memory low; a debugger must not be opened by a signal; gc() is for the trim. */
+/**
+ * Small young generations keep idle memory low; a debugger must not be opened by a signal; gc() is for the trim, which
+ * must not throw away compiled code: the first connections after it would pay for compiling again.
+ */
 export const DATA_PROCESS_FLAGS: readonly string[] = [
   '--disable-sigusr1',
   '--expose-gc',
   '--max-semi-space-size=4',
+  '--no-flush-bytecode',
   '--no-warnings',
 ]

@@ -4,13 +4,13 @@
 import type { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../mesh/errors/reasons.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
+import { releaseCodePages, trimMemory } from '../../mesh/reactor/trim-memory.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import { type ClockTimer, systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { WatchedFile } from '../../mesh/runtime/watched-file.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import type { DataMessage } from '../pods.ts'
-import { compileCacheDirectory, warmCompileCache } from './compile-cache.ts'
 import { DataProcess } from './data-process.ts'
 import { type EnrolledPod, parseEnrolment } from './enrolment-file.ts'
 import { PodSockets } from './pod-sockets.ts'
@@ -24,6 +24,8 @@ const RESTART_MAX_MS = 900
 const HEALTHY_AFTER_MS = 10_000
 /** What the data process gets beyond the drain time before it is killed. */
 const EXIT_GRACE_MS = 2500
+/** Start-up garbage is collected this long after the data process became ready. */
+const TRIM_DELAY_MS = 1000
 
 /** The supervisor of one node. */
 export class Supervisor {
@@ -36,12 +38,14 @@ export class Supervisor {
   #wanted: readonly EnrolledPod[] = []
   #data: DataProcess | null = null
   #startedMs = 0
-  #compileCache: string | null = null
+  readonly #compileCache: string | null
   #retry: ClockTimer | null = null
   #isStopping = false
 
-  constructor(config: ZtunnelConfig, args: readonly string[], log: Log) {
+  /** `compileCache` null: there is none that can be trusted. */
+  constructor(config: ZtunnelConfig, args: readonly string[], compileCache: string | null, log: Log) {
     this.#config = config
+    this.#compileCache = compileCache
     this.#args = args
     this.#log = log
     this.#enrolment = new WatchedFile(config.enrolmentFile, systemClock, {
@@ -51,8 +55,6 @@ export class Supervisor {
   }
 
   async start(): Promise<void> {
-    const cache = compileCacheDirectory(this.#config.adminSocket)
-    if (await warmCompileCache(cache, this.#log)) this.#compileCache = cache
     await this.#enrolment.start()
     this.#startData()
   }
@@ -91,8 +93,13 @@ export class Supervisor {
   }
 
   #onDataMessage(message: DataMessage): void {
-    if (message.type === 'ready') this.#log.info({ pods: this.#pods.size }, 'data process ready')
-    else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
+    if (message.type === 'ready') {
+      this.#log.info({ pods: this.#pods.size }, 'data process ready')
+      setTimeout(() => {
+        trimMemory()
+        releaseCodePages()
+      }, TRIM_DELAY_MS).unref()
+    } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
     else this.#log.debug({ uid: message.uid }, 'pod served')
   }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the view of a served pod holds. What is then accepted, row by row: test/ztunnel/decide/inbound-decision.ts.
 import t from 'tap'
-import { describeInbound, type InboundView } from '../../../mesh/model/inbound.ts'
+import { describeInbound, type InboundView, isSameInbound } from '../../../mesh/model/inbound.ts'
+import type { Policy } from '../../../mesh/model/policy.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
 
 interface Setup {
@@ -107,4 +108,22 @@ t.test('only the policies of this pod come along', async (t) => {
     ],
   })
   t.same(view.policies.map(({ name }) => name).toSorted(), ['everywhere', 'mine', 'named'])
+})
+
+t.test('a description is the same as long as nothing in it has changed', async (t) => {
+  const setup = { pod: MEMBER, services: [service('s', 'shop', 'hostname: s.shop')] }
+  const view = describe(setup)
+  t.ok(isSameInbound(view, { ...describe(setup), modelVersion: 10 }))
+  const policy: Policy = {
+    ...{ name: 'p', namespace: 'shop', scope: 'Namespace', action: 'Deny', rules: [], dryRun: false },
+  }
+  for (const other of [
+    { ...view, policies: [policy] },
+    { ...view, hosts: new Map([['s.shop', new Map([[80, 9091]])]]) },
+    { ...view, fronted: new Set(['10.9.0.9']) },
+    { ...view, workload: { ...view.workload, canonicalRevision: 'v2' } },
+    { ...view, applicationTunnel: { protocol: 'NONE' as const, port: 1 } },
+  ])
+    t.notOk(isSameInbound(view, other))
+  t.notOk(isSameInbound({ ...view, policies: [policy] }, { ...view, policies: [{ ...policy }] }))
 })

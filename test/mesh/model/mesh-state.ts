@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { MeshState } from '../../../mesh/model/mesh-state.ts'
+import type { Policy } from '../../../mesh/model/policy.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
 
 const service = (name: string, namespace: string, more: string): string =>
@@ -18,7 +20,6 @@ workloads:
   t.equal(mesh.workloadByIp('', '10.0.0.2'), undefined, 'host network is never found by IP')
   t.equal(mesh.workloadByHost('shop', 'a.example.com')?.name, 'a')
   t.equal(mesh.workloadByHost('pay', 'a.example.com'), undefined)
-  t.equal(mesh.workloadsByIdentity('spiffe://cluster.local/ns/shop/sa/b-sa')[0]?.name, 'b')
   t.equal(mesh.workloadsOfNamespace('shop').length, 3)
   t.equal(mesh.ownWorkload('shop', 'b', 'b-sa')?.uid, 'b')
   t.equal(mesh.ownWorkload('shop', 'b', 'other'), undefined)
@@ -91,3 +92,51 @@ policies:
     )
   },
 )
+
+t.test('a change of policies shares everything else; a change of a workload does not', async (t) => {
+  const first = meshOf(`
+workloads:
+- ${workload('a', '10.0.0.1')}
+- ${workload('b', '10.0.0.2')}
+services:
+- ${service('s', 'shop', 'hostname: s.shop, vips: ["/10.9.0.1"]')}
+`)
+  const policy: Policy = {
+    ...{ name: 'p', namespace: 'shop', scope: 'Namespace', action: 'Deny', rules: [], dryRun: false },
+  }
+  const { workloads, services } = first
+  const second = new MeshState(
+    { workloads: [...workloads], services: [...services], policies: [policy] },
+    2,
+    first,
+  )
+  t.ok(second.hasAddressesOf(first))
+  t.equal(second.version, 2)
+  const [a] = workloads
+  if (a === undefined) throw new Error('no workload')
+  t.same([first.policiesFor(a), second.policiesFor(a)], [[], [policy]])
+  for (const changed of [
+    [a],
+    [...workloads].reverse(),
+    [{ ...a, status: 'Unhealthy' as const }, ...workloads.slice(1)],
+  ]) {
+    const third = new MeshState({ workloads: changed, services, policies: [policy] }, 3, second)
+    t.notOk(third.hasAddressesOf(second))
+    t.same(third.workloads, changed)
+  }
+  t.notOk(new MeshState({ workloads, services: [], policies: [] }, 4, second).hasAddressesOf(second))
+})
+
+t.test('only what names a waypoint is behind one', async (t) => {
+  const waypoint = 'waypoint: {destination: "shop/w.shop", hboneMtlsPort: 15008}'
+  const mesh = meshOf(`
+workloads:
+- ${workload('a', '10.0.0.1')}
+- ${workload('b', '10.0.0.2', waypoint)}
+services:
+- ${service('s', 'shop', 'hostname: s.shop, vips: []')}
+- ${service('v', 'shop', `hostname: v.shop, vips: [], ${waypoint}`)}
+`)
+  const { workloads, services } = mesh.behindWaypoints
+  t.same([workloads.map(({ uid }) => uid), services.map(({ name }) => name)], [['b'], ['v']])
+})

@@ -52,6 +52,23 @@ t.test('messages go both ways and a stopped worker ends without error', async (t
   t.equal(worker.droppedCount, 0)
 })
 
+t.test(
+  'many messages are taken over many turns, in their order, and none waits for another wake',
+  async (t) => {
+    const { worker, messages } = start()
+    const count = 20
+    for (let i = 0; i < count; i++) worker.post({ type: 'work', ms: 2 })
+    while (messages.length < count) await new Promise((resolve) => setImmediate(resolve))
+    const turns = messages.map(Number)
+    t.same(
+      turns,
+      turns.toSorted((left, right) => left - right),
+    )
+    t.ok(new Set(turns).size >= count - 1, `${new Set(turns).size} turns`) // the first may share its turn with the start
+    await worker.terminate()
+  },
+)
+
 t.test('a worker that throws leaves no socket open: its peers are told at once', async (t) => {
   const { worker, next, exited } = start()
   const [theirs, ours] = createUnixDescriptors()

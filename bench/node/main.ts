@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does a node cost in a mesh of 10,000 pods, and how soon does it decide by a changed policy? Writes NODE.md beside
+// RESULTS.md. Needs root (network namespaces). usage: npm run bench:node [-- --rounds N --changes N --out DIRECTORY]
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { proportionalKb } from '../measure/process-usage.ts'
+import { NAMESPACES, POLICIES, podsOfNode, policyDocument, policyFile, SIZE, scopeOf } from './mesh-files.ts'
+import { NodeLab, until, type WorkersAnswer } from './node-lab.ts'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    changes: { type: 'string', default: '30' },
+    out: { type: 'string', default: join(import.meta.dirname, '..') },
+  },
+})
+const ROUNDS = Number(values.rounds)
+const CHANGES = Number(values.changes)
+/** Idle loops look at themselves every two seconds and collect garbage after a few looks. */
+const SETTLE_MS = 16_000
+const WORKLOADS = SIZE.services * SIZE.podsPerService
+const MEMORY_GOAL_MB = 120
+const POLICY_GOAL_MS = 50
+const TURN_GOAL_MS = 5
+
+/** One round, fresh processes. */
+interface Round {
+  readonly startMb: number
+  readonly arrivedMb: number
+  readonly endMb: number
+  readonly peakMb: number
+  readonly arrivalTurnMs: number
+  readonly changeTurnMs: number
+  /** One per change: from receipt until in force, and the main thread's part of it. */
+  readonly changes: readonly { readonly totalMs: number; readonly sentMs: number }[]
+}
+
+const memoryMb = (lab: NodeLab): number => proportionalKb(lab.pids) / 1024
+const longestTurnMs = ({ workers }: WorkersAnswer): number =>
+  Math.max(...workers.map((worker) => worker.longestTurnMs))
+
+function peakMb(pids: readonly number[]): number {
+  const kb = pids.map((pid) =>
+    Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]),
+  )
+  return kb.reduce((sum, each) => sum + each, 0) / 1024
+}
+
+async function changePolicy(lab: NodeLab, index: number, port: number): Promise<Round['changes'][number]> {
+  const before = (await lab.workers()).model.version
+  lab.write(policyFile(index), policyDocument(scopeOf(index), index, port))
+  return until('the change in force', async () => {
+    const { inForce } = (await lab.workers()).model
+    return inForce !== null && inForce.version > before ? inForce : null
+  })
+}
+
+async function measure(): Promise<Round> {
+  const lab = await NodeLab.open()
+  try {
+    await wait(SETTLE_MS)
+    const startMb = memoryMb(lab)
+    await lab.workers() // from here on turns count
+    lab.addMesh()
+    let arrivalTurnMs = 0
+    await until('the mesh arrived', async () => {
+      const answer = await lab.workers()
+      arrivalTurnMs = Math.max(arrivalTurnMs, longestTurnMs(answer))
+      const { workloads, policies, version, inForce } = answer.model
+      return (workloads >= WORKLOADS && policies >= POLICIES && inForce?.version === version) || null
+    })
+    await wait(SETTLE_MS)
+    const arrivedMb = memoryMb(lab)
+    await lab.workers()
+    let changeTurnMs = 0
+    const changes: Round['changes'][number][] = []
+    for (let change = 0; change < CHANGES; change++) {
+      const workersBefore = longestTurnMs(await lab.workers())
+      changes.push(await changePolicy(lab, change % POLICIES, 9001 + change))
+      changeTurnMs = Math.max(changeTurnMs, workersBefore, longestTurnMs(await lab.workers()))
+    }
+    await wait(SETTLE_MS)
+    return {
+      startMb,
+      arrivedMb,
+      endMb: memoryMb(lab),
+      peakMb: peakMb(lab.pids),
+      arrivalTurnMs,
+      changeTurnMs,
+      changes,
+    }
+  } finally {
+    await lab.close()
+  }
+}
+
+function percentile(samples: readonly number[], share: number): number {
+  const sorted = samples.toSorted((left, right) => left - right)
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
+}
+
+/** One row: what, each round's figure, the goal and whether every round reached it. */
+function row(what: string, figures: readonly number[], unit: string, goal: number | null): string {
+  const cells = figures.map((figure) => `${figure.toFixed(1)} ${unit}`)
+  const verdict = goal === null ? '' : figures.every((figure) => figure <= goal) ? 'reached' : '**missed**'
+  return `| ${[what, ...cells, goal === null ? '' : `≤ ${goal} ${unit}`, verdict].join(' | ')} |`
+}
+
+function page(rounds: readonly Round[]): string {
+  const of = (figure: (round: Round) => number): number[] => rounds.map(figure)
+  const totals = ({ changes }: Round): number[] => changes.map(({ totalMs }) => totalMs)
+  const rows = [
+    row(
+      'memory before, the node’s own services known',
+      of(({ startMb }) => startMb),
+      'MB',
+      null,
+    ),
+    row(
+      `memory with ${WORKLOADS.toLocaleString('en-US')} workloads`,
+      of(({ arrivedMb }) => arrivedMb),
+      'MB',
+      MEMORY_GOAL_MB,
+    ),
+    row(
+      'memory after the changes of policy',
+      of(({ endMb }) => endMb),
+      'MB',
+      MEMORY_GOAL_MB,
+    ),
+    row(
+      'most that was resident at any time',
+      of(({ peakMb: peak }) => peak),
+      'MB',
+      null,
+    ),
+    row(
+      'policy in force, median',
+      of((round) => percentile(totals(round), 0.5)),
+      'ms',
+      null,
+    ),
+    row(
+      'policy in force, slowest',
+      of((round) => Math.max(...totals(round))),
+      'ms',
+      POLICY_GOAL_MS,
+    ),
+    row(
+      'longest turn while the mesh arrives',
+      of(({ arrivalTurnMs }) => arrivalTurnMs),
+      'ms',
+      TURN_GOAL_MS,
+    ),
+    row(
+      'longest turn while policies change',
+      of(({ changeTurnMs }) => changeTurnMs),
+      'ms',
+      TURN_GOAL_MS,
+    ),
+  ]
+  return `<!-- Written by \`npm run bench:node\`. -->
+# A node in a large mesh
+
+One ztunnel (supervisor and data process, 2 workers) that serves ${podsOfNode().length} pods in their own namespaces and follows a controller which
+reads ${WORKLOADS.toLocaleString('en-US')} pods in ${SIZE.services.toLocaleString('en-US')} services of ${NAMESPACES} namespaces, and ${POLICIES} policies: 2 of the mesh, 5 of each namespace, the rest of single
+services of this node, so that the controller sends all of them. ${cpus().length} cores, shared with the controller: ${cpus()[0]?.model ?? 'unknown'}, Node ${process.version}. Fresh processes in every round.
+
+| | ${rounds.map((_, index) => `Round ${index + 1}`).join(' | ')} | Goal | |
+|---|${rounds.map(() => '---|').join('')}---|---|
+${rows.join('\n')}
+
+- **Memory**: proportional set size (\`smaps_rollup\`) of both processes, each time after ${SETTLE_MS / 1000} idle seconds. The most that was resident
+  is the sum of both processes' \`VmHWM\`, shared pages counted twice.
+- **Policy in force**: ${CHANGES} changes, those of the whole mesh among them. From the receipt of the discovery response in the data process
+  (its clock of milliseconds) until the last worker has answered a message sent behind everything that the change sent to
+  it. A worker takes messages in order and decides in the same thread: every connection that it accepts after its answer is
+  decided by the new policy.
+- **Longest turn** of any worker's loop without its wait, by the clock on the wall: what the kernel gave to others meanwhile is in it.
+  The mesh arrives in one burst: all files appear before the controller at once.
+`
+}
+
+const rounds: Round[] = []
+for (let round = 0; round < ROUNDS; round++) {
+  rounds.push(await measure())
+  process.stderr.write(
+    `${JSON.stringify({
+      ...rounds.at(-1),
+      changes: rounds
+        .at(-1)
+        ?.changes.map(({ totalMs, sentMs }) => `${sentMs}/${totalMs}`)
+        .join(' '),
+    })}\n`,
+  )
+}
+const text = page(rounds)
+writeFileSync(join(values.out, 'NODE.md'), text)
+process.stdout.write(text)
