@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A pod behind a waypoint lets in what comes from there and is allowed without that rule too; all other pods decide as if
 // there were no such rule. Decided by the code that decides on nodes.
-import { clone } from '@bufbuild/protobuf'
+import { clone, toJson } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import t from 'tap'
 import { WAYPOINT_ONLY_PREFIX } from '../../controller/translate/policy-names.ts'
+import { Translator } from '../../controller/translate/translate.ts'
+import type { Translation } from '../../controller/translate/translation.ts'
+import type { ConfigObject } from '../../controller/watch/config-object.ts'
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, evaluate } from '../../mesh/authz/evaluate.ts'
 import { decodePolicy } from '../../mesh/discovery/decode-policy.ts'
@@ -15,17 +18,20 @@ import {
   type Authorization,
   AuthorizationSchema,
 } from '../../proto/generated/istio/authorization_pb.js'
-import type { Workload } from '../../proto/generated/istio/workload_pb.js'
+import { ServiceSchema, type Workload, WorkloadSchema } from '../../proto/generated/istio/workload_pb.js'
+import { SETTINGS } from '../support/translated.ts'
 import {
   ACCOUNTS,
   boundTo,
   type Call,
   calls,
   identityOf,
+  objectsOf,
   translateWorld,
   type World,
   worlds,
 } from '../support/waypoint-worlds.ts'
+import { toObject, viewOf } from '../support/yaml-objects.ts'
 
 const RUNS = 3000
 
@@ -88,4 +94,43 @@ t.test('every mistake in the rule is noticed', async (t) => {
     const property = fc.property(worlds, calls, (world, call) => holds(world, call, change).holds)
     t.ok(fc.check(property, { numRuns: RUNS, seed: 20_267, endOnFailure: true }).failed, name)
   }
+})
+
+/** A translation as text; what is the same object as before is the same text. */
+function textOf({ workloads, services, authorizations, findings, enforcement }: Translation): string {
+  const lists = [
+    [...workloads.values()].map((each) => toJson(WorkloadSchema, each)),
+    [...services.values()].map((each) => toJson(ServiceSchema, each)),
+    [...authorizations.values()].map((each) => toJson(AuthorizationSchema, each)),
+  ]
+  return JSON.stringify([...lists, findings, enforcement])
+}
+
+t.test('waypoints that come and go leave nothing behind in what is remembered', async (t) => {
+  // An object that says the same is the same object, as it is for the sources.
+  const known = new Map<string, ConfigObject>()
+  const objectOf = (raw: Record<string, unknown>): ConfigObject => {
+    const text = JSON.stringify(raw)
+    const object = known.get(text) ?? toObject(raw)
+    known.set(text, object)
+    return object
+  }
+  // Few worlds, many steps: mostly little changes, which is where something may be kept that should not.
+  const step = fc.tuple(fc.constantFrom(0, 0, 1), fc.constantFrom('near-account', 'another'))
+  const steps = fc.array(step, { minLength: 2, maxLength: 6 })
+  const property = fc.property(fc.tuple(worlds, worlds), steps, (pair, sequence) => {
+    const translator = new Translator(SETTINGS)
+    return sequence.every(([index, account]) => {
+      const world = pair[index] ?? pair[0]
+      const texts = JSON.stringify(objectsOf(world)).replace(
+        '"serviceAccountName":"near-account"',
+        `"serviceAccountName":"${account}"`,
+      )
+      const raws = JSON.parse(texts) as Record<string, unknown>[] // as: what was written just now
+      const view = viewOf(raws.map(objectOf))
+      return textOf(translator.translate(view)) === textOf(new Translator(SETTINGS).translate(view))
+    })
+  })
+  fc.assert(property, { numRuns: 500, seed: 20_268 })
+  t.pass('every translation equals a first one')
 })

@@ -85,7 +85,8 @@ export const targetOf = ({ kind, name }: RandomPolicy): string => {
 }
 const labelled = (name: string | undefined) => (name === undefined ? {} : { [USE]: name })
 
-function objectsOf(world: World): Record<string, unknown>[] {
+/** Everything there is, as it would be written. */
+export function objectsOf(world: World): Record<string, unknown>[] {
   const meta = (name: string, labels: object = {}) => ({ name, namespace: 'shop', labels })
   const gateways = Object.entries(world.gateways).flatMap(([name, each]) => {
     const allowedRoutes = { namespaces: { from: each.isOpen ? 'Same' : 'None' } }
