@@ -1,6 +1,7 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --disable-sigusr1 --heap-growing-percent=20 --max-semi-space-size=4 --no-warnings
 // SPDX-License-Identifier: Apache-2.0
 // Entry of the controller.
+import { returnLargeBlocks } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import { openLog } from '../mesh/runtime/log.ts'
 import type { LogLevel } from '../mesh/runtime/log-levels.ts'
@@ -14,6 +15,7 @@ if (mistakes.length > 0) {
   process.exit(2)
 }
 const log = openLog(options.logLevel as LogLevel, { component: 'controller' }) // as: checked by its choices
+returnLargeBlocks()
 const app = new App({ config: options, ...openSources(options, systemClock), clock: systemClock, log })
 try {
   await app.start()

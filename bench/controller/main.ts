@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { NODE_FLAGS } from '../../controller/node-flags.ts'
 import { parseResidentKb } from '../measure/process-usage.ts'
 import type { ClientCommand, ClientReport } from './clients.ts'
 import { NAMESPACE_YAML, serviceYaml } from './mesh-yaml.ts'
@@ -33,9 +34,13 @@ const children: ChildProcess[] = []
 
 function start(script: string, args: readonly string[], stdio: 'ipc' | 'ignore'): ChildProcess {
   const path = fileURLToPath(new URL(script, import.meta.url))
-  const child = spawn(process.execPath, ['--no-warnings', path, ...args], {
-    stdio: ['ignore', 'ignore', 'inherit', ...(stdio === 'ipc' ? (['ipc'] as const) : [])],
-  })
+  const child = spawn(
+    process.execPath,
+    [...(stdio === 'ipc' ? ['--no-warnings'] : NODE_FLAGS), path, ...args],
+    {
+      stdio: ['ignore', 'ignore', 'inherit', ...(stdio === 'ipc' ? (['ipc'] as const) : [])],
+    },
+  )
   children.push(child)
   return child
 }

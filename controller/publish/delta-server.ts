@@ -14,8 +14,8 @@ import type { Published, Publisher } from './publisher.ts'
 
 /** A response must be answered within this time. */
 const ANSWER_TIMEOUT_MS = 60_000
-/** Encoded and not yet sent, all clients together: twenty full pushes of a large mesh. */
-const MAX_UNSENT_BYTES = 67_108_864
+/** Encoded and not yet sent, all clients together: two full pushes of a large mesh. */
+const MAX_UNSENT_BYTES = 8_388_608
 /** Streams of one node: its own, one that lingers, a tool or two. The oldest goes when there are more. */
 const MAX_STREAMS_PER_NODE = 8
 /** Of what a client calls itself. */

@@ -8,10 +8,27 @@ import { bindFunction, openLibrary } from './ffi/native.ts'
 const MADV_DONTNEED = 4
 const libc = openLibrary('libc.so.6')
 const malloc_trim = bindFunction<(pad: number) => number>(libc, 'int malloc_trim(uint64_t)')
+const mallopt = bindFunction<(parameter: number, value: number) => number>(libc, 'int mallopt(int, int)')
 const madvise = bindFunction<(address: bigint, length: number, advice: number) => number>(
   libc,
   'int madvise(uint64_t, uint64_t, int)',
 )
+
+const M_TRIM_THRESHOLD = -1
+const M_MMAP_THRESHOLD = -3
+/** Blocks from this size on are mapped: a freed one goes back at once, whatever lies around it. */
+const MAPPED_BLOCK_BYTES = 65_536
+/** Free memory at the end of the heap beyond this goes back at once. */
+const KEPT_FREE_BYTES = 1_048_576
+
+/**
+ * Makes malloc return what large buffers leave. Left alone it raises both bounds to 32 MB and more with the first large
+ * buffer that is freed, and keeps what a burst needed. For processes that send now and then, not for the data path.
+ */
+export function returnLargeBlocks(): void {
+  mallopt(M_MMAP_THRESHOLD, MAPPED_BLOCK_BYTES)
+  mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
+}
 
 /** Collects this thread's garbage and returns free memory to the system. Takes some 20 ms: never while serving. */
 export function trimMemory(): void {
