@@ -22,6 +22,7 @@ import type { RootAuthority } from './ca/root-authority.ts'
 import type { SigningAuthority } from './ca/signing.ts'
 import type { ControllerConfig } from './config.ts'
 import { LeaderDuties, type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
+import type { MeshView } from './mesh-view.ts'
 import { DeltaServer, type DiscoveryCaller } from './publish/delta-server.ts'
 import { Publisher } from './publish/publisher.ts'
 import { ServerCertificate } from './server-certificate.ts'
@@ -50,11 +51,11 @@ export interface AppOptions {
   /** Changes the configuration; default: that is done without us. */
   readonly objects?: ObjectWriter | null
   /** What is done by one replica only, besides what the controller itself needs. */
-  readonly duties?: readonly LeaderDuty[]
+  readonly duties?: (mesh: MeshView) => readonly LeaderDuty[]
   /** Called when everything else has stopped. */
   readonly close?: () => Promise<void>
   /** Who is believed besides nodes that joined: service accounts, where there is an apiserver. */
-  readonly attestors?: readonly Attestor[]
+  readonly attestors?: (store: ConfigStore) => readonly Attestor[]
   readonly clock: Clock
   readonly log: Log
 }
@@ -89,6 +90,8 @@ export class App {
   readonly #attestors: readonly Attestor[]
   readonly #keys: KeyStore
   readonly #admin: ControllerAdmin
+  /** Told of every translation. */
+  readonly #listeners = new Set<() => void>()
   #parts: Parts | null = null
 
   constructor(options: AppOptions) {
@@ -122,10 +125,10 @@ export class App {
       signers: async () => (await this.#parts?.authority.listSigners()) ?? [],
     })
     const purge = purgeJoinTokens({ store: this.joinTokens, clock, log })
-    const duties = [purge, ...(options.duties ?? [])]
+    const duties = [purge, ...(options.duties?.(this.#meshView()) ?? [])]
     this.leader = new LeaderDuties(options.election ?? soleLeader(), duties, log)
     this.#attestors = [
-      ...(options.attestors ?? []),
+      ...(options.attestors?.(this.store) ?? []),
       nodeCertificateAttestor({
         trustDomain: config.trustDomain,
         enrolments: enrolmentsOf(this.joinTokens),
@@ -238,6 +241,25 @@ export class App {
     return this.#parts
   }
 
+  #meshView(): MeshView {
+    const isTranslated = (): boolean => this.translation !== NO_TRANSLATION
+    const translation = (): Translation => this.translation
+    return {
+      objects: this.store,
+      get translation() {
+        return translation()
+      },
+      get isTranslated() {
+        return isTranslated()
+      },
+      clients: () => this.delta.clients(),
+      onTranslated: (listener) => {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      },
+    }
+  }
+
   #translate(): void {
     const { log } = this.#options
     const startMs = performance.now()
@@ -251,6 +273,7 @@ export class App {
       },
       'published',
     )
+    for (const listener of this.#listeners) listener()
   }
 
   /** A join token buys a certificate and nothing else: with it nobody follows the configuration. */

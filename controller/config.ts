@@ -10,7 +10,7 @@ export const CONTROLLER_OPTIONS = {
   configSource: {
     type: 'text',
     default: 'directory',
-    choices: ['directory', 'redis'],
+    choices: ['directory', 'redis', 'kubernetes'],
     meaning: 'where the configuration is read',
   },
   configDirectory: {
@@ -42,6 +42,23 @@ export const CONTROLLER_OPTIONS = {
   },
   redisKeyFile: { type: 'text', default: '', meaning: 'PEM file with the key of that certificate' },
   redisPrefix: { type: 'text', default: 'sidestep', meaning: 'first part of every key in Redis' },
+  kubeconfigFile: {
+    type: 'text',
+    default: '',
+    meaning:
+      'source kubernetes: kubeconfig to use; empty: the pod’s own account, else what kubectl would take',
+  },
+  controllerNamespace: {
+    type: 'text',
+    default: 'istio-system',
+    meaning: 'source kubernetes: namespace of the controller’s Lease and Secrets',
+  },
+  nodeAccounts: {
+    type: 'text',
+    default: 'istio-system/ztunnel',
+    meaning:
+      'source kubernetes: service accounts, separated by commas, that may ask for certificates of the pods on their node',
+  },
   listenHost: { type: 'text', default: '::', meaning: 'address on which ztunnels are served' },
   listenPort: {
     type: 'integer',

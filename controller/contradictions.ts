@@ -20,6 +20,7 @@ const SOURCES: Readonly<Record<string, Branch>> = {
     required: ['redisAddresses'],
     allowed: ['redisUser', 'redisPasswordFile', 'redisCaFile', 'redisCertificateFile', 'redisKeyFile'],
   },
+  kubernetes: { required: [], allowed: ['kubeconfigFile'] },
 }
 
 const AUTHORITIES: Readonly<Record<string, Branch>> = {

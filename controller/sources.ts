@@ -7,14 +7,18 @@ import { join } from 'node:path'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { RedisLink } from '../mesh/redis/redis-link.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
+import type { Attestor } from './ca/attestation.ts'
 import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
 import { openJoinTokenRedis } from './ca/join-token-redis.ts'
 import type { JoinTokenStore } from './ca/join-tokens.ts'
 import { type KeyStore, openDirectoryKeyStore } from './ca/key-store.ts'
 import type { ControllerConfig } from './config.ts'
-import { type LeaderElection, soleLeader } from './leader.ts'
+import { openKubernetes } from './kubernetes/sources.ts'
+import { type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
+import type { MeshView } from './mesh-view.ts'
 import { connectTo } from './redis-connect.ts'
 import type { ConfigSource } from './watch/config-source.ts'
+import type { ConfigStore } from './watch/config-store.ts'
 import { DirectorySource } from './watch/directory.ts'
 import { LeaderLock } from './watch/leader-lock.ts'
 import { type ObjectWriter, redisObjectWriter } from './watch/object-writer.ts'
@@ -29,13 +33,24 @@ export interface Sources {
   readonly election: LeaderElection
   /** Changes the configuration; null where that is done without us. */
   readonly objects: ObjectWriter | null
+  /** Who is believed besides nodes that joined; `store` is what the source fills. */
+  attestors(store: ConfigStore): readonly Attestor[]
+  /** What the leader does to the place where the configuration is; `mesh` is what became of it. */
+  duties(mesh: MeshView): readonly LeaderDuty[]
   /** After everything else has stopped. */
   close(): Promise<void>
 }
 
 type Opener = (config: ControllerConfig, clock: Clock) => Sources
 
-const SOURCES: Readonly<Record<string, Opener>> = { directory: openDirectory, redis: openRedis }
+const SOURCES: Readonly<Record<string, Opener>> = {
+  directory: openDirectory,
+  redis: openRedis,
+  kubernetes: openKubernetes,
+}
+
+/** Without an apiserver there are no accounts, and nobody reads a status. */
+const NOBODY = { attestors: () => [], duties: () => [] }
 
 /** Opens the source; nothing is read or dialled yet. */
 export function openSources(config: ControllerConfig, clock: Clock): Sources {
@@ -51,6 +66,7 @@ function openDirectory(config: ControllerConfig, clock: Clock): Sources {
     keys: openKeys(config),
     election: soleLeader(),
     objects: null,
+    ...NOBODY,
     close: async () => {},
   }
 }
@@ -66,6 +82,7 @@ function openRedis(config: ControllerConfig, clock: Clock): Sources {
     keys: openKeys(config),
     election: redisElection({ connect, clock, prefix }),
     objects: redisObjectWriter(link, prefix),
+    ...NOBODY,
     close: () => link.close(),
   }
 }

@@ -240,9 +240,10 @@ function tidy(headers: RequestOptions['headers']): Record<string, string> {
   return { ...Object.fromEntries(entries), Accept: 'application/json' }
 }
 
-/** The configuration of a pod, or of the KUBECONFIG that people use. */
-export function loadKubeConfig(): KubeConfig {
+/** The configuration in `file`; '': that of the pod, or of the KUBECONFIG that people use. */
+export function loadKubeConfig(file: string): KubeConfig {
   const config = new KubeConfig()
-  config.loadFromDefault()
+  if (file === '') config.loadFromDefault()
+  else config.loadFromFile(file)
   return config
 }

@@ -59,7 +59,7 @@ if (import.meta.main) {
   const app = new App({
     config: options,
     source: new DirectorySource(options.configDirectory, systemClock),
-    attestors: [attestor],
+    attestors: () => [attestor],
     clock: systemClock,
     log: openLog('info', { component: 'controller' }),
   })

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a controller in a cluster stands on: the apiserver is its configuration, knows whose a token is, keeps the CA's
+// keys, and holds the Lease of the leader.
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Clock } from '../../mesh/runtime/clock.ts'
+import { openJoinTokenDocument } from '../ca/join-token-document.ts'
+import { openDirectoryKeyStore } from '../ca/key-store.ts'
+import { tokenReviewAttestor } from '../ca/token-review.ts'
+import type { ControllerConfig } from '../config.ts'
+import type { Sources } from '../sources.ts'
+import { KubernetesSource } from '../watch/kubernetes.ts'
+import { KubernetesClient, loadKubeConfig } from './client.ts'
+import { kubernetesIdentity } from './identity.ts'
+import { LeaseElection } from './lease.ts'
+import { openSecretKeyStore } from './secret-key-store.ts'
+
+/** Names of the controller's own objects; controller/rbac.yaml allows exactly these. */
+const LEASE = 'sidestep-controller'
+const CA_SECRET = 'sidestep-ca'
+const JOIN_TOKEN_SECRET = 'sidestep-join-tokens'
+
+/** Opens them; nothing is read or dialled yet. @throws Error when the kubeconfig is unreadable */
+export function openKubernetes(config: ControllerConfig, clock: Clock): Sources {
+  const { kubeconfigFile, controllerNamespace: namespace, caDirectory, trustDomain } = config
+  const client = new KubernetesClient(() => loadKubeConfig(kubeconfigFile), clock)
+  return {
+    source: new KubernetesSource({ client, clock, random: Math.random }),
+    keys:
+      caDirectory === ''
+        ? openSecretKeyStore(client, { namespace, name: CA_SECRET })
+        : openDirectoryKeyStore(caDirectory),
+    joinTokens: openJoinTokenDocument(openSecretKeyStore(client, { namespace, name: JOIN_TOKEN_SECRET })),
+    election: new LeaseElection({
+      ...{ client, namespace, name: LEASE, clock },
+      // Another one after every start: a replica that was started again is not the one that led.
+      holder: `${hostname()}_${process.pid}_${randomUUID()}`,
+      monotonicMs: () => performance.now(),
+      random: Math.random,
+    }),
+    attestors: (store) => [
+      tokenReviewAttestor({
+        kubernetes: kubernetesIdentity(client, { view: store, isSynced: () => store.state.isSynced }),
+        nodeAccounts: config.nodeAccounts.split(',').filter((account) => account !== ''),
+        ...{ trustDomain, clock },
+      }),
+    ],
+    objects: null,
+    duties: () => [],
+    close: async () => {},
+  }
+}
