@@ -40,7 +40,7 @@ t.test('a contradiction is one mistake, which names the option', async (t) => {
     [[...DIRECTORY, '--redis-addresses', 'redis://r'], /^SIDESTEP_REDIS_ADDRESSES: means nothing/],
     [
       [...DIRECTORY, '--config-source', 'etcd'],
-      /^--config-source: must be one of directory, .*redis, not 'etcd'$/,
+      /^--config-source: must be one of directory, redis, kubernetes, not 'etcd'$/,
     ],
     [[...REDIS, '--redis-user', 'mesh'], /^SIDESTEP_REDIS_USER: needs a password file$/],
     [[...REDIS, '--redis-user', 'mesh', '--redis-password-file', 'p'], null],

@@ -8,15 +8,12 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { openJoinTokenRedis } from '../../controller/ca/join-token-redis.ts'
 import { RedisStore } from '../../controller/watch/redis-store.ts'
-import { DiscoveryClient } from '../../mesh/discovery/discovery-client.ts'
-import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
 import { certificateRequests } from '../../mesh/identity/certificate-requests.ts'
-import type { MeshConfig } from '../../mesh/model/mesh-state.ts'
 import { RedisLink } from '../../mesh/redis/redis-link.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { ControllerLink } from '../../ztunnel/controller-link.ts'
-import { discoveryNode } from '../../ztunnel/model-discovery.ts'
 import { ControllerReplica } from '../support/controller-replica.ts'
+import { followControllers } from '../support/following-node.ts'
 import { poll } from '../support/mesh-lab.ts'
 import { RedisServer } from '../support/redis-server.ts'
 import { requestUnix } from '../support/unix-http.ts'
@@ -89,34 +86,14 @@ async function openNode(t: Test, lab: Lab, name: string, first: ControllerReplic
   const addresses = [first, ...others].map(({ address }) => address)
   const tokenFile = join(lab.directory, `${name}.token`)
   writeFileSync(tokenFile, await first.joinToken(name, [CART]))
-  const link = new ControllerLink({
-    ...{ caAddresses: addresses, rootsFile: lab.rootsFile, tokenFile, clusterId: 'Kubernetes' },
-    ...{ nodeName: name, trustDomain: 'cluster.local', stateDirectory: join(lab.directory, name) },
-    ...{ requests: certificateRequests, clock: systemClock, random: () => 0, log },
-  })
-  t.teardown(() => link.close())
-  await link.start()
-  const configs: MeshConfig[] = []
-  const client = new DiscoveryClient({
-    addresses,
-    node: discoveryNode({ nodeName: name, podName: '', podNamespace: 'istio-system', instanceIp: '' }),
-    credentials: () => link.credentials(),
-    ...{ clock: systemClock, random: () => 0, log },
-    onConfig: (config) => configs.push(config),
-  })
-  t.teardown(() => client.stop())
-  client.start()
+  const { rootsFile, directory } = lab
+  const node = await followControllers(t, { name, addresses, rootsFile, tokenFile, directory })
   return {
-    client,
+    ...node,
     /** Waits until the service has this port. */
     sees: (port: number) =>
-      poll(`${name} sees port ${port}`, () => configs.at(-1)?.services[0]?.ports[port] ?? null, 20_000),
-    last: () => configs.at(-1),
-    sign: async (identity = CART): Promise<WorkloadCertificate> => {
-      const { owner, csrPem } = await certificateRequests.begin(identity)
-      const chain = await link.issuer.issue(identity, csrPem, 3600)
-      return certificateRequests.finish(owner, chain, Date.now())
-    },
+      node.sees(`port ${port}`, ({ services }) => services[0]?.ports[port] !== undefined),
+    sign: (identity = CART) => node.sign(identity),
   }
 }
 
