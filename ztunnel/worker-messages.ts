@@ -103,6 +103,8 @@ export type ReportKind = keyof WorkerReports
 export interface TurnReport {
   /** Longest turn since the last report, without the wait. */
   readonly longestTurnMs: number
+  /** Longest collection of the idle loop since the last report. */
+  readonly longestTrimMs: number
   readonly turnCount: number
   readonly busyMs: number
 }

@@ -254,9 +254,10 @@ export class ZtunnelWorker {
 
   #turns(): TurnReport {
     const { reactor } = this.#context
-    const { longestTurnMs, turnCount, busyMs } = reactor
+    const { longestTurnMs, longestTrimMs, turnCount, busyMs } = reactor
     reactor.longestTurnMs = 0
-    return { longestTurnMs, turnCount, busyMs }
+    reactor.longestTrimMs = 0
+    return { longestTurnMs, longestTrimMs, turnCount, busyMs }
   }
 
   /** Takes nothing new; what is open may finish. */

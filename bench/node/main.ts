@@ -2,7 +2,7 @@
 // What does a node cost in a mesh of 10,000 pods, and how soon does it decide by a changed policy? Writes NODE.md beside
 // RESULTS.md. Needs root (network namespaces). usage: npm run bench:node [-- --rounds N --changes N --out DIRECTORY]
 import { readFileSync, writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -28,12 +28,16 @@ const TURN_GOAL_MS = 5
 
 /** One round, fresh processes. */
 interface Round {
+  /** Processes that wanted a core before it began, on average over a minute. */
+  readonly load: number
   readonly startMb: number
   readonly arrivedMb: number
   readonly endMb: number
   readonly peakMb: number
   readonly arrivalTurnMs: number
   readonly changeTurnMs: number
+  /** Longest collection of an idle loop, apart from turns. */
+  readonly trimMs: number
   /** One per change: from receipt until in force, and the main thread's part of it. */
   readonly changes: readonly { readonly totalMs: number; readonly sentMs: number }[]
 }
@@ -41,6 +45,9 @@ interface Round {
 const memoryMb = (lab: NodeLab): number => proportionalKb(lab.pids) / 1024
 const longestTurnMs = ({ workers }: WorkersAnswer): number =>
   Math.max(...workers.map((worker) => worker.longestTurnMs))
+
+const longestTrimMs = ({ workers }: WorkersAnswer): number =>
+  Math.max(...workers.map((worker) => worker.longestTrimMs))
 
 function peakMb(pids: readonly number[]): number {
   const kb = pids.map((pid) =>
@@ -59,22 +66,28 @@ async function changePolicy(lab: NodeLab, index: number, port: number): Promise<
 }
 
 async function measure(): Promise<Round> {
+  const load = loadavg()[0] ?? Number.NaN
   const lab = await NodeLab.open()
   try {
     await wait(SETTLE_MS)
     const startMb = memoryMb(lab)
-    await lab.workers() // from here on turns count
+    let trimMs = longestTrimMs(await lab.workers()) // from here on turns count
     lab.addMesh()
     let arrivalTurnMs = 0
-    await until('the mesh arrived', async () => {
-      const answer = await lab.workers()
-      arrivalTurnMs = Math.max(arrivalTurnMs, longestTurnMs(answer))
-      const { workloads, policies, version, inForce } = answer.model
-      return (workloads >= WORKLOADS && policies >= POLICIES && inForce?.version === version) || null
-    })
+    await until(
+      'the mesh arrived',
+      async () => {
+        const answer = await lab.workers()
+        arrivalTurnMs = Math.max(arrivalTurnMs, longestTurnMs(answer))
+        trimMs = Math.max(trimMs, longestTrimMs(answer))
+        const { workloads, policies, version, inForce } = answer.model
+        return (workloads >= WORKLOADS && policies >= POLICIES && inForce?.version === version) || null
+      },
+      100,
+    )
     await wait(SETTLE_MS)
     const arrivedMb = memoryMb(lab)
-    await lab.workers()
+    trimMs = Math.max(trimMs, longestTrimMs(await lab.workers()))
     let changeTurnMs = 0
     const changes: Round['changes'][number][] = []
     for (let change = 0; change < CHANGES; change++) {
@@ -84,12 +97,14 @@ async function measure(): Promise<Round> {
     }
     await wait(SETTLE_MS)
     return {
+      load,
       startMb,
       arrivedMb,
       endMb: memoryMb(lab),
       peakMb: peakMb(lab.pids),
       arrivalTurnMs,
       changeTurnMs,
+      trimMs,
       changes,
     }
   } finally {
@@ -113,6 +128,12 @@ function page(rounds: readonly Round[]): string {
   const of = (figure: (round: Round) => number): number[] => rounds.map(figure)
   const totals = ({ changes }: Round): number[] => changes.map(({ totalMs }) => totalMs)
   const rows = [
+    row(
+      'load of the machine before the round',
+      of(({ load }) => load),
+      '',
+      null,
+    ),
     row(
       'memory before, the node’s own services known',
       of(({ startMb }) => startMb),
@@ -161,6 +182,12 @@ function page(rounds: readonly Round[]): string {
       'ms',
       TURN_GOAL_MS,
     ),
+    row(
+      'longest collection in an idle loop',
+      of(({ trimMs }) => trimMs),
+      'ms',
+      null,
+    ),
   ]
   return `<!-- Written by \`npm run bench:node\`. -->
 # A node in a large mesh
@@ -173,13 +200,16 @@ services of this node, so that the controller sends all of them. ${cpus().length
 |---|${rounds.map(() => '---|').join('')}---|---|
 ${rows.join('\n')}
 
+- **Load**: processes that wanted a core in the minute before. Read times only where it is small: a thread that waits for a core
+  is slow in everything.
 - **Memory**: proportional set size (\`smaps_rollup\`) of both processes, each time after ${SETTLE_MS / 1000} idle seconds. The most that was resident
   is the sum of both processes' \`VmHWM\`, shared pages counted twice.
 - **Policy in force**: ${CHANGES} changes, those of the whole mesh among them. From the receipt of the discovery response in the data process
   (its clock of milliseconds) until the last worker has answered a message sent behind everything that the change sent to
   it. A worker takes messages in order and decides in the same thread: every connection that it accepts after its answer is
   decided by the new policy.
-- **Longest turn** of any worker's loop without its wait, by the clock on the wall: what the kernel gave to others meanwhile is in it.
+- **Longest turn** of any worker's loop without its wait, by the clock on the wall: what the kernel gave to others meanwhile is in it. The
+  collections that a loop makes once it has been idle for four seconds are apart.
   The mesh arrives in one burst: all files appear before the controller at once.
 `
 }

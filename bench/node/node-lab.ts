@@ -26,7 +26,11 @@ export interface WorkersAnswer {
     readonly policies: number
     readonly inForce: { readonly version: number; readonly totalMs: number; readonly sentMs: number } | null
   }
-  readonly workers: readonly { readonly worker: number; readonly longestTurnMs: number }[]
+  readonly workers: readonly {
+    readonly worker: number
+    readonly longestTurnMs: number
+    readonly longestTrimMs: number
+  }[]
 }
 
 /** Asks until it holds. @throws Error after two minutes */
@@ -102,12 +106,12 @@ export class NodeLab {
     mkdirSync(file('config'))
     for (const [name, text] of firstFiles()) writeFileSync(join(file('config'), name), text)
     const { ip, namespace } = this.#network.node('control')
-    this.#processes.start(namespace, process.execPath, [
+    const controller = this.#processes.start(namespace, process.execPath, [
       ...['--no-warnings', CONTROLLER, '--config-directory', file('config'), '--log-level', 'warn'],
       ...['--listen-host', '0.0.0.0', '--listen-port', String(PORT), '--server-names', ip],
       ...['--state-directory', file('controller'), '--admin-socket', file('controller.sock')],
     ])
-    await this.#ready('controller.sock')
+    await this.#ready('controller.sock', controller)
     writeFileSync(file('roots.pem'), (await this.#ask('controller.sock', 'GET', '/ca/roots')).text)
     const identities = this.#pods.map(
       (pod) => `spiffe://cluster.local/ns/${pod.namespace}/sa/${pod.serviceAccount}`,
@@ -135,7 +139,7 @@ export class NodeLab {
         ...nodeOptions,
       },
     )
-    await this.#ready('node.sock')
+    await this.#ready('node.sock', this.#supervisor)
   }
 
   #enrolment(): object[] {
@@ -145,8 +149,9 @@ export class NodeLab {
     }))
   }
 
-  #ready(socket: string): Promise<true> {
+  #ready(socket: string, process: LoggedProcess): Promise<true> {
     return until(`${socket} ready`, async () => {
+      if (process.hasEnded) throw new Error(`${socket}: the process has ended\n${process.logEnd()}`)
       const answer = await this.#ask(socket, 'GET', '/ready').catch(() => null)
       return answer?.status === 200 || null
     })

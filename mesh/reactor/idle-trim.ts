@@ -49,8 +49,10 @@ export class IdleTrim {
     this.#owesRelease = true
     this.trimCount++
     this.#idleChecks = 0
+    const trimMs = performance.now() - startMs
+    this.#reactor.onTrimmed(trimMs)
     // The reactor adds up this turn when it has ended.
-    this.#reserve.trimmed(heapBytes(), this.#reactor.busyMs + performance.now() - startMs)
+    this.#reserve.trimmed(heapBytes(), this.#reactor.busyMs + trimMs)
   }
 }
 

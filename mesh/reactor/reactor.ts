@@ -37,6 +37,9 @@ export class Reactor implements Scheduler {
   readonly readBlock: Block = allocateBlock(READ_BLOCK_BYTES + HEADROOM_BYTES)
   /** Longest turn so far in ms, without the wait; read and reset by metrics. */
   longestTurnMs = 0
+  /** Longest collection of an idle loop so far in ms; not counted as a turn, because there was nobody to wait for. */
+  longestTrimMs = 0
+  #trimMs = 0
   turnCount = 0
   /** Time spent in turns, without the waits. */
   busyMs = 0
@@ -160,7 +163,8 @@ export class Reactor implements Scheduler {
     this.#turnEndMs = performance.now()
     const turnMs = this.#turnEndMs - startedMs
     this.busyMs += turnMs
-    if (turnMs > this.longestTurnMs) this.longestTurnMs = turnMs
+    if (turnMs - this.#trimMs > this.longestTurnMs) this.longestTurnMs = turnMs - this.#trimMs
+    this.#trimMs = 0
     return isBusy || count > 0
   }
 
@@ -172,6 +176,12 @@ export class Reactor implements Scheduler {
   /** Runs `release` whenever the loop lets go of memory that it may need again. */
   atTrim(release: () => void): void {
     this.#atTrim.push(release)
+  }
+
+  /** This much of the current turn was the collection of an idle loop. */
+  onTrimmed(ms: number): void {
+    this.#trimMs += ms
+    if (ms > this.longestTrimMs) this.longestTrimMs = ms
   }
 
   /** Lets go of unused buffers: for a loop that has become idle. */

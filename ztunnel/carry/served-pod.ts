@@ -44,7 +44,8 @@ export class ServedPod {
   inbound: InboundView | null = null
   /** How the pod describes itself to peers. */
   baggage = ''
-  policies: PolicyIndex = compilePolicies([])
+  /** null until a connection asks: a policy of the whole mesh is also about pods that have none. */
+  #compiled: PolicyIndex | null = null
   lastVerdict: Verdict | null = null
   /** Who this pod is when it connects; null as long as it is not configured. */
   source: OutboundSource | null = null
@@ -85,8 +86,14 @@ export class ServedPod {
     this.source =
       inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
     if (!isChanged) return
-    this.policies = compilePolicies(inbound?.policies ?? [])
+    this.#compiled = null
     for (const connection of this.connections) connection.recheck()
+  }
+
+  /** The policies in force, compiled. */
+  get policies(): PolicyIndex {
+    this.#compiled ??= compilePolicies(this.inbound?.policies ?? [])
+    return this.#compiled
   }
 
   /** The policies' verdict, remembered for the record of a refusal. */

@@ -28,6 +28,8 @@ t.test('an idle loop gives its garbage back once, and not again while nothing gr
   const grownBytes = getHeapStatistics().total_heap_size
   garbage = []
   t.ok(runUntil(reactor, 10_000, () => trim.trimCount === 1))
+  t.ok(reactor.longestTrimMs > 0)
+  t.ok(reactor.longestTurnMs < reactor.longestTrimMs, 'it is told apart from turns')
   t.ok(getHeapStatistics().total_heap_size < grownBytes - 8_000_000)
   t.notOk(runUntil(reactor, 5000, () => trim.trimCount > 1))
 })
