@@ -55,7 +55,19 @@ export class ControllerProcess {
   }
 
   /** Starts it, again after a kill() too; it serves when this resolves. */
-  async start(): Promise<void> {
+  async start(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.launch(environment)
+    await poll('the controller ready', async () => {
+      const answer = await requestUnix(this.#socket, 'GET', '/ready').catch(() => null)
+      return answer?.status === 200 || null
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}\n${this.log}`)
+    })
+    await writeFile(this.rootsFile, (await requestUnix(this.#socket, 'GET', '/ca/roots')).body)
+  }
+
+  /** Starts it and waits for nothing. */
+  async launch(environment: Readonly<Record<string, string>> = {}): Promise<void> {
     const log = openSync(join(this.#directory, 'controller.log'), 'a', 0o600)
     const accountsFile = join(this.#directory, 'accounts.json')
     await writeFile(accountsFile, JSON.stringify(this.#accounts))
@@ -66,16 +78,20 @@ export class ControllerProcess {
       ...['--state-directory', join(this.#directory, 'controller')],
       ...['--admin-socket', this.#socket],
     ]
-    const start = (): ChildProcess => spawn(process.execPath, args, { stdio: ['ignore', log, log], env: {} })
+    const start = (): ChildProcess =>
+      spawn(process.execPath, args, { stdio: ['ignore', log, log], env: { ...environment } })
     this.#child = this.#namespace.run(start)
     closeSync(log)
-    await poll('the controller ready', async () => {
-      const answer = await requestUnix(this.#socket, 'GET', '/ready').catch(() => null)
-      return answer?.status === 200 || null
-    }).catch((error: Error) => {
-      throw new Error(`${error.message}\n${this.log}`)
-    })
-    await writeFile(this.rootsFile, (await requestUnix(this.#socket, 'GET', '/ca/roots')).body)
+  }
+
+  /** Resolves with the exit code of one that ends by itself. */
+  async ended(): Promise<number> {
+    return await poll('the controller ended', () => this.#child?.exitCode ?? null)
+  }
+
+  /** SIGSTOP, SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal)
   }
 
   /** A token with which the node joins once. */

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// MeshLab under a controller: both nodes join with tokens and learn everything from it.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { ControllerProcess, clusterYaml } from './controller-process.ts'
+import { type LabNode, type LabPod, MeshLab } from './mesh-lab.ts'
+
+export const PODS = [
+  { name: 'front', ip: '10.1.0.1', node: 'n1' },
+  { name: 'batch', ip: '10.1.0.2', node: 'n1' },
+  { name: 'cart', ip: '10.2.0.1', node: 'n2' },
+]
+export const CART_VIP = '10.96.0.10'
+const identity = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`
+
+/** Starts both nodes under a controller; it ends with the test. */
+export async function startControlledLab(
+  t: Test,
+): Promise<{ readonly lab: MeshLab; readonly controller: ControllerProcess }> {
+  const directory = t.testdir({})
+  let controller: ControllerProcess | null = null
+  const lab = await MeshLab.start(directory, '', {}, async ({ network }) => {
+    const { namespace, ip } = network.node('control')
+    const started = new ControllerProcess(directory, namespace, ip)
+    controller = started
+    t.teardown(() => started.close())
+    await started.configure(clusterYaml(PODS, ['batch']))
+    await started.start()
+    const optionsOf = async (node: LabNode): Promise<Readonly<Record<string, string>>> => {
+      const own = PODS.filter((pod) => pod.node === node).map(({ name }) => identity(name))
+      const tokenFile = join(directory, `${node}.token`)
+      writeFileSync(tokenFile, await started.joinToken(node, own), { mode: 0o600 })
+      return {
+        SIDESTEP_CONFIG_FILE: '',
+        SIDESTEP_CA_DIRECTORY: '',
+        SIDESTEP_CONTROLLER_ADDRESSES: started.address,
+        SIDESTEP_CONTROLLER_ROOTS: started.rootsFile,
+        SIDESTEP_CONTROLLER_TOKEN: tokenFile,
+        SIDESTEP_STATE_DIRECTORY: join(directory, `state-${node}`),
+      }
+    }
+    return { n1: await optionsOf('n1'), n2: await optionsOf('n2') }
+  })
+  t.teardown(() => lab.close())
+  if (controller === null) throw new Error('nothing was prepared')
+  return { lab, controller }
+}
+
+/** True when a pod is greeted by cart. */
+export async function isGreeted(lab: MeshLab, pod: LabPod): Promise<boolean> {
+  const socket = lab.connect(pod, CART_VIP, 91)
+  await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
+  const isGood = socket.text === '220 cart\r\n'
+  socket.destroy()
+  return isGood
+}
