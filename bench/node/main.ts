@@ -207,7 +207,7 @@ ${rows.join('\n')}
 - **Policy in force**: ${CHANGES} changes, those of the whole mesh among them. From the receipt of the discovery response in the data process
   (its clock of milliseconds) until the last worker has answered a message sent behind everything that the change sent to
   it. A worker takes messages in order and decides in the same thread: every connection that it accepts after its answer is
-  decided by the new policy.
+  decided by the new policy. The first one of each pod compiles that pod's policies, which is not in the figure.
 - **Longest turn** of any worker's loop without its wait, by the clock on the wall: what the kernel gave to others meanwhile is in it. The
   collections that a loop makes once it has been idle for four seconds are apart.
   The mesh arrives in one burst: all files appear before the controller at once.
