@@ -105,6 +105,7 @@ function addRevocations(server: FastifyInstance, app: App): void {
         const notAfterMs = notAfter === undefined ? latestMs : Date.parse(notAfter)
         if (Number.isNaN(notAfterMs)) throw new MeshError('CONFIG_INVALID', { detail: 'notAfter is no time' })
         await app.revocations.revoke(serialNumber, notAfterMs, reason)
+        app.revocationFeed.wake()
       })
       return await reply.code(204).send()
     },

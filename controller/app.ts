@@ -25,6 +25,7 @@ import { LeaderDuties, type LeaderDuty, type LeaderElection, soleLeader } from '
 import type { MeshView } from './mesh-view.ts'
 import { DeltaServer, type DiscoveryCaller } from './publish/delta-server.ts'
 import { Publisher } from './publish/publisher.ts'
+import { RevocationFeed } from './publish/revocation-feed.ts'
 import { ServerCertificate } from './server-certificate.ts'
 import { openKeys } from './sources.ts'
 import { Translator } from './translate/translate.ts'
@@ -82,6 +83,7 @@ export class App {
   readonly delta: DeltaServer
   readonly joinTokens: JoinTokenStore
   readonly revocations: RevocationRegister
+  readonly revocationFeed: RevocationFeed
   readonly leader: LeaderDuties
   /** The newest result. */
   translation: Translation = NO_TRANSLATION
@@ -123,6 +125,11 @@ export class App {
       store: this.#keys,
       clock,
       signers: async () => (await this.#parts?.authority.listSigners()) ?? [],
+    })
+    this.revocationFeed = new RevocationFeed({
+      lists: () => this.revocations.lists(),
+      publish: (crl) => this.delta.publishRevocations(crl),
+      ...{ clock, log },
     })
     const purge = purgeJoinTokens({ store: this.joinTokens, clock, log })
     const duties = [purge, ...(options.duties?.(this.#meshView()) ?? [])]
@@ -166,6 +173,7 @@ export class App {
     certificate.start((identity) => server.replaceIdentity(identity))
     await this.#admin.listen(config.adminSocket)
     source.start(this.store)
+    this.revocationFeed.start()
     this.leader.start()
     log.info({ port: server.port, source: source.name }, 'controller started')
   }
@@ -222,6 +230,7 @@ export class App {
   async stop(): Promise<void> {
     // First, so that another replica leads while calls here still come to their end.
     await this.leader.stop()
+    await this.revocationFeed.stop()
     await this.#options.source.stop()
     this.delta.close()
     await this.#admin.close()
