@@ -18,9 +18,9 @@ import { Notes } from './notes.ts'
 import { type Draft, type EnforcedAction, messageOf, noteNeedsL7, type PolicyPart } from './policy-draft.ts'
 import { NEEDS_L7_PREFIX } from './policy-names.ts'
 import { type FoundTarget, type PolicyTarget, readTargets } from './policy-targets.ts'
-import { readMatchLabels, type Selector } from './selectors.ts'
+import { labelsOf, readMatchLabels, type Selector } from './selectors.ts'
 import { translateTargeted } from './targeted-policy.ts'
-import type { PolicyEnforcement } from './translation.ts'
+import type { PolicyEnforcement, WorkloadSelection } from './translation.ts'
 
 const ACTIONS = ['ALLOW', 'DENY', 'AUDIT', 'CUSTOM'] as const
 /** Fields of an AuthorizationPolicy. */
@@ -101,10 +101,15 @@ function forWorkloads(
     noteNeedsL7(draft, action)
     messages.push(messageOf(draft, NEEDS_L7_PREFIX, scope, Action.DENY, split.undecided))
   }
-  const enforcement: PolicyEnforcement =
-    split.undecided.length > 0 || split.isBroken
-      ? { object: refOf(draft.policy), kind: 'refused', message: REFUSED }
-      : { object: refOf(draft.policy), kind: 'exact', message: 'enforced by ztunnels' }
+  const isRefused = split.undecided.length > 0 || split.isBroken
+  const enforcement: PolicyEnforcement = {
+    object: refOf(draft.policy),
+    kind: isRefused ? 'refused' : 'exact',
+    message: isRefused ? REFUSED : 'enforced by ztunnels',
+    caveat: draft.isDryRun ? 'dry-run' : isRefused && split.undecided.length === 0 ? 'unreadable' : null,
+    selects: selectionOf(draft, selector),
+    waypoints: [],
+  }
   return { messages, selector, users: [], findings: notes.findings, enforcement }
 }
 
@@ -128,6 +133,9 @@ function refusedWhole(
     object: refOf(draft.policy),
     kind: 'refused',
     message: 'it cannot be read: what it might be about is refused',
+    caveat: draft.isDryRun ? 'dry-run' : 'unreadable',
+    selects: selectionOf(draft, selector),
+    waypoints: [],
   }
   return { messages: [message], selector, users: [], findings: draft.notes.findings, enforcement }
 }
@@ -140,8 +148,16 @@ function nowhere(draft: Draft, action: string): PolicyPart {
     message,
     `use ALLOW with ${DRY_RUN}: "true" to try a policy`,
   )
-  const enforcement: PolicyEnforcement = { object: refOf(draft.policy), kind: 'nowhere', message }
+  const enforcement: PolicyEnforcement = {
+    ...{ object: refOf(draft.policy), kind: 'nowhere', message },
+    ...{ caveat: null, selects: null, waypoints: [] },
+  }
   return { messages: [], selector: null, users: [], findings: draft.notes.findings, enforcement }
+}
+
+function selectionOf({ policy, rootNamespace }: Draft, selector: Selector | null): WorkloadSelection {
+  const { namespace } = policy.metadata
+  return { namespace: namespace === rootNamespace ? null : namespace, labels: labelsOf(selector) }
 }
 
 function wideScope({ policy, rootNamespace }: Draft): Scope {

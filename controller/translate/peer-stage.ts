@@ -15,7 +15,7 @@ import {
   staticStrict,
 } from './peer-authentication.ts'
 import { STATIC_STRICT_NAME } from './policy-names.ts'
-import { type Labels, SelectorIndex } from './selectors.ts'
+import { type Labels, labelsOf, SelectorIndex } from './selectors.ts'
 import type { ConfigFinding, PolicyEnforcement, TranslateSettings } from './translation.ts'
 
 const PEER_AUTHENTICATION = kindKey('security.istio.io', 'PeerAuthentication')
@@ -70,7 +70,7 @@ export class PeerStage {
             ? 'an older one holds for the same workloads'
             : ''
       findings.push(...part.findings, ...(refusal === '' ? [] : notApplied(part, refusal)))
-      enforcement.push(enforcementOf(part, refusal))
+      enforcement.push(enforcementOf(part, refusal, rootNamespace))
       if (refusal !== '') continue
       if (part.selector === null) wide.set(namespace, part)
       else {
@@ -127,10 +127,17 @@ function notApplied({ object }: PeerPart, why: string): ConfigFinding[] {
   return notes.findings
 }
 
-function enforcementOf({ object, isBroken }: PeerPart, refusal: string): PolicyEnforcement {
+function enforcementOf(
+  { object, isBroken, selector }: PeerPart,
+  refusal: string,
+  rootNamespace: string,
+): PolicyEnforcement {
   const ref = refOf(object)
-  if (refusal !== '') return { object: ref, kind: 'nowhere', message: refusal }
+  const nowhere = { caveat: null, selects: null, waypoints: [] }
+  if (refusal !== '') return { object: ref, kind: 'nowhere', message: refusal, ...nowhere }
+  const namespace = ref.namespace === rootNamespace ? null : ref.namespace
+  const place = { object: ref, selects: { namespace, labels: labelsOf(selector) }, waypoints: [] }
   return isBroken
-    ? { object: ref, kind: 'refused', message: 'it cannot be read: plaintext is refused' }
-    : { object: ref, kind: 'exact', message: 'enforced by ztunnels' }
+    ? { ...place, kind: 'refused', message: 'it cannot be read: plaintext is refused', caveat: 'unreadable' }
+    : { ...place, kind: 'exact', message: 'enforced by ztunnels', caveat: null }
 }

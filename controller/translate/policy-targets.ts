@@ -36,6 +36,8 @@ export interface TargetedService {
 /** What a target comes to. */
 export interface FoundTarget {
   readonly services: readonly TargetedService[]
+  /** Waypoints that decide for it, `<namespace>/<name>`. */
+  readonly waypoints: readonly string[]
   /** Waypoints, `<namespace>/<name>`, that workloads ask for and are not given: nobody decides in front of those. */
   readonly missing: readonly string[]
   /** Principals of the waypoints that are meant: what comes from one of them has been decided by the policy. */

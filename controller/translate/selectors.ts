@@ -11,6 +11,11 @@ export const SELECTOR_FIELDS = ['matchLabels']
 /** Labels that must all be there. Never empty. */
 export type Selector = ReadonlyMap<string, string>
 
+/** The labels as they are told; null: everything. */
+export function labelsOf(selector: Selector | null): Labels | null {
+  return selector === null ? null : Object.fromEntries(selector)
+}
+
 /** True when a workload has every label of the selector. */
 export function selects(selector: Selector, labels: Labels): boolean {
   for (const [key, value] of selector) if (labels[key] !== value) return false

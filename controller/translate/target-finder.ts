@@ -11,6 +11,7 @@ import type { FindTarget, FoundTarget, TargetedService } from './policy-targets.
 import { type Labels, selects } from './selectors.ts'
 import { MAX_PORT, type ServiceInfo } from './service-info.ts'
 import type { ServicesResult } from './service-stage.ts'
+import { boundWaypoints } from './services.ts'
 import { type WaypointName, waypointKey } from './waypoint-request.ts'
 import { ISTIO_WAYPOINT_CLASS, isMeantFor, type Waypoints } from './waypoints.ts'
 import { missingWaypoint, type WorkloadWaypoint } from './workload-parts.ts'
@@ -39,15 +40,18 @@ export function targetFinder(world: TargetWorld): FindTarget {
       ports: targetPorts(info, world),
     }))
   const ofServices = (infos: readonly ServiceInfo[] | undefined): FoundTarget | undefined =>
-    infos === undefined ? undefined : { services: described(infos), missing: [], deciders: [] }
+    infos === undefined
+      ? undefined
+      : { services: described(infos), waypoints: waypointsOf(infos, services), missing: [], deciders: [] }
   let users: ReadonlyMap<string, Users> | null = null
-  const behind = (groups: readonly Users[]): FoundTarget => {
+  const behind = (groups: readonly Users[], names = groups.map(({ name }) => name)): FoundTarget => {
     const deciders = new Set(groups.flatMap(({ name }) => waypoints.identitiesOf(name)))
     const missing = new Set(
       groups.flatMap((group) => group.workloads.flatMap((each) => missingWaypoint(each) ?? [])),
     )
     return {
       services: described(groups.flatMap((group) => group.services)),
+      waypoints: names.map(waypointKey).toSorted(),
       missing: [...missing].toSorted(),
       deciders: [...deciders].toSorted(),
     }
@@ -64,7 +68,7 @@ export function targetFinder(world: TargetWorld): FindTarget {
         users ??= usersOf(world)
         const own = users.get(waypointKey({ namespace, name }))
         const isKnown = own !== undefined || waypoints.gateway({ namespace, name }) !== undefined
-        return isKnown ? behind(own === undefined ? [] : [own]) : undefined
+        return isKnown ? behind(own === undefined ? [] : [own], [{ namespace, name }]) : undefined
       }
       case 'GatewayClass': {
         // SPEC HBONE §9.4: only in the root namespace, and Istio's own class is every waypoint.
@@ -111,6 +115,10 @@ function usersOf({ services, workloadWaypoints }: TargetWorld): ReadonlyMap<stri
     if (request !== null && isMeantFor(request, primary)) of(request.primary).services.push(info)
   for (const each of workloadWaypoints()) of(each.request.primary).workloads.push(each)
   return all
+}
+
+function waypointsOf(infos: readonly ServiceInfo[], { waypoints }: ServicesResult): string[] {
+  return infos.flatMap((info) => boundWaypoints(waypoints.get(info)).map(waypointKey)).toSorted()
 }
 
 function isBound(info: ServiceInfo, { waypoints }: ServicesResult): boolean {

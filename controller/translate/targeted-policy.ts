@@ -27,7 +27,7 @@ export function translateTargeted(
   action: EnforcedAction,
   rules: readonly ReadRule[],
 ): PolicyPart {
-  const { notes, policy } = draft
+  const { notes, policy, isDryRun } = draft
   for (const [index, target] of targets.entries()) {
     if (found[index] !== undefined) continue
     const message = `there is no ${target.kind} ${target.name} for this policy`
@@ -35,13 +35,15 @@ export function translateTargeted(
   }
   const object = refOf(policy)
   const known = found.flatMap((each) => each ?? [])
+  const waypoints = [...new Set(known.flatMap((each) => each.waypoints))].toSorted()
   const unbound = known.flatMap(({ services }) => services.filter(({ isBound }) => !isBound))
   const missing = [...new Set(known.flatMap((each) => each.missing))]
   if (unbound.length + missing.length === 0) {
+    const place = { object, selects: null, waypoints }
     const enforcement: PolicyEnforcement =
       known.length > 0
-        ? { object, kind: 'exact', message: 'enforced by waypoints' }
-        : { object, kind: 'nowhere', message: 'nothing that it is for exists' }
+        ? { ...place, kind: 'exact', message: 'enforced by waypoints', caveat: isDryRun ? 'dry-run' : null }
+        : { ...place, kind: 'nowhere', message: 'nothing that it is for exists', caveat: null }
     return { messages: [], selector: null, users: [], findings: notes.findings, enforcement }
   }
   // ALLOW refuses whom it does not name, so that without a decision everybody is refused.
@@ -66,7 +68,10 @@ export function translateTargeted(
     return [message]
   })
   if (messages.length > 0) noteUndecided(draft, action)
-  const enforcement: PolicyEnforcement = { object, kind: 'refused', message: refusedWhere(unbound, missing) }
+  const enforcement: PolicyEnforcement = {
+    ...{ object, kind: 'refused', message: refusedWhere(unbound, missing) },
+    ...{ caveat: isDryRun ? 'dry-run' : null, selects: null, waypoints: [] },
+  }
   return { messages, selector: null, users, findings: notes.findings, enforcement }
 }
 

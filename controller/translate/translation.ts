@@ -24,6 +24,20 @@ export interface PolicyEnforcement {
   /** `exact`: as written. `refused`: what needs layer 7 is denied instead. `nowhere`: see the findings. */
   readonly kind: 'exact' | 'refused' | 'nowhere'
   readonly message: string
+  /** `dry-run`: it is only recorded what it would refuse. `unreadable`: refused, because it was not understood. */
+  readonly caveat: 'dry-run' | 'unreadable' | null
+  /** The workloads whose ztunnels enforce it; null: no ztunnel is named. */
+  readonly selects: WorkloadSelection | null
+  /** Waypoints that enforce it, `<namespace>/<name>`, in order. */
+  readonly waypoints: readonly string[]
+}
+
+/** Workloads that a policy is for. */
+export interface WorkloadSelection {
+  /** null: the whole mesh. */
+  readonly namespace: string | null
+  /** Labels that they must all have; null: whatever their labels. */
+  readonly labels: Readonly<Record<string, string>> | null
 }
 
 /** Facts that hold for the whole mesh. */

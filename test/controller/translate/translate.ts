@@ -22,7 +22,12 @@ function render({ workloads, services, authorizations, findings, enforcement }: 
     workloads: [...workloads].map(([key, each]) => [key, toJson(WorkloadSchema, each)]),
     services: [...services].map(([key, each]) => [key, toJson(ServiceSchema, each)]),
     authorizations: [...authorizations].map(([key, each]) => [key, toJson(AuthorizationSchema, each)]),
-    enforcement: enforcement.map(({ object, kind, message }) => `${refKey(object)} ${kind}: ${message}`),
+    enforcement: enforcement.map(({ object, kind, message, caveat, selects, waypoints }) => {
+      const labels = Object.entries(selects?.labels ?? {}).map(([key, value]) => ` ${key}=${value}`)
+      const place = selects === null ? '' : ` [${selects.namespace ?? 'mesh'}${labels.join('')}]`
+      const by = waypoints.length === 0 ? '' : ` [waypoints ${waypoints.join(' ')}]`
+      return `${refKey(object)} ${kind}${caveat === null ? '' : `, ${caveat}`}: ${message}${place}${by}`
+    }),
     findings: findings.map(
       ({ code, severity, object, path, message, fix }) =>
         `${severity} ${code} ${refKey(object)} ${path}: ${message}; ${fix}`,
