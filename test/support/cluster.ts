@@ -15,7 +15,8 @@ import { KubernetesClient } from '../../controller/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 
 const LAB = fileURLToPath(new URL('../cluster/lab/kubelab', import.meta.url))
-const KUBECTL = `${process.env.KUBELAB_CACHE ?? `${process.env.HOME}/.cache/kubelab`}/bin/kubectl`
+/** The lab’s kubectl; any will do. */
+export const KUBECTL = `${process.env.KUBELAB_CACHE ?? `${process.env.HOME}/.cache/kubelab`}/bin/kubectl`
 const SLOTS = 40
 const POLL_MS = 20
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
