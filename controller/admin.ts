@@ -8,6 +8,8 @@ import { REASONS, type ReasonCode } from '../mesh/errors/reasons.ts'
 import { addCaRoutes } from './admin-ca.ts'
 import { addObjectRoutes } from './admin-objects.ts'
 import type { App } from './app.ts'
+import { PROVISION_DUTY } from './provision/provision-waypoints.ts'
+import { STATUS_DUTY } from './status/status-duty.ts'
 
 const MAX_BODY_BYTES = 262_144
 
@@ -61,6 +63,19 @@ function addReadRoutes(server: FastifyInstance, app: App): void {
     findings: app.translation.findings,
     refused: app.delta.refused(),
   }))
+  server.get('/provision', () => {
+    const report = app.leader.report(PROVISION_DUTY)
+    if (report !== undefined) return report
+    throw new MeshError('REQUEST_INVALID', { detail: 'this controller provisions no waypoints' })
+  })
+  /** What statuses should say, what was written, and what could not be. */
+  server.get('/status', () => {
+    const report = app.leader.report(STATUS_DUTY)
+    if (report !== undefined) return report
+    throw new MeshError('REQUEST_INVALID', {
+      detail: 'the configuration is no cluster: nobody reads a status',
+    })
+  })
   server.get('/policies', () => app.translation.enforcement)
   server.get('/published', () => ({
     workloads: [...app.translation.workloads.keys()],

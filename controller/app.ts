@@ -52,7 +52,7 @@ export interface AppOptions {
   /** Changes the configuration; default: that is done without us. */
   readonly objects?: ObjectWriter | null
   /** What is done by one replica only, besides what the controller itself needs. */
-  readonly duties?: (mesh: MeshView) => readonly LeaderDuty[]
+  readonly duties?: (mesh: MeshView, log: Log) => readonly LeaderDuty[]
   /** Called when everything else has stopped. */
   readonly close?: () => Promise<void>
   /** Who is believed besides nodes that joined: service accounts, where there is an apiserver. */
@@ -132,7 +132,7 @@ export class App {
       ...{ clock, log },
     })
     const purge = purgeJoinTokens({ store: this.joinTokens, clock, log })
-    const duties = [purge, ...(options.duties?.(this.#meshView()) ?? [])]
+    const duties = [purge, ...(options.duties?.(this.#meshView(), log) ?? [])]
     this.leader = new LeaderDuties(options.election ?? soleLeader(), duties, log)
     this.#attestors = [
       ...(options.attestors?.(this.store) ?? []),

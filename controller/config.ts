@@ -59,6 +59,22 @@ export const CONTROLLER_OPTIONS = {
     meaning:
       'source kubernetes: service accounts, separated by commas, that may ask for certificates of the pods on their node',
   },
+  waypointImage: {
+    type: 'text',
+    default: 'sidestep/waypoint:0.1.0',
+    meaning: 'source kubernetes: image of the waypoints that are provisioned; empty: none are',
+  },
+  waypointImagePullPolicy: {
+    type: 'text',
+    default: 'IfNotPresent',
+    choices: ['Always', 'IfNotPresent', 'Never'],
+    meaning: 'source kubernetes: when that image is pulled',
+  },
+  waypointControllerAddresses: {
+    type: 'text',
+    default: 'sidestep-controller.istio-system.svc:15012',
+    meaning: 'source kubernetes: host:port of every controller, separated by commas, as waypoints dial it',
+  },
   listenHost: { type: 'text', default: '::', meaning: 'address on which ztunnels are served' },
   listenPort: {
     type: 'integer',

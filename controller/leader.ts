@@ -21,6 +21,8 @@ export interface LeaderDuty {
   start(fence: () => string | null): void
   /** Ends all work; nothing is written after it has resolved. */
   stop(): Promise<void>
+  /** How far it is, for admin; as JSON. Also while it does not run. */
+  report?(): unknown
 }
 
 /** The election of a replica that has no others. */
@@ -60,6 +62,11 @@ export class LeaderDuties {
 
   get fence(): string | null {
     return this.#election.fence
+  }
+
+  /** What the duty of that name says; undefined when there is none, or it says nothing. */
+  report(name: string): unknown {
+    return this.#duties.find((duty) => duty.name === name)?.report?.()
   }
 
   start(): void {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { RedisLink } from '../mesh/redis/redis-link.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
+import type { Log } from '../mesh/runtime/log.ts'
 import type { Attestor } from './ca/attestation.ts'
 import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
 import { openJoinTokenRedis } from './ca/join-token-redis.ts'
@@ -36,7 +37,7 @@ export interface Sources {
   /** Who is believed besides nodes that joined; `store` is what the source fills. */
   attestors(store: ConfigStore): readonly Attestor[]
   /** What the leader does to the place where the configuration is; `mesh` is what became of it. */
-  duties(mesh: MeshView): readonly LeaderDuty[]
+  duties(mesh: MeshView, log: Log): readonly LeaderDuty[]
   /** After everything else has stopped. */
   close(): Promise<void>
 }

@@ -97,6 +97,16 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/ca/join-token-document.ts', 'bytes', 'MAX_DOCUMENT_BYTES'),
   ...limits('controller/kubernetes/secret-key-store.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('controller/ca/external.ts', 'ms', 'UPSTREAM_TIMEOUT_MS'),
+  ...limits(
+    'controller/provision/provision-waypoints.ts',
+    'ms',
+    'RESYNC_INTERVAL_MS',
+    'REMOVE_DELAY_MS',
+    'RETRY_MAX_MS',
+  ),
+  ...limits('controller/provision/provision-waypoints.ts', 'count', 'CONCURRENT_GATEWAYS'),
+  ...limits('controller/provision/object-writer.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
+  ...limits('controller/provision/waypoint-plan.ts', 'count', 'MAX_REPLICAS'),
   ...limits('controller/publish/delta-server.ts', 'ms', 'ANSWER_TIMEOUT_MS'),
   ...limits('controller/publish/delta-server.ts', 'bytes', 'MAX_UNSENT_BYTES'),
   ...limits(

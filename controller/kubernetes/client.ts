@@ -9,6 +9,8 @@ import type { Clock } from '../../mesh/runtime/clock.ts'
 
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024 // one page of a list: 500 objects of the largest size are less
 const MAX_LINE_BYTES = 8 * 1024 * 1024 // one event: an object of the largest size is a third of it
+const APPLY_PATCH = 'application/apply-patch+yaml' // JSON is YAML
+const CREATED = 201
 const REQUEST_TIMEOUT_MS = 30_000 // an apiserver that says nothing for this long is not there
 
 /** An answer that is no success. */
@@ -86,8 +88,22 @@ export class KubernetesClient {
     { isForced = true, fieldManager = FIELD_MANAGER } = {},
   ): Promise<unknown> {
     const query = { fieldManager, ...(isForced && { force: 'true' }) }
-    const contentType = 'application/apply-patch+yaml' // JSON is YAML
-    return await this.#json({ method: 'PATCH', path, query, body, contentType }, signal)
+    return await this.#json({ method: 'PATCH', path, query, body, contentType: APPLY_PATCH }, signal)
+  }
+
+  /**
+   * Server-side apply that takes over nothing. `isNew`: it made the object; else somebody has made it meanwhile, and
+   * what nobody owned there is ours now. @throws ApiError: 409 when another owns a field
+   */
+  async applyNew(
+    path: string,
+    body: unknown,
+    signal: AbortSignal,
+  ): Promise<{ readonly object: unknown; readonly isNew: boolean }> {
+    const query = { fieldManager: FIELD_MANAGER }
+    const request = { method: 'PATCH', path, query, body, contentType: APPLY_PATCH } as const
+    const { status, value } = await this.#read(request, signal)
+    return { object: value, isNew: status === CREATED }
   }
 
   /** RFC 7386 merge patch. @throws ApiError */
@@ -105,6 +121,13 @@ export class KubernetesClient {
   }
 
   async #json(request: ApiRequest, signal: AbortSignal): Promise<unknown> {
+    return (await this.#read(request, signal)).value
+  }
+
+  async #read(
+    request: ApiRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly status: number; readonly value: unknown }> {
     const answer = await this.#open(request, signal)
     const chunks: Buffer[] = []
     let length = 0
@@ -113,7 +136,8 @@ export class KubernetesClient {
       if (length > MAX_ANSWER_BYTES) throw new Error(`more than ${MAX_ANSWER_BYTES} bytes in one answer`)
       chunks.push(chunk)
     }
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown // as: JSON.parse says any
+    const value = JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown // as: JSON.parse says any
+    return { status: answer.statusCode ?? 0, value }
   }
 
   /**

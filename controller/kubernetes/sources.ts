@@ -8,7 +8,9 @@ import { openJoinTokenDocument } from '../ca/join-token-document.ts'
 import { openDirectoryKeyStore } from '../ca/key-store.ts'
 import { tokenReviewAttestor } from '../ca/token-review.ts'
 import type { ControllerConfig } from '../config.ts'
+import { provisionWaypoints } from '../provision/provision-waypoints.ts'
 import type { Sources } from '../sources.ts'
+import { statusDuty } from '../status/status-duty.ts'
 import { KubernetesSource } from '../watch/kubernetes.ts'
 import { KubernetesClient, loadKubeConfig } from './client.ts'
 import { kubernetesIdentity } from './identity.ts'
@@ -46,7 +48,26 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
       }),
     ],
     objects: null,
-    duties: () => [],
+    duties: (mesh, log) => [
+      statusDuty({
+        ...{ mesh, api: client, settings: config, clock, log },
+        monotonicMs: () => performance.now(),
+        random: Math.random,
+      }),
+      ...(config.waypointImage === ''
+        ? []
+        : [
+            provisionWaypoints({
+              ...{ mesh, api: client, clock, log, random: Math.random },
+              settings: {
+                image: config.waypointImage,
+                imagePullPolicy: config.waypointImagePullPolicy,
+                controllerAddresses: config.waypointControllerAddresses,
+                ...{ trustDomain, clusterId: config.clusterId },
+              },
+            }),
+          ]),
+    ],
     close: async () => {},
   }
 }

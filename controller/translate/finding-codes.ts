@@ -100,6 +100,11 @@ export const FINDING_CODES = {
     'a workload is behind a waypoint that one of its services does not have; where a node does not divert to the waypoint, connections to that service are refused',
     'give the service the waypoint too, or select other workloads',
   ),
+  WAYPOINT_NAME_TAKEN: row(
+    'error',
+    'an object of somebody else has the name that a waypoint needs; it is left alone, and the waypoint is not made',
+    'rename the Gateway, or remove the object',
+  ),
   PEER_MODE_DISABLE: row(
     'warning',
     'the mesh cannot switch encryption off for a port; DISABLE accepts both, as PERMISSIVE',

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // As whom waypoints speak: the service accounts of the pods of a Gateway. Until it has pods, the account that it will be
-// given, which has its name. SPEC HBONE §9.2, §9.4.
+// given, which has its name as far as it can. SPEC HBONE §9.2, §9.4.
 import { type ConfigView, kindKey } from '../watch/config-object.ts'
 import { Memo } from './memo.ts'
+import { gatewayLabel, waypointObjectName } from './waypoint-names.ts'
 import { GATEWAY_NAME, type WaypointName, waypointKey } from './waypoint-request.ts'
 
 const POD = kindKey('', 'Pod')
@@ -35,10 +36,13 @@ export class WaypointIdentities {
 
   /** In order; the same array as long as they are the same. */
   of(waypoint: WaypointName): readonly string[] {
-    const accounts = this.#accounts.get(waypointKey(waypoint)) ?? new Set([waypoint.name])
+    const { namespace, name } = waypoint
+    const accounts =
+      this.#accounts.get(waypointKey({ namespace, name: gatewayLabel(name) })) ??
+      new Set([waypointObjectName(name)])
     const sorted = [...accounts].toSorted()
     return this.#lists.get(waypointKey(waypoint), [sorted.join()], () =>
-      sorted.map((account) => `${this.#trustDomain}/ns/${waypoint.namespace}/sa/${account}`),
+      sorted.map((account) => `${this.#trustDomain}/ns/${namespace}/sa/${account}`),
     )
   }
 

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is to be written for the configuration as it is: one task for each Gateway, so that one which cannot be done holds
+// up no other. Pure.
+import type { ConfigFinding } from '../translate/translation.ts'
+import { MANAGED_BY, MANAGER, WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../translate/waypoint-class.ts'
+import { AUTO_WAYPOINT_NAME } from '../translate/waypoint-request.ts'
+import type { ConfigView } from '../watch/config-object.ts'
+import { isMap, type RawMap } from '../watch/value-mistakes.ts'
+import { autoGateway, autoGateways, type UnusedGateway } from './auto-gateways.ts'
+import type { KubernetesObject } from './object-path.ts'
+import type { IsOurs } from './object-writer.ts'
+import { type WaypointSettings, waypointObjects } from './waypoint-objects.ts'
+import { desiredWaypoints, GATEWAY_CLASS } from './waypoint-plan.ts'
+
+/** Objects that belong together. */
+export interface ApplyTask {
+  readonly objects: readonly KubernetesObject[]
+  readonly isOurs: IsOurs
+}
+
+export interface ProvisionTasks {
+  /** By what people call it: `GatewayClass sidestep-waypoint`, `Gateway shop/sidestep-waypoint`, `waypoint shop/cart`. */
+  readonly tasks: ReadonlyMap<string, ApplyTask>
+  readonly unused: readonly UnusedGateway[]
+  readonly findings: readonly ConfigFinding[]
+}
+
+/** Everything there is to do. */
+export function provisionTasks(view: ConfigView, settings: WaypointSettings): ProvisionTasks {
+  const tasks = new Map<string, ApplyTask>()
+  if (view.get(GATEWAY_CLASS, '', WAYPOINT_CLASS) === undefined)
+    tasks.set(`GatewayClass ${WAYPOINT_CLASS}`, { objects: [gatewayClass()], isOurs: hasOurLabel })
+  const { wanted, unused, findings: ofAuto } = autoGateways(view)
+  for (const namespace of wanted)
+    tasks.set(autoKey(namespace), { objects: [autoGateway(namespace)], isOurs: hasOurLabel })
+  const { waypoints, findings } = desiredWaypoints(view)
+  for (const plan of waypoints) {
+    const isOurs: IsOurs = (metadata) => hasOurLabel(metadata) && isOwnedBy(metadata, plan.uid)
+    tasks.set(`waypoint ${plan.namespace}/${plan.gateway}`, {
+      objects: waypointObjects(plan, settings),
+      isOurs,
+    })
+  }
+  return { tasks, unused, findings: [...ofAuto, ...findings] }
+}
+
+/** The task of a namespace's own Gateway. */
+export function autoKey(namespace: string): string {
+  return `Gateway ${namespace}/${AUTO_WAYPOINT_NAME}`
+}
+
+function gatewayClass(): KubernetesObject {
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'GatewayClass',
+    metadata: { name: WAYPOINT_CLASS, labels: { [MANAGED_BY]: MANAGER } },
+    spec: { controllerName: WAYPOINT_CONTROLLER, description: 'Waypoints of Sidestep' },
+  }
+}
+
+const hasOurLabel: IsOurs = ({ labels }) => isMap(labels) && labels[MANAGED_BY] === MANAGER
+
+function isOwnedBy({ ownerReferences }: RawMap, uid: string): boolean {
+  return Array.isArray(ownerReferences) && ownerReferences.some((each) => isMap(each) && each.uid === uid)
+}
