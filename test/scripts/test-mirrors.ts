@@ -109,6 +109,15 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/discovery/resource-error.ts',
     'mesh/grpc/stream-client.ts',
   ],
+  'test/cluster/provision.ts': ['controller/provision/object-writer.ts'],
+  'test/controller/provision/waypoint-objects.ts': [
+    'controller/provision/object-path.ts',
+    'controller/provision/waypoint-labels.ts',
+  ],
+  'test/controller/provision/provision-waypoints.ts': [
+    'controller/provision/provision-problem.ts',
+    'controller/provision/tasks.ts',
+  ],
   'test/cluster/lease-and-secret.ts': [
     'controller/kubernetes/api-failure.ts',
     'controller/kubernetes/secret-key-store.ts',
@@ -141,6 +150,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/istio.ts',
     'controller/watch/schema/shape.ts',
   ],
+  'test/ztunnel/dns/dns-decision.ts': ['ztunnel/dns/dns-names.ts'],
   'test/contract/join-token-store.ts': [
     'controller/ca/join-token-directory.ts',
     'controller/ca/join-token-document.ts',
