@@ -11,9 +11,8 @@ import { JOIN_TOKEN_PREFIX } from '../mesh/identity/node-identity.ts'
 import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import { readTokenFile } from '../mesh/runtime/token-file.ts'
 import { NodeCertificate } from './node-certificate.ts'
-
-const MAX_TOKEN_LENGTH = 8_192
 
 /** `https://istiod.istio-system.svc:15012,other:15012` → `host:port` each. */
 export function parseAddresses(text: string): readonly string[] {
@@ -62,12 +61,13 @@ export class ControllerLink {
   /** Looks who this node is: one that joins, or joined before, has a certificate of its own. */
   async start(): Promise<void> {
     if (!(await this.#isJoining())) return
-    const { stateDirectory, nodeName, trustDomain, requests, clock, random, log } = this.#options
+    const { stateDirectory, nodeName, trustDomain, tokenFile } = this.#options
+    const { requests, clock, random, log } = this.#options
     this.#node = new NodeCertificate({
       ...{ directory: stateDirectory, nodeName, trustDomain, requests, clock, random, log },
       issuerWith: (credentials) => this.#caWith(credentials, false),
       rootsPem: () => this.#roots(),
-      joinToken: () => this.#token(),
+      joinToken: () => readTokenFile(tokenFile),
     })
     await this.#node.start()
   }
@@ -79,7 +79,9 @@ export class ControllerLink {
     const rootsPem = await this.#roots()
     // SPEC XDS §1.1: without a token neither header is sent.
     const headers =
-      tokenFile === '' ? {} : { authorization: `Bearer ${await this.#token()}`, clusterid: clusterId }
+      tokenFile === ''
+        ? {}
+        : { authorization: `Bearer ${await readTokenFile(tokenFile)}`, clusterid: clusterId }
     return { connection: rootsPem === undefined ? {} : { rootsPem }, headers }
   }
 
@@ -103,19 +105,11 @@ export class ControllerLink {
     const { tokenFile, stateDirectory } = this.#options
     if (tokenFile === '') return false
     try {
-      return (await this.#token()).startsWith(JOIN_TOKEN_PREFIX)
+      return (await readTokenFile(tokenFile)).startsWith(JOIN_TOKEN_PREFIX)
     } catch {
       // A projected token may come later; a join token may have been removed once it had been used.
       return NodeCertificate.isSavedIn(stateDirectory)
     }
-  }
-
-  async #token(): Promise<string> {
-    const { tokenFile } = this.#options
-    const token = (await read(tokenFile)).trim()
-    if (!/^[\x21-\x7e]+$/.test(token) || token.length > MAX_TOKEN_LENGTH)
-      throw new MeshError('CERT_UNAVAILABLE', { retryable: true, detail: `no token in ${tokenFile}` })
-    return token
   }
 
   async #roots(): Promise<string | undefined> {

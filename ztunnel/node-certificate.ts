@@ -3,6 +3,7 @@
 // it can read, and renews it with itself. A restart needs no new token.
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isErrno } from '../mesh/errors/errno.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { halfLifeMs } from '../mesh/identity/certificate-alarm.ts'
@@ -146,8 +147,7 @@ export class NodeCertificate {
       if (isWhole) return read as WorkloadCertificate // as: what it is used for was looked at
       log.warn({ identity }, 'the saved node certificate is another node’s')
     } catch (err) {
-      const isMissing = err instanceof Error && 'code' in err && err.code === 'ENOENT'
-      if (!isMissing) log.warn({ err }, 'the saved node certificate is unreadable')
+      if (!isErrno(err, 'ENOENT')) log.warn({ err }, 'the saved node certificate is unreadable')
     }
     return null
   }
