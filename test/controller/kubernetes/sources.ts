@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is opened where, without an apiserver; test/cluster/controller.ts runs it on one.
+import { join } from 'node:path'
+import t from 'tap'
+import { readConfig } from '../../../controller/config.ts'
+import { openKubernetes } from '../../../controller/kubernetes/sources.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+
+const KUBECONFIG = JSON.stringify({
+  apiVersion: 'v1',
+  kind: 'Config',
+  clusters: [{ name: 'c', cluster: { server: 'http://127.0.0.1:1' } }],
+  users: [{ name: 'u', user: {} }],
+  contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+  'current-context': 'x',
+})
+
+function open(directory: string, ...args: readonly string[]) {
+  const file = join(directory, 'kubeconfig')
+  const { options, mistakes } = readConfig(
+    ['--config-source', 'kubernetes', '--kubeconfig-file', file, ...args],
+    {},
+  )
+  if (mistakes.length > 0) throw new Error(mistakes.join('\n'))
+  return openKubernetes(options, new ManualClock())
+}
+
+t.test('nothing is asked before it is started; then an apiserver that is away is told as such', async (t) => {
+  const sources = open(t.testdir({ kubeconfig: KUBECONFIG }))
+  t.equal(sources.source.name, 'kubernetes')
+  t.equal(sources.election.fence, null)
+  t.equal(sources.objects, null, 'kubectl changes the configuration')
+  for (const asked of [sources.keys.read('authority'), sources.joinTokens.list()])
+    await t.rejects(asked, { code: 'APISERVER_UNAVAILABLE' })
+  await sources.close()
+})
+
+t.test('a directory for the CA is used instead of the Secret', async (t) => {
+  const directory = t.testdir({ kubeconfig: KUBECONFIG, ca: {} })
+  const { keys } = open(directory, '--ca-directory', join(directory, 'ca'))
+  t.equal(await keys.read('authority'), null)
+  t.equal(await keys.write('authority', 'text', null), true)
+})
+
+t.test('a kubeconfig that is not there ends the start', async (t) => {
+  t.throws(() => open(t.testdir({})), /ENOENT/)
+})
