@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of policies on the wire. Kubernetes' names have no underscore: what has one is made by the mesh.
 import { createHash } from 'node:crypto'
+import { WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
 import { stableHash } from './stable-hash.ts'
 
-/**
- * Reserved: a DENY whose name begins so stands for what a policy needs of layer 7 where no waypoint enforces it. A ztunnel
- * of ours answers such a denial with POLICY_NEEDS_L7; Istio's denies too (design.md, "Rules of behaviour" 2).
- */
-export const NEEDS_L7_PREFIX = 'sidestep_needs_l7_'
-
-/**
- * Reserved: a DENY whose name begins so refuses whoever is not a waypoint of the workload. A ztunnel that diverts to the
- * waypoint instead is not sent it (design.md, "Rules of behaviour" 1).
- */
-export const WAYPOINT_ONLY_PREFIX = 'sidestep_waypoint_only_'
+export { NEEDS_L7_PREFIX, WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
 
 /** SPEC HBONE §9.5. In the root namespace. */
 export const STATIC_STRICT_NAME = 'istio_converted_static_strict'

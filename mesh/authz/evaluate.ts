@@ -2,15 +2,15 @@
 // The verdict of a pod's policies on a connection, exactly as SPEC HBONE §4.4. Rules are indexed by what they name
 // exactly, so that ten thousand cost what ten do; what the index offers is then checked in full. evaluate() is on
 // the path of every connection: it allocates nothing.
-import type { ReasonCode } from '../errors/reasons.ts'
 import { type Policy, policyKey } from '../model/policy.ts'
+import { type DenialCode, denialCode, writtenKey } from '../model/reserved-policy.ts'
 import type { AuthzConnection } from './connection.ts'
 import { type CompiledMatch, CompiledRule } from './match.ts'
 
 /** What was decided and by whom. */
 export interface Verdict {
   readonly allowed: boolean
-  readonly code: Extract<ReasonCode, 'OK' | 'POLICY_DENY' | 'POLICY_NO_ALLOW'>
+  readonly code: 'OK' | 'POLICY_NO_ALLOW' | DenialCode
   /** `namespace/name` of the deciding policy; null when no single policy decided. */
   readonly policy: string | null
   readonly detail: string
@@ -129,7 +129,7 @@ export class PolicyIndex {
     for (const policy of policies) {
       if (policy.dryRun) continue
       const key = policyKey(policy)
-      if (policy.action === 'Deny') this.#denied.set(key, deniedBy(key))
+      if (policy.action === 'Deny') this.#denied.set(key, deniedBy(policy))
       else this.#allowed.set(key, { ...ALLOWED, policy: key })
     }
   }
@@ -159,7 +159,7 @@ export class PolicyIndex {
 
   #decide(connection: AuthzConnection): Verdict {
     const denying = this.#deny.find(connection)
-    if (denying !== null) return this.#denied.get(denying.policyKey) ?? deniedBy(denying.policyKey)
+    if (denying !== null) return this.#denied.get(denying.policyKey) ?? DENIED
     if (!this.#hasAllow) return ALLOWED
     const allowing = this.#allow.find(connection)
     if (allowing === null) return NOT_ALLOWED
@@ -182,6 +182,14 @@ const NOT_ALLOWED: Verdict = {
   detail: 'allow policies exist, but none allowed',
 }
 
+const DENIED: Verdict = { ...ALLOWED, allowed: false, code: 'POLICY_DENY' }
+/** By what the user wrote. */
+const DENIAL_DETAIL: Readonly<Record<DenialCode, (written: string) => string>> = {
+  POLICY_DENY: (policy) => `explicitly denied by: ${policy}`,
+  POLICY_NEEDS_L7: (policy) => `${policy} has to look into the connection, and no waypoint does`,
+  WAYPOINT_BYPASS: (waypoint) => `only through the waypoint ${waypoint}`,
+}
+
 /** Compiles the policies that apply to one destination workload (MeshState.policiesFor). */
 export function compilePolicies(policies: readonly Policy[]): PolicyIndex {
   return new PolicyIndex(policies)
@@ -192,14 +200,9 @@ export function evaluate(index: PolicyIndex, connection: AuthzConnection): Verdi
   return index.evaluate(connection)
 }
 
-function deniedBy(policy: string): Verdict {
-  return {
-    ...ALLOWED,
-    allowed: false,
-    code: 'POLICY_DENY',
-    policy,
-    detail: `explicitly denied by: ${policy}`,
-  }
+function deniedBy(policy: Policy): Verdict {
+  const code = denialCode(policy.name)
+  return { ...DENIED, code, policy: policyKey(policy), detail: DENIAL_DETAIL[code](writtenKey(policy)) }
 }
 
 /**

@@ -2,6 +2,7 @@
 // Why a connection was allowed or not, for people: the deciding policy or the rule that came nearest, the field
 // that differed and what to change. Slow and thorough; never on a connection's path.
 import { EMPTY_MATCH, type Match, type Policy, policyKey } from '../model/policy.ts'
+import { type DenialCode, writtenKey } from '../model/reserved-policy.ts'
 import type { AuthzConnection } from './connection.ts'
 import type { Verdict } from './evaluate.ts'
 import { CompiledMatch, isEmptyMatch } from './match.ts'
@@ -44,6 +45,24 @@ const FIELDS: readonly (keyof Match)[] = [
   ...(['notPrincipals', 'notServiceAccounts', 'notNamespaces', 'notDestinationPorts'] as const),
   ...(['notSourceIps', 'notDestinationIps'] as const),
 ]
+/** What the user wrote that refuses `caller`, and what may be done. */
+const DENIALS: Readonly<
+  Record<DenialCode, (written: string, caller: string, way: string) => Pick<Explanation, 'reason' | 'fix'>>
+> = {
+  POLICY_DENY: (policy, caller, way) => ({
+    reason: `the DENY policy ${policy} matches ${caller} from ${way}`,
+    fix: `change ${policy} so that it leaves out ${caller}`,
+  }),
+  POLICY_NEEDS_L7: (policy, caller, way) => ({
+    reason: `the policy ${policy} has to look into what ${caller} sends from ${way}, and no waypoint does`,
+    fix: `give the destination a waypoint that enforces ${policy}, or take its layer 7 conditions away`,
+  }),
+  WAYPOINT_BYPASS: (waypoint, caller, way) => ({
+    reason: `${caller} goes round the waypoint ${waypoint} from ${way}`,
+    fix: `call the service instead of its pods: it leads through ${waypoint}`,
+  }),
+}
+
 /** Explains a verdict that `policies` gave on `connection`. */
 export function explain(
   policies: readonly Policy[],
@@ -52,9 +71,14 @@ export function explain(
 ): Explanation {
   const caller = connection.hasIdentity ? connection.principal : 'a caller without identity'
   const to = `port ${connection.destinationPort}`
-  if (verdict.code === 'POLICY_DENY') {
-    const reason = `the DENY policy ${verdict.policy} matches ${caller} from ${connection.sourceIp} to ${to}`
-    return { verdict, nearest: null, reason, fix: `change ${verdict.policy} so that it leaves out ${caller}` }
+  if (verdict.code !== 'OK' && verdict.code !== 'POLICY_NO_ALLOW') {
+    const policy = policies.find((each) => policyKey(each) === verdict.policy)
+    const written = policy === undefined ? '' : writtenKey(policy)
+    return {
+      verdict,
+      nearest: null,
+      ...DENIALS[verdict.code](written, caller, `${connection.sourceIp} to ${to}`),
+    }
   }
   if (verdict.allowed) {
     const reason =

@@ -3,10 +3,26 @@
 // configuration, and go on when it is gone.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { CART_VIP, isGreeted, PODS, startControlledLab } from '../support/controlled-lab.ts'
-import { clusterYaml } from '../support/controller-process.ts'
-import { poll } from '../support/mesh-lab.ts'
+import { type ControllerProcess, clusterYaml } from '../support/controller-process.ts'
+import { type MeshLab, poll } from '../support/mesh-lab.ts'
+
+async function refuseForLayer7(t: Test, lab: MeshLab, controller: ControllerProcess): Promise<void> {
+  const policy =
+    '{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: no-delete, namespace: shop}, ' +
+    'spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{to: [{operation: {methods: [DELETE]}}]}]}}'
+  const known = (await lab.records('n2')).length
+  await controller.configure(`${clusterYaml(PODS, [])}\n---\n${policy}`)
+  await poll('front is refused', async () => !(await isGreeted(lab, 'front')) || null)
+  const [record] = await lab.recordsAfter('n2', known, ({ reason }) => reason === 'POLICY_NEEDS_L7')
+  t.match(record, {
+    policy: 'shop/sidestep_needs_l7_no-delete',
+    detail: /^shop\/no-delete has to look into/,
+  })
+  await controller.configure(clusterYaml(PODS, ['batch']))
+  await poll('front is let in', async () => (await isGreeted(lab, 'front')) || null)
+}
 
 t.test('two nodes under a controller', { timeout: 120_000 }, async (t) => {
   const { lab, controller } = await startControlledLab(t)
@@ -41,6 +57,10 @@ t.test('two nodes under a controller', { timeout: 120_000 }, async (t) => {
     await poll('batch is refused', async () => !(await isGreeted(lab, 'batch')) || null)
     t.ok(await isGreeted(lab, 'front'))
   })
+
+  await t.test('a policy that needs layer 7 and has no waypoint refuses, by its own code and name', (t) =>
+    refuseForLayer7(t, lab, controller),
+  )
 
   await t.test('a mistake in a file is named; what was good stays in force', async (t) => {
     await controller.configure(

@@ -2,7 +2,7 @@
 // What would happen to a connection and why, from the model alone: the decision of its source, then the policies of its
 // destination. The same functions decide real connections; nothing here is on their path.
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
-import { compilePolicies, evaluate } from '../../mesh/authz/evaluate.ts'
+import { compilePolicies, evaluate, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { explain } from '../../mesh/authz/explain.ts'
 import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
@@ -10,6 +10,8 @@ import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import { describeDestination, workloadFacts } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
+import { type Policy, policyKey } from '../../mesh/model/policy.ts'
+import { writtenKey } from '../../mesh/model/reserved-policy.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import { decideOutbound, type OutboundDecision } from './outbound-decision.ts'
 
@@ -30,7 +32,7 @@ export interface ExplainedSide {
   readonly reason: string
   /** What to change; '' when nothing is wrong. */
   readonly fix: string
-  /** `namespace/name` of the deciding policy; '' without one. */
+  /** `namespace/name` of the deciding policy, as its user named it where that can be told; '' without one. */
   readonly policy: string
 }
 
@@ -85,7 +87,13 @@ function explainInbound(
   const connection = new AuthzConnection(source.workloadIps[0] ?? '', proven, ip, port)
   const verdict = evaluate(compilePolicies(policies), connection)
   const { reason, fix } = explain(policies, connection, verdict)
-  return { code: verdict.allowed ? 'OK' : verdict.code, reason, fix, policy: verdict.policy ?? '' }
+  return { code: verdict.allowed ? 'OK' : verdict.code, reason, fix, policy: policyOf(policies, verdict) }
+}
+
+/** A policy that needs layer 7 was made of a user's; one that guards a waypoint is nobody's. */
+function policyOf(policies: readonly Policy[], { code, policy }: Verdict): string {
+  const deciding = policies.find((each) => policyKey(each) === policy)
+  return code === 'POLICY_NEEDS_L7' && deciding !== undefined ? writtenKey(deciding) : (policy ?? '')
 }
 
 function portOf(authority: string): number {

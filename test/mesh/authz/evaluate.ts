@@ -27,6 +27,22 @@ t.test('the six steps of the specification, in their order', async (t) => {
       [policy('a', 'Allow', [everything]), policy('d', 'Deny', [everything])],
       { code: 'POLICY_DENY' },
     ],
+    [
+      'a policy that needs layer 7',
+      [policy('sidestep_needs_l7_by-header_80', 'Deny', [everything])],
+      {
+        ...{ allowed: false, code: 'POLICY_NEEDS_L7', policy: 'shop/sidestep_needs_l7_by-header_80' },
+        detail: 'shop/by-header has to look into the connection, and no waypoint does',
+      },
+    ],
+    [
+      'a guard of a waypoint',
+      [policy('sidestep_waypoint_only_shop_gate', 'Deny', [everything])],
+      {
+        ...{ allowed: false, code: 'WAYPOINT_BYPASS', policy: 'shop/sidestep_waypoint_only_shop_gate' },
+        detail: 'only through the waypoint shop/gate',
+      },
+    ],
     ['deny elsewhere', [policy('d', 'Deny', [onPort(81)])], { allowed: true, policy: null }],
     ['allow matches', [policy('a', 'Allow', [onPort(80)])], { allowed: true, policy: 'shop/a' }],
     [

@@ -50,6 +50,21 @@ t.test('a DENY names itself, a negative list what to remove', async (t) => {
   )
 })
 
+t.test('what the controller made is explained by what the user wrote', async (t) => {
+  const l7 = explained([policy('sidestep_needs_l7_by-header', 'Deny', [[]])], toPort80)
+  t.equal(l7.verdict.code, 'POLICY_NEEDS_L7')
+  t.match(
+    l7.reason,
+    /^the policy shop\/by-header has to look into what cluster\.local\/ns\/shop\/sa\/cart sends/,
+  )
+  t.match(l7.fix, /give the destination a waypoint that enforces shop\/by-header/)
+  const guard = explained([policy('sidestep_waypoint_only_infra_gate', 'Deny', [[]])], toPort80)
+  t.equal(guard.verdict.code, 'WAYPOINT_BYPASS')
+  t.match(guard.reason, /goes round the waypoint infra\/gate from 10\.0\.0\.1/)
+  t.match(guard.fix, /call the service/)
+  t.notMatch(guard.fix + guard.reason + l7.fix + l7.reason, /sidestep_/)
+})
+
 t.test('allowed connections and policies without rules are explained too', async (t) => {
   t.match(explained([], toPort80), { fix: '', reason: /no DENY policy matches/ })
   t.match(explained([policy('a', 'Allow', [[]])], toPort80), {

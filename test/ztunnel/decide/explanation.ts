@@ -45,6 +45,16 @@ t.test('both sides of a connection are explained by the functions that decide', 
   t.match(denied.inbound?.fix, /shop\/no-batch/)
 })
 
+t.test('a policy made by the controller is named as its user named it', async (t) => {
+  const mesh = (name: string): MeshState => meshOf(MESH.replace('name: no-batch', `name: ${name}`))
+  const l7 = ask(mesh('sidestep_needs_l7_by-header_80'), 'batch', '10.96.0.10', 80).inbound
+  t.match(l7, { code: 'POLICY_NEEDS_L7', policy: 'shop/by-header' })
+  t.match(l7?.fix, /shop\/by-header/)
+  const guard = ask(mesh('sidestep_waypoint_only_shop_gate'), 'batch', '10.96.0.10', 80).inbound
+  t.match(guard, { code: 'WAYPOINT_BYPASS', policy: 'shop/sidestep_waypoint_only_shop_gate' })
+  t.match(guard?.fix, /shop\/gate/)
+})
+
 t.test('what the source refuses never reaches the destination', async (t) => {
   const { outbound, inbound } = ask(meshOf(MESH), 'front', '10.96.0.11', 80)
   t.equal(outbound.code, 'NO_ENDPOINT')
