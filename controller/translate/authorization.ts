@@ -103,7 +103,7 @@ function forWorkloads(
   }
   const isRefused = split.undecided.length > 0 || split.isBroken
   const enforcement: PolicyEnforcement = {
-    object: refOf(draft.policy),
+    ...subjectOf(draft),
     kind: isRefused ? 'refused' : 'exact',
     message: isRefused ? REFUSED : 'enforced by ztunnels',
     caveat: draft.isDryRun ? 'dry-run' : isRefused && split.undecided.length === 0 ? 'unreadable' : null,
@@ -130,7 +130,7 @@ function refusedWhole(
       ? messageOf(draft, '', scope, Action.ALLOW, [])
       : messageOf(draft, '', scope, Action.DENY, denied)
   const enforcement: PolicyEnforcement = {
-    object: refOf(draft.policy),
+    ...subjectOf(draft),
     kind: 'refused',
     message: 'it cannot be read: what it might be about is refused',
     caveat: draft.isDryRun ? 'dry-run' : 'unreadable',
@@ -149,10 +149,14 @@ function nowhere(draft: Draft, action: string): PolicyPart {
     `use ALLOW with ${DRY_RUN}: "true" to try a policy`,
   )
   const enforcement: PolicyEnforcement = {
-    ...{ object: refOf(draft.policy), kind: 'nowhere', message },
+    ...{ ...subjectOf(draft), kind: 'nowhere', message },
     ...{ caveat: null, selects: null, waypoints: [] },
   }
   return { messages: [], selector: null, users: [], findings: draft.notes.findings, enforcement }
+}
+
+function subjectOf({ policy }: Draft): Pick<PolicyEnforcement, 'object' | 'generation'> {
+  return { object: refOf(policy), generation: policy.metadata.generation }
 }
 
 function selectionOf({ policy, rootNamespace }: Draft, selector: Selector | null): WorkloadSelection {

@@ -134,9 +134,11 @@ function enforcementOf(
 ): PolicyEnforcement {
   const ref = refOf(object)
   const nowhere = { caveat: null, selects: null, waypoints: [] }
-  if (refusal !== '') return { object: ref, kind: 'nowhere', message: refusal, ...nowhere }
+  const { generation } = object.metadata
+  if (refusal !== '') return { object: ref, generation, kind: 'nowhere', message: refusal, ...nowhere }
   const namespace = ref.namespace === rootNamespace ? null : ref.namespace
-  const place = { object: ref, selects: { namespace, labels: labelsOf(selector) }, waypoints: [] }
+  const selects = { namespace, labels: labelsOf(selector) }
+  const place = { object: ref, generation, selects, waypoints: [] }
   return isBroken
     ? { ...place, kind: 'refused', message: 'it cannot be read: plaintext is refused', caveat: 'unreadable' }
     : { ...place, kind: 'exact', message: 'enforced by ztunnels', caveat: null }

@@ -50,6 +50,14 @@ export function nodeOf(pod: ConfigObject): string {
   return typeof pod.spec.nodeName === 'string' ? pod.spec.nodeName : ''
 }
 
+/** The uid of a pod's workload. */
+export function podUid(
+  { clusterId }: Pick<TranslateSettings, 'clusterId'>,
+  { metadata }: ConfigObject,
+): string {
+  return `${clusterId}//Pod/${metadata.namespace}/${metadata.name}`
+}
+
 export function podWorkload(
   pod: ConfigObject,
   around: PodSurroundings,
@@ -74,7 +82,7 @@ export function podWorkload(
   }
   noteUnreachable(around.unreachable, notes)
   const workload = create(WorkloadSchema, {
-    uid: `${settings.clusterId}//Pod/${namespace}/${name}`,
+    uid: podUid(settings, pod),
     name,
     namespace,
     addresses,

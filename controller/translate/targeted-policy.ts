@@ -34,12 +34,13 @@ export function translateTargeted(
     notes.add('POLICY_TARGET_NOT_FOUND', target.path, message, 'create it, or mend the name')
   }
   const object = refOf(policy)
+  const { generation } = policy.metadata
   const known = found.flatMap((each) => each ?? [])
   const waypoints = [...new Set(known.flatMap((each) => each.waypoints))].toSorted()
   const unbound = known.flatMap(({ services }) => services.filter(({ isBound }) => !isBound))
   const missing = [...new Set(known.flatMap((each) => each.missing))]
   if (unbound.length + missing.length === 0) {
-    const place = { object, selects: null, waypoints }
+    const place = { object, generation, selects: null, waypoints }
     const enforcement: PolicyEnforcement =
       known.length > 0
         ? { ...place, kind: 'exact', message: 'enforced by waypoints', caveat: isDryRun ? 'dry-run' : null }
@@ -69,7 +70,7 @@ export function translateTargeted(
   })
   if (messages.length > 0) noteUndecided(draft, action)
   const enforcement: PolicyEnforcement = {
-    ...{ object, kind: 'refused', message: refusedWhere(unbound, missing) },
+    ...{ object, generation, kind: 'refused', message: refusedWhere(unbound, missing) },
     ...{ caveat: isDryRun ? 'dry-run' : null, selects: null, waypoints: [] },
   }
   return { messages, selector: null, users, findings: notes.findings, enforcement }

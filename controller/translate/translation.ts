@@ -21,6 +21,8 @@ export interface ConfigFinding {
 /** Where a policy is enforced, for its status. */
 export interface PolicyEnforcement {
   readonly object: ObjectRef
+  /** Of the object as it was translated. */
+  readonly generation: number
   /** `exact`: as written. `refused`: what needs layer 7 is denied instead. `nowhere`: see the findings. */
   readonly kind: 'exact' | 'refused' | 'nowhere'
   readonly message: string

@@ -46,6 +46,14 @@ export function entryLabels(entry: ConfigObject): Labels {
   return { ...entry.metadata.labels, ...Object.fromEntries(spec.textMap('labels')) }
 }
 
+/** The uid of an entry's workload. */
+export function entryUid(
+  { clusterId }: Pick<TranslateSettings, 'clusterId'>,
+  { metadata }: ConfigObject,
+): string {
+  return `${clusterId}/networking.istio.io/WorkloadEntry/${metadata.namespace}/${metadata.name}`
+}
+
 export function entryWorkload(
   entry: ConfigObject,
   labels: Labels,
@@ -73,7 +81,7 @@ export function entryWorkload(
   // A machine is in the mesh when something on it speaks HBONE: its namespace's label does not make it so.
   const isEnrolled = isNative || (mode === undefined ? node !== '' : mode === 'ambient')
   const workload = create(WorkloadSchema, {
-    uid: `${settings.clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}`,
+    uid: entryUid(settings, entry),
     name,
     namespace,
     ...where,

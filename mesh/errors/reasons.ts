@@ -626,6 +626,14 @@ const ROWS = {
     '-',
     'the apiserver refuses the controller: apply controller/rbac.yaml and look at the service account',
   ],
+  STATUS_REFUSED: [
+    157,
+    409,
+    9,
+    'CANCEL',
+    '-',
+    'the apiserver does not take the status of one object, the detail says why; it is tried again later',
+  ],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS
