@@ -4,12 +4,10 @@
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { BACKDATE_MS } from '../../mesh/identity/lifetimes.ts'
 import { type Signer, signRevocationList } from '../../mesh/identity/pki.ts'
+import { MAX_REVOKED } from '../../mesh/identity/revocation-list.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { RevocationCheck } from './attestation.ts'
 import type { KeyStore, StoredText } from './key-store.ts'
-
-/** Certificates that are revoked and have not expired yet. A CA with more of them needs a new root. */
-export const MAX_REVOKED = 10_000
 
 const STORE_NAME = 'revoked'
 const LIST_LIFETIME_MS = 86_400_000 // as the leaves: who cannot fetch a list for a day gets no certificate either

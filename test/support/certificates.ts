@@ -7,7 +7,9 @@ import {
   generateKeyPair,
   importPrivateKey,
   publicKeyInfoOf,
+  type RevocationListTemplate,
   signCertificate,
+  signRevocationList,
   splitCertificates,
 } from '../../mesh/identity/pki.ts'
 import { formatSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
@@ -76,6 +78,11 @@ export class TestAuthority {
       },
     )
     return { certificatePem, privateKeyPem: await exportPrivateKey(pair.privateKey) }
+  }
+
+  /** A revocation list of this CA, in PEM. */
+  async signRevocations(template: RevocationListTemplate): Promise<string> {
+    return await signRevocationList({ certificatePem: this.rootPem, privateKey: this.#privateKey }, template)
   }
 
   /** A certificate that peers of `identity`'s trust domain must refuse. */
