@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CONTROLLER_OPTIONS } from '../controller/config.ts'
+import { CONDITION_TABLES } from '../controller/status/conditions.ts'
 import { ALL_FINDING_CODES, FINDING_CODES } from '../controller/translate/finding-codes.ts'
 import { REASON_CODES, REASONS } from '../mesh/errors/reasons.ts'
 import { H2_LIMITS, type Limit } from '../mesh/h2/limits.ts'
@@ -66,6 +67,37 @@ export function findingsPage(): string {
 work, or is refused to stay safe; a *warning* is probably not what was meant. Codes are never renamed and never reused.
 What could not be read at all is listed there as a mistake, with file, line and column, and has no code.`,
     table(['Code', 'Severity', 'Meaning', 'What to do'], rows),
+  )
+}
+
+/** docs/status.md */
+export function statusPage(): string {
+  const rows = CONDITION_TABLES.flatMap(({ type, on, reasons }) =>
+    Object.entries(reasons).map(([reason, { status, meaning }]) => [
+      ...[on, `\`${type}\``, status, `\`${reason}\``, meaning],
+    ]),
+  )
+  return page(
+    'Status',
+    'controller/status/conditions.ts',
+    `What the controller writes into the status of objects in a cluster, and why. The leader writes, after every change,
+what differs from what stands there; \`/status\` of its admin socket says what is wanted, what was written, and what failed.
+
+\`\`\`sh
+kubectl get authorizationpolicy -A -o custom-columns='NAMESPACE:.metadata.namespace,NAME:.metadata.name,REASON:.status.conditions[?(@.type=="sidestep.dev/Enforced")].reason'
+kubectl wait gateway/waypoint --for=condition=Programmed
+\`\`\`
+
+- A policy's message names the waypoints, or counts the workloads and nodes, that enforce it, and the first of its
+  [findings](findings.md) with what to do. New counts alone are written every 30 seconds at most.
+- \`observedGeneration\` is the version of the object that is in force. When it stays behind \`metadata.generation\`, the
+  newer version could not be read, and the last good one holds: the message and \`/findings\` say why.
+- Conditions of others, an istiod's for instance, are never changed. Gateways and classes of other controllers are never
+  touched. \`lastTransitionTime\` changes with the status, not with the words.
+- A condition stays when the controller stops: what it says is true of its \`observedGeneration\` and the time of its
+  writing. A Gateway keeps its address until its Service has another, so that nobody goes round its waypoint meanwhile.
+- Other kinds have no condition of ours; what is wrong with them is in \`/findings\`.`,
+    table(['Object', 'Condition', 'Status', 'Reason', 'Meaning'], rows),
   )
 }
 
@@ -192,6 +224,7 @@ export function docPages(root: string): ReadonlyMap<string, string> {
   return new Map([
     ['docs/reasons.md', reasonsPage()],
     ['docs/findings.md', findingsPage()],
+    ['docs/status.md', statusPage()],
     ['docs/configuration.md', configurationPage()],
     ['docs/limits.md', limitsPage(root)],
     ['docs/metrics.md', metricsPage()],

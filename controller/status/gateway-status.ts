@@ -22,7 +22,6 @@ import { patchOf, type StatusPatch, type WantedCondition, type WantedListener } 
 
 const SERVICE = kindKey('', 'Service')
 const PROTOCOL = 'HBONE'
-const MAX_LISTENERS = 64 // SPEC GATEWAY-API: a Gateway has no more
 
 /** Ready pods of a Service, by its namespace and name. */
 export type CountReady = (namespace: string, service: string) => number
@@ -42,7 +41,7 @@ export function classStatus(object: ConfigObject): StatusPatch {
 
 /** `readyPods` are counted for the Service of the waypoint only. */
 export function gatewayStatus(gateway: ConfigObject, view: ConfigView, readyPods: CountReady): StatusPatch {
-  const listeners = fieldsOf(gateway).items('listeners').slice(0, MAX_LISTENERS)
+  const listeners = fieldsOf(gateway).items('listeners')
   const accepted = listeners.map(listenerAccepted)
   const valid = accepted.filter(({ status }) => status === 'True').length
   const isAccepted = valid > 0

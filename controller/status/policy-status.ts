@@ -7,7 +7,7 @@ import type { Reach } from './reach.ts'
 import type { WantedCondition } from './status-patch.ts'
 
 const MAX_TOLD_FINDINGS = 3 // in one message; /findings of admin has them all
-const MAX_TOLD_WAYPOINTS = 5
+const MAX_TOLD_WAYPOINTS = 5 // in one message
 
 /** The condition of one policy; `reach` is null where no ztunnel is named. */
 export function policyCondition(

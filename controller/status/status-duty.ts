@@ -25,7 +25,7 @@ const PLAN_INTERVAL_MS = 500 // a burst of translations is looked at once
 const LOOK_INTERVAL_MS = 60_000 // and without a translation: somebody may have given back a right
 const REFUSED_RETRY_MS = 300_000 // what the apiserver refuses it refuses again
 const RETRY_INITIAL_MS = 500 // after no answer, 429 or 5xx; nothing is written meanwhile
-const RETRY_MAX_MS = 30_000
+const RETRY_MAX_MS = 30_000 // longest of these waits, whatever a server asks for
 
 /** What the duty is made of. */
 export interface StatusDutyOptions {

@@ -7,7 +7,7 @@ import type { PlannedStatus } from './status-plan.ts'
 import type { WriteOutcome } from './status-writer.ts'
 
 export const MAX_TOLD_FAILURES = 100 // of statuses, in admin: the first say what is wrong with the rest
-const MAX_TOLD_WRITES = 20
+const MAX_TOLD_WRITES = 20 // the latest; counts have them all
 
 interface ToldWrite {
   readonly object: string

@@ -38,10 +38,10 @@ export async function writeStatus(patch: StatusPatch, options: StatusWriteOption
   for (let tries = 1; ; tries++) {
     if (fence() === null) return 'fenced'
     const live = await api.getJson(path, {}, deadline(options)).catch((error: unknown) => {
-      if (statusOf(error) === NOT_FOUND) return null
+      if (statusOf(error) === NOT_FOUND) return undefined
       throw error
     })
-    if (live === null) return 'gone'
+    if (live === undefined) return 'gone'
     const metadata = isMap(live) ? own(live, 'metadata') : undefined
     if (!isMap(live) || !isMap(metadata)) throw new Error('the answer is no object')
     if (own(metadata, 'uid') !== patch.uid) return 'gone'

@@ -49,6 +49,11 @@ const ENTRY_POINTS = [
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'test/controller/config.ts': ['controller/contradictions.ts', 'controller/redis-address.ts'],
+  'test/controller/status/desired-status.ts': [
+    'controller/status/gateway-status.ts',
+    'controller/status/reach.ts',
+    'controller/status/status-patch.ts',
+  ],
   'test/controller/translate/auto-addresses.ts': ['controller/translate/age.ts'],
   'test/controller/translate/fields.ts': ['controller/translate/notes.ts'],
   'test/controller/translate/peer-authentication.ts': ['controller/translate/peer-stage.ts'],

@@ -46,6 +46,15 @@ export class StatusWorld implements MeshView {
     for (const listener of this.#listeners) listener()
   }
 
+  all(): readonly ConfigObject[] {
+    return [...this.#objects.values()]
+  }
+
+  remove(patch: Pick<StatusPatch, 'object'>): void {
+    this.#objects.delete(refKey(patch.object))
+    this.change()
+  }
+
   /** Of the object of a patch. @throws Error when there is none */
   object(patch: Pick<StatusPatch, 'object'>): ConfigObject {
     const found = this.#objects.get(refKey(patch.object))
