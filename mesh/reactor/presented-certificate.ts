@@ -2,7 +2,7 @@
 // What a native certificate says of itself, read from where handshakes take it: not from what somebody remembers to have
 // put there.
 import { isRefusal, type Refusal } from '../errors/refusal.ts'
-import { copyFrom, type Pointer } from './ffi/native.ts'
+import { allocateBlock, copyFrom, type Pointer } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
 import { parseSubjectAltUris } from './subject-alt-name.ts'
 
@@ -22,10 +22,41 @@ export function urisOf(certificate: Pointer): readonly string[] | Refusal {
   return parseSubjectAltUris(copyFrom(o.ASN1_STRING_get0_data(data), o.ASN1_STRING_length(data)))
 }
 
+/** The serial number of a native certificate, a big-endian magnitude. */
+function serialBytesOf(certificate: Pointer): Buffer {
+  const number = o.X509_get_serialNumber(certificate)
+  return copyFrom(o.ASN1_STRING_get0_data(number), o.ASN1_STRING_length(number))
+}
+
+/** Where OpenSSL stores pointer and length of a name. */
+const nameAnswer = allocateBlock(16)
+
+/** DER of the name of a native certificate's issuer. */
+function issuerNameOf(certificate: Pointer): Buffer {
+  const { bytes, address } = nameAnswer
+  bytes.fill(0)
+  o.X509_NAME_get0_der(o.X509_get_issuer_name(certificate), address, address + 8)
+  return copyFrom(Number(bytes.readBigUInt64LE(0)), Number(bytes.readBigUInt64LE(8)))
+}
+
+/** The certificates that are not believed although their CA is. */
+export interface RevokedCertificates {
+  /** 0: nothing is asked. */
+  readonly size: number
+  /** `issuerName` is DER, `serialNumber` a big-endian magnitude. Quick, never throws. */
+  hasCertificate(issuerName: Uint8Array, serialNumber: Uint8Array): boolean
+}
+
+export const NONE_REVOKED: RevokedCertificates = { size: 0, hasCertificate: () => false }
+
+/** True when a native certificate is one of them. */
+export function isRevoked(certificate: Pointer, revoked: RevokedCertificates): boolean {
+  return revoked.size > 0 && revoked.hasCertificate(issuerNameOf(certificate), serialBytesOf(certificate))
+}
+
 /** The serial number of a native certificate, decimal. */
 export function serialNumberOf(certificate: Pointer): string {
-  const number = o.X509_get_serialNumber(certificate)
-  const bytes = copyFrom(o.ASN1_STRING_get0_data(number), o.ASN1_STRING_length(number))
+  const bytes = serialBytesOf(certificate)
   return bytes.length === 0 ? '0' : BigInt(`0x${bytes.toString('hex')}`).toString()
 }
 
@@ -41,6 +72,18 @@ export interface ConnectionCertificates {
   readonly role: 'client' | 'server'
   readonly own: PresentedCertificate | null
   readonly peer: PresentedCertificate | null
+}
+
+/** True when what the peer of a finished handshake presented is revoked. */
+export function isPeerRevoked(ssl: Pointer, revoked: RevokedCertificates): boolean {
+  if (revoked.size === 0) return false
+  const peer = o.SSL_get1_peer_certificate(ssl)
+  if (peer === 0) return false
+  try {
+    return isRevoked(peer, revoked)
+  } finally {
+    o.dropCertificate(peer)
+  }
 }
 
 /** What both sides of a finished handshake presented. */

@@ -8,7 +8,13 @@ import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
 import type { Block } from './byte-stream.ts'
 import { addressOf, allocateBlock, copyFrom, copyTo, type Pointer, registerCallback } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
-import { type PresentedCertificate, presentedCertificate, urisOf } from './presented-certificate.ts'
+import {
+  isRevoked,
+  type PresentedCertificate,
+  presentedCertificate,
+  type RevokedCertificates,
+  urisOf,
+} from './presented-certificate.ts'
 
 /** OpenSSL reads up to this much ahead: one read(2) for several records. */
 const READ_AHEAD_BYTES = 131_072
@@ -24,6 +30,8 @@ export type PeerCheck = (uris: readonly string[]) => Refusal | null
 /** What the verify callback works on: the handshake being driven by this thread right now. */
 export interface HandshakeInProgress {
   readonly peerCheck: PeerCheck
+  /** Asked when the peer has presented its chain. */
+  readonly revoked: RevokedCertificates
   /** Set by the callback when it refuses. */
   refusal: Refusal | null
   /** URIs of the peer's leaf, once seen. */
@@ -48,12 +56,22 @@ const V_CERT_REVOKED = 23
 /** No X509_V_ERR: what OpenSSL does not know becomes alert 46, certificate_unknown (t1_trce.c's fallback). */
 const V_OUR_REFUSAL = 250
 
+/** Of a refusal by a revocation list. */
+export const REVOKED_DETAIL = 'the certificate of the peer is revoked'
+
 function reasonOfVerifyError(error: number): Refusal {
   const text = o.X509_verify_cert_error_string(error)
   if (error === V_CERT_HAS_EXPIRED) return refuse('CERT_EXPIRED', text)
   if (error === V_CERT_NOT_YET_VALID) return refuse('CERT_NOT_YET_VALID', text)
   if (error === V_CERT_REVOKED) return refuse('CERT_REVOKED', text)
   return refuse('CERT_INVALID', text)
+}
+
+/** A certificate that OpenSSL finds in order. */
+function checkVerified(handshake: HandshakeInProgress, certificate: Pointer, depth: number): Refusal | null {
+  if (depth > MAX_CHAIN_DEPTH) return refuse('CERT_INVALID', 'the chain is too long')
+  if (isRevoked(certificate, handshake.revoked)) return refuse('CERT_REVOKED', REVOKED_DETAIL)
+  return depth === 0 ? checkLeaf(handshake, certificate) : null
 }
 
 function checkLeaf(handshake: HandshakeInProgress, certificate: Pointer): Refusal | null {
@@ -77,14 +95,13 @@ function onVerify(isValid: number, store: number | bigint): number {
       handshake.refusal ??= reasonOfVerifyError(error)
       return 0
     }
-    const refusal =
-      depth > MAX_CHAIN_DEPTH
-        ? refuse('CERT_INVALID', 'the chain is too long')
-        : depth === 0
-          ? checkLeaf(handshake, o.X509_STORE_CTX_get_current_cert(context))
-          : null
+    const refusal = checkVerified(handshake, o.X509_STORE_CTX_get_current_cert(context), depth)
     if (refusal === null) return 1
     handshake.refusal = refusal
+    if (refusal.code === 'CERT_REVOKED') {
+      o.X509_STORE_CTX_set_error(context, V_CERT_REVOKED) // its own alert: the peer is told why
+      return 0
+    }
   } catch (error) {
     handshake.refusal = refuse('INTERNAL', String(error)) // nothing may be thrown through C
   }

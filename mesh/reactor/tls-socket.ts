@@ -15,13 +15,20 @@ import {
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
-import { type ConnectionCertificates, connectionCertificates } from './presented-certificate.ts'
+import {
+  type ConnectionCertificates,
+  connectionCertificates,
+  isPeerRevoked,
+  NONE_REVOKED,
+  type RevokedCertificates,
+} from './presented-certificate.ts'
 import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
 import type { Timer, TurnTask } from './scheduler.ts'
 import { takeSocketError } from './socket-options.ts'
 import {
   type HandshakeInProgress,
   type PeerCheck,
+  REVOKED_DETAIL,
   type TlsContext,
   type TlsCredentials,
   withHandshake,
@@ -51,6 +58,8 @@ export interface TlsOptions {
   readonly context: TlsContext
   readonly credentials: TlsCredentials
   readonly peerCheck: PeerCheck
+  /** Default: nothing is. */
+  readonly revoked?: RevokedCertificates
   readonly handshakeTimeoutMs: number
   readonly handler: TlsHandler
   /** The descriptor is in the epoll set already (it comes from a connect). */
@@ -103,7 +112,8 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#reactor = reactor
     this.fd = fd
     this.#tlsHandler = options.handler
-    this.#handshake = { peerCheck: options.peerCheck, refusal: null, uris: [] }
+    const { peerCheck, revoked = NONE_REVOKED } = options
+    this.#handshake = { peerCheck, revoked, refusal: null, uris: [] }
     this.#credentials = options.credentials
     this.#credentials.retain()
     this.#stagings = stagingPoolOf(reactor)
@@ -138,6 +148,11 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   /** What both sides presented, read from the connection itself; null unless it is open. */
   certificates(): ConnectionCertificates | null {
     return this.#state === 'open' ? connectionCertificates(this.#ssl) : null
+  }
+
+  /** True when it is open and its peer has presented one of these. */
+  isPeerRevoked(revoked: RevokedCertificates): boolean {
+    return this.#state === 'open' && isPeerRevoked(this.#ssl, revoked)
   }
 
   get bufferedBytes(): number {
@@ -228,6 +243,11 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   }
 
   #onSecure(handshake: HandshakeInProgress): void {
+    // A list may have come between the peer's certificate and its last word.
+    if (isPeerRevoked(this.#ssl, handshake.revoked)) {
+      this.#close({ code: 'CERT_REVOKED', detail: REVOKED_DETAIL })
+      return
+    }
     this.#deadline?.cancel()
     this.#deadline = null
     this.#handshake = null

@@ -3,6 +3,7 @@
 import { close } from '../../mesh/reactor/ffi/libc.ts'
 import { allocateBlock, bindFunction, hasSymbol, openLibrary } from '../../mesh/reactor/ffi/native.ts'
 import * as o from '../../mesh/reactor/ffi/openssl.ts'
+import { NONE_REVOKED } from '../../mesh/reactor/presented-certificate.ts'
 import { type TlsContext, type TlsCredentials, withHandshake } from '../../mesh/reactor/tls-context.ts'
 
 const own = openLibrary(null)
@@ -40,7 +41,9 @@ export class RawTlsClient {
   handshake(): boolean {
     o.ERR_clear_error()
     const step = (): number => o.SSL_do_handshake(this.#ssl)
-    return withHandshake({ peerCheck: () => null, refusal: null, uris: [] }, step) === 1
+    return (
+      withHandshake({ peerCheck: () => null, revoked: NONE_REVOKED, refusal: null, uris: [] }, step) === 1
+    )
   }
 
   /** Changes our keys and asks the peer to change its own; false when the socket takes nothing now. */

@@ -4,6 +4,7 @@ import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reac
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { socketpair } from '../../mesh/reactor/ffi/libc.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
+import type { RevokedCertificates } from '../../mesh/reactor/presented-certificate.ts'
 import { Reactor } from '../../mesh/reactor/reactor.ts'
 import { createSocket, localAddress } from '../../mesh/reactor/socket-options.ts'
 import { startConnect } from '../../mesh/reactor/tcp-connect.ts'
@@ -103,6 +104,7 @@ export interface TlsEnd {
   readonly privateKeyPem: string
   readonly rootsPem: readonly string[]
   readonly peerCheck?: PeerCheck
+  readonly revoked?: RevokedCertificates
 }
 
 /** How a handshake ended on one side. */
@@ -130,6 +132,7 @@ export function handshake(
       context,
       credentials,
       peerCheck: end.peerCheck ?? (() => null),
+      ...(end.revoked === undefined ? {} : { revoked: end.revoked }),
       handshakeTimeoutMs,
       handler: {
         onSecure(socket, peer) {

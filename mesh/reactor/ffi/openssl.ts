@@ -114,6 +114,12 @@ export const X509_EXTENSION_get_data = f<(extension: P) => P>('uintptr_t X509_EX
 export const ASN1_STRING_get0_data = f<(text: P) => P>('uintptr_t ASN1_STRING_get0_data(uintptr_t)')
 export const ASN1_STRING_length = f<(text: P) => N>('int ASN1_STRING_length(uintptr_t)')
 export const X509_get_serialNumber = f<(certificate: P) => P>('uintptr_t X509_get_serialNumber(uintptr_t)')
+/** The name inside the certificate, not a reference. */
+export const X509_get_issuer_name = f<(certificate: P) => P>('uintptr_t X509_get_issuer_name(uintptr_t)')
+/** Stores where the name's DER is, and how long: both stay the name's. */
+export const X509_NAME_get0_der = f<(name: P, der: P, bytes: P) => N>(
+  'int X509_NAME_get0_der(uintptr_t, uintptr_t, uintptr_t)',
+)
 /** The key inside the certificate, not a reference. */
 export const X509_get0_pubkey = f<(certificate: P) => P>('uintptr_t X509_get0_pubkey(uintptr_t)')
 /** Frees what the key holds and makes it an empty one of this type. */

@@ -4,6 +4,7 @@ import t from 'tap'
 import { close } from '../../../mesh/reactor/ffi/libc.ts'
 import { addressOf, bindFunction, openLibrary, type Pointer } from '../../../mesh/reactor/ffi/native.ts'
 import * as o from '../../../mesh/reactor/ffi/openssl.ts'
+import { NONE_REVOKED } from '../../../mesh/reactor/presented-certificate.ts'
 import {
   type HandshakeInProgress,
   TlsContext,
@@ -68,7 +69,7 @@ function shakeHands(): { readonly client: Side; readonly server: Side; readonly 
     o.SSL_use_PrivateKey(ssl, credentials.key)
     if (index === 0) o.SSL_set_connect_state(ssl)
     else o.SSL_set_accept_state(ssl)
-    return { ssl, handshake: { peerCheck: () => null, refusal: null, uris: [] } }
+    return { ssl, handshake: { peerCheck: () => null, revoked: NONE_REVOKED, refusal: null, uris: [] } }
   })
   for (let round = 0; round < 4; round++)
     for (const { ssl, handshake } of sides) withHandshake(handshake, () => o.SSL_do_handshake(ssl))
@@ -144,7 +145,12 @@ t.test('it gives back the memory of the keys', async (t) => {
 })
 
 t.test('a failed step is named by its cause', async (t) => {
-  const handshake: HandshakeInProgress = { peerCheck: () => null, refusal: null, uris: [] }
+  const handshake: HandshakeInProgress = {
+    peerCheck: () => null,
+    revoked: NONE_REVOKED,
+    refusal: null,
+    uris: [],
+  }
   t.match(handshakeFailure(handshake, o.SSL_ERROR_SSL), { code: 'TLS_HANDSHAKE', detail: 'no detail' })
   t.match(
     handshakeFailure({ ...handshake, refusal: { code: 'CERT_EXPIRED', detail: 'yesterday' } as never }, 1),
