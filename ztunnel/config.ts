@@ -63,7 +63,17 @@ export const ZTUNNEL_OPTIONS = {
     synonyms: ['POD_NAMESPACE'],
   },
   instanceIp: { type: 'text', default: '', meaning: 'address of this pod', synonyms: ['INSTANCE_IP'] },
-  enrolmentFile: { type: 'path', meaning: 'pods of this node with their network namespaces; watched' },
+  enrolmentFile: {
+    type: 'text',
+    default: '',
+    meaning: 'file with the pods of this node and their network namespaces; watched',
+  },
+  zdsSocket: {
+    type: 'text',
+    default: '',
+    meaning: 'socket of a CNI agent that says which pods are enrolled, as Istio’s does (ZDS)',
+    synonyms: ['INPOD_UDS'],
+  },
   caDirectory: {
     type: 'text',
     default: '',
@@ -134,12 +144,16 @@ export function readConfig(
 
 /** The model comes from one place, certificates come from one place. */
 function contradictions(options: ZtunnelConfig): string[] {
-  const { configFile, controllerAddresses, caDirectory, caAddresses } = options
+  const { configFile, controllerAddresses, caDirectory, caAddresses, enrolmentFile, zdsSocket } = options
   const hasCa = caAddresses !== '' || controllerAddresses !== ''
   const found: string[] = []
   if ((configFile === '') === (controllerAddresses === ''))
     found.push('SIDESTEP_CONFIG_FILE: needs to be given, or SIDESTEP_CONTROLLER_ADDRESSES, and not both')
   if ((caDirectory === '' && !hasCa) || (caDirectory !== '' && caAddresses !== ''))
     found.push('SIDESTEP_CA_DIRECTORY: needs to be given, or SIDESTEP_CA_ADDRESSES, and not both')
+  if (enrolmentFile === '' && zdsSocket === '')
+    found.push(
+      'SIDESTEP_ENROLMENT_FILE: needs to be given, or SIDESTEP_ZDS_SOCKET: nobody says which pods there are',
+    )
   return found
 }

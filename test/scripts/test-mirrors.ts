@@ -20,6 +20,7 @@ const TYPES_ONLY = [
   'mesh/identity/ca-client.ts',
   'mesh/reactor/scheduler.ts',
   'ztunnel/model-source.ts',
+  'ztunnel/supervisor/enroll/pod-roster.ts',
   'ztunnel/worker-messages.ts',
 ]
 

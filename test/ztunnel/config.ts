@@ -16,11 +16,11 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
-    podNamespace: 'istio-system',
+    ...{ podNamespace: 'istio-system', zdsSocket: '' },
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),
-    ['SIDESTEP_ENROLMENT_FILE', 'SIDESTEP_CONFIG_FILE', 'SIDESTEP_CA_DIRECTORY'],
+    ['SIDESTEP_CONFIG_FILE', 'SIDESTEP_CA_DIRECTORY', 'SIDESTEP_ENROLMENT_FILE'],
   )
 })
 
@@ -35,6 +35,14 @@ t.test('model and certificates come from one place each', async (t) => {
   t.same(named(['--config-file', 'f', '--ca-directory', 'd', '--ca-addresses', 'c:1']), [
     'SIDESTEP_CA_DIRECTORY',
   ])
+})
+
+t.test('pods come from a file, from an agent, or from both', async (t) => {
+  const rest = ['--config-file', 'f', '--ca-directory', 'd']
+  t.same(readConfig([...rest, '--zds-socket', 's'], {}).mistakes, [])
+  t.same(readConfig([...rest, '--zds-socket', 's', '--enrolment-file', 'e'], {}).mistakes, [])
+  t.equal(readConfig(rest, { INPOD_UDS: '/var/run/ztunnel/ztunnel.sock' }).mistakes.length, 0)
+  t.equal(readConfig(rest, {}).mistakes.length, 1)
 })
 
 t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {
@@ -71,9 +79,9 @@ t.test('every option says what it means, and no two have one name', async (t) =>
     t.ok(spec.meaning.length > 10, key)
     names.push(flagName(key), environmentName(key), ...('synonyms' in spec ? spec.synonyms : []))
     if ('default' in spec) {
-      // These two mean "somewhere else" when they are empty.
-      const isElsewhere = key === 'configFile' || key === 'caDirectory'
-      const rest = isElsewhere ? ['--enrolment-file', 'e', '--controller-addresses', 'c:1'] : PATHS
+      // These mean "somewhere else" when they are empty.
+      const isElsewhere = ['configFile', 'caDirectory', 'enrolmentFile'].includes(key)
+      const rest = isElsewhere ? ['--zds-socket', 's', '--controller-addresses', 'c:1'] : PATHS
       const { mistakes } = readConfig([...rest, `${flagName(key)}=${spec.default}`], {})
       t.same(mistakes, [], `the default of ${key} is a value`)
     }

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps what must outlive a version: pods, their sockets and rules, and a data process that serves them. A pod that
-// cannot be enrolled now is tried again; a data process that dies is replaced within a second.
-import type { MeshError } from '../../mesh/errors/mesh-error.ts'
-import { REASONS } from '../../mesh/errors/reasons.ts'
+// Keeps what must outlive a version: pods, their sockets and rules, and a data process that serves them. One that dies is
+// replaced within a second.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import { releaseCodePages, trimMemory } from '../../mesh/reactor/trim-memory.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
-import { type ClockTimer, systemClock } from '../../mesh/runtime/clock.ts'
+import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { WatchedFile } from '../../mesh/runtime/watched-file.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import type { DataMessage } from '../pods.ts'
 import { DataProcess } from './data-process.ts'
-import { type EnrolledPod, parseEnrolment } from './enrolment-file.ts'
-import { PodSockets } from './pod-sockets.ts'
+import { EnrolledPods } from './enroll/enrolled-pods.ts'
+import type { ZdsClient } from './enroll/zds-client.ts'
+import { parseEnrolment } from './enrolment-file.ts'
 
-/** A pod whose namespace was not there is looked at again after this. */
-const RETRY_POD_MS = 1000
 const RESTART_FIRST_MS = 50
 /** Longest wait between two starts: the promise is one second. */
 const RESTART_MAX_MS = 900
@@ -32,14 +29,13 @@ export class Supervisor {
   readonly #config: ZtunnelConfig
   readonly #args: readonly string[]
   readonly #log: Log
-  readonly #pods = new Map<string, PodSockets>()
-  readonly #enrolment: WatchedFile
+  readonly #pods: EnrolledPods
+  readonly #enrolment: WatchedFile | null
+  #agent: ZdsClient | null = null
   readonly #backoff = new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random })
-  #wanted: readonly EnrolledPod[] = []
   #data: DataProcess | null = null
   #startedMs = 0
   readonly #compileCache: string | null
-  #retry: ClockTimer | null = null
   #isStopping = false
 
   /** `compileCache` null: there is none that can be trusted. */
@@ -48,25 +44,44 @@ export class Supervisor {
     this.#compileCache = compileCache
     this.#args = args
     this.#log = log
-    this.#enrolment = new WatchedFile(config.enrolmentFile, systemClock, {
-      onContent: (text) => this.#onEnrolment(text),
-      onUnreadable: (cause) => log.warn({ err: cause }, 'enrolment file cannot be read'),
+    this.#pods = new EnrolledPods(config, systemClock, log, {
+      onAdded: (sockets) => this.#data?.addPod(sockets),
+      onRemoved: (uid) => this.#data?.send({ type: 'pod-removed', uid }),
     })
+    const { enrolmentFile } = config
+    this.#enrolment =
+      enrolmentFile === ''
+        ? null
+        : new WatchedFile(enrolmentFile, systemClock, {
+            onContent: (text) => this.#onEnrolment(text),
+            onUnreadable: (cause) => log.warn({ err: cause }, 'enrolment file cannot be read'),
+          })
   }
 
   async start(): Promise<void> {
-    await this.#enrolment.start()
+    await this.#enrolment?.start()
+    await this.#startAgent()
     this.#startData()
   }
 
   /** Drains, ends the data process, then un-enrols every pod. */
   async stop(): Promise<void> {
     this.#isStopping = true
-    this.#enrolment.close()
-    this.#retry?.cancel()
+    this.#enrolment?.close()
+    this.#agent?.stop()
     this.#data?.send({ type: 'drain' })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
-    for (const sockets of this.#pods.values()) this.#closePod(sockets)
+    this.#pods.close()
+  }
+
+  async #startAgent(): Promise<void> {
+    const { zdsSocket: path } = this.#config
+    if (path === '') return
+    // Loaded only where there is an agent: protobuf has its price in memory.
+    const { ZdsClient } = await import('./enroll/zds-client.ts')
+    const { random } = Math
+    this.#agent = new ZdsClient({ path, roster: this.#pods, clock: systemClock, random, log: this.#log })
+    this.#agent.start()
   }
 
   #startData(): void {
@@ -77,9 +92,9 @@ export class Supervisor {
       onExit: (description) => this.#onDataExit(description),
     })
     this.#data = data
-    for (const sockets of this.#pods.values()) data.addPod(sockets)
+    for (const sockets of this.#pods.served) data.addPod(sockets)
     data.send({ type: 'snapshot-sent' })
-    this.#log.info({ pid: data.pid, pods: this.#pods.size }, 'data process started')
+    this.#log.info({ pid: data.pid, pods: this.#pods.count }, 'data process started')
   }
 
   #onDataExit(description: string): void {
@@ -94,7 +109,7 @@ export class Supervisor {
 
   #onDataMessage(message: DataMessage): void {
     if (message.type === 'ready') {
-      this.#log.info({ pods: this.#pods.size }, 'data process ready')
+      this.#log.info({ pods: this.#pods.count }, 'data process ready')
       setTimeout(() => {
         trimMemory()
         releaseCodePages()
@@ -105,65 +120,11 @@ export class Supervisor {
 
   #onEnrolment(text: string): void {
     const pods = parseEnrolment(text, this.#config.enrolmentFile)
-    if (isRefusal(pods)) {
+    if (!isRefusal(pods)) this.#pods.list(pods)
+    else
       this.#log.error(
         { reason: pods.code, detail: pods.detail },
         'enrolment file refused, the last one stays',
       )
-      return
-    }
-    this.#wanted = pods
-    this.#reconcile()
-  }
-
-  /** Makes the served pods equal to the wanted ones; what fails is tried again later. */
-  #reconcile(): void {
-    this.#retry?.cancel()
-    this.#retry = null
-    const wanted = new Map(this.#wanted.map((pod) => [pod.uid, pod]))
-    for (const [uid, sockets] of this.#pods) {
-      const pod = wanted.get(uid)
-      if (pod !== undefined && JSON.stringify(pod) === JSON.stringify(sockets.pod)) wanted.delete(uid)
-      else this.#remove(uid, sockets)
-    }
-    let hasFailed = false
-    for (const pod of wanted.values()) if (!this.#add(pod)) hasFailed = true
-    if (hasFailed && !this.#isStopping) {
-      this.#retry = systemClock.startTimer(RETRY_POD_MS, () => this.#reconcile())
-    }
-  }
-
-  #add(pod: EnrolledPod): boolean {
-    try {
-      const sockets = PodSockets.open(pod, this.#config, this.#pods.values())
-      this.#pods.set(pod.uid, sockets)
-      this.#data?.addPod(sockets)
-      this.#log.info({ uid: pod.uid, pod: pod.name, namespace: pod.namespace }, 'pod enrolled')
-      return true
-    } catch (error) {
-      const { code, detail } = error as MeshError // as: PodSockets.open throws nothing else
-      const { fix } = REASONS[code]
-      this.#log.warn(
-        { uid: pod.uid, pod: pod.name, reason: code, detail, fix },
-        'pod cannot be enrolled, trying again',
-      )
-      return false
-    }
-  }
-
-  #remove(uid: string, sockets: PodSockets): void {
-    this.#pods.delete(uid)
-    this.#data?.send({ type: 'pod-removed', uid })
-    this.#closePod(sockets)
-    this.#log.info({ uid }, 'pod un-enrolled')
-  }
-
-  #closePod(sockets: PodSockets): void {
-    try {
-      sockets.close()
-    } catch (error) {
-      const { code, detail } = error as MeshError // as: PodSockets.close throws nothing else
-      this.#log.warn({ uid: sockets.pod.uid, reason: code, detail }, 'rules could not be removed')
-    }
   }
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two real nodes whose pods are enrolled by an agent that speaks Istio's ZDS, while they run.
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { type LabNode, type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+import { ZdsAgent, type ZdsConnection } from '../support/zds-agent.ts'
+
+const CART_IP = '10.2.0.1'
+const GREETER_PORT = 9001
+t.setTimeout(120_000)
+
+interface Node {
+  readonly agent: ZdsAgent
+  readonly path: string
+}
+
+async function startLab(t: Test) {
+  const sockets = mkdtempSync(join(tmpdir(), 'zds-'))
+  t.teardown(() => rmSync(sockets, { recursive: true }))
+  const open = (name: LabNode): Node => {
+    const path = join(sockets, name)
+    const agent = new ZdsAgent(path)
+    t.teardown(() => agent.close())
+    return { agent, path }
+  }
+  const nodes = { n1: open('n1'), n2: open('n2') }
+  const optionsOf = (name: LabNode) => ({
+    SIDESTEP_ENROLMENT_FILE: '',
+    SIDESTEP_ZDS_SOCKET: nodes[name].path,
+  })
+  const connections: Partial<Record<LabNode, ZdsConnection>> = {}
+  const connect = async (name: LabNode): Promise<ZdsConnection> => {
+    const connection = await nodes[name].agent.accept()
+    await connection.next() // hello
+    connections[name] = connection
+    return connection
+  }
+  const connecting = Promise.all([connect('n1'), connect('n2')])
+  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async () => ({
+    n1: optionsOf('n1'),
+    n2: optionsOf('n2'),
+  }))
+  t.teardown(() => lab.close())
+  const [n1, n2] = await connecting
+  const descriptorOf = (pod: LabPod): number => NetworkNamespace.open(lab.namespaceOf(pod).path).fd
+  const add = async (connection: ZdsConnection, pod: LabPod): Promise<string | null> =>
+    await connection.add(pod, descriptorOf(pod))
+  return { lab, n1, n2, add, connect, nodes }
+}
+
+const SNAPSHOT = { case: 'snapshotSent', value: {} } as const
+
+/** The names of the tables in the namespace that the thread is in. */
+const spawnTables = (): string => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout
+
+async function answer(lab: MeshLab, pod: LabPod): Promise<string> {
+  const socket = lab.connect(pod, CART_IP, GREETER_PORT)
+  await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
+  const { text } = socket
+  socket.destroy()
+  return text
+}
+
+t.test('an agent enrols pods while they run, and takes them out again', async (t) => {
+  const { lab, n1, n2, add, connect, nodes } = await startLab(t)
+  for (const [connection, pods] of [
+    [n1, ['front', 'batch']],
+    [n2, ['cart']],
+  ] as const) {
+    for (const pod of pods) t.equal(await add(connection, pod), '', pod)
+    t.equal(await connection.ask(SNAPSHOT), '')
+  }
+
+  await t.test('traffic flows through tunnels, and is refused by policy', async (t) => {
+    await poll('front is greeted', async () => (await answer(lab, 'front')) === '220 cart\r\n' || null)
+    t.equal(await answer(lab, 'batch'), '')
+    const [refused] = await lab.recordsAfter('n2', 0, ({ reason }) => reason === 'POLICY_DENY')
+    t.match(JSON.stringify(refused), /no-batch/)
+  })
+
+  await t.test('the agent restarts: open connections live on, everything stays enrolled', async (t) => {
+    const open = lab.connect('front', CART_IP, GREETER_PORT)
+    await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+    n1.close()
+    const again = await connect('n1')
+    t.equal(await add(again, 'front'), '', 'the same namespace by another descriptor')
+    t.equal(await again.ask({ case: 'keep', value: { uid: 'batch' } }), '')
+    t.equal(await again.ask(SNAPSHOT), '')
+    open.write('still there')
+    await open.until('the echo', ({ text }) => text.endsWith('still there'))
+    open.destroy()
+    t.equal(await answer(lab, 'batch'), '', 'batch is still in the mesh, and refused')
+    t.equal(await again.ask({ case: 'del', value: { uid: 'batch' } }), '')
+    t.ok(nodes.n1)
+  })
+
+  await t.test('a pod that is taken out is plain again, and its rules are gone', async (t) => {
+    // Out of the mesh batch has no identity: cart, which is not strict, lets it in as anybody.
+    await poll('batch is greeted', async () => (await answer(lab, 'batch')) === '220 cart\r\n' || null)
+    const tables = lab.namespaceOf('batch').run(() => spawnTables())
+    t.notMatch(tables, /sidestep/)
+    t.match(
+      lab.namespaceOf('front').run(() => spawnTables()),
+      /sidestep/,
+    )
+  })
+
+  await t.test('a namespace that two pods claim is the first one’s; the second waits', async (t) => {
+    const error = await n2.add('thief', NetworkNamespace.open(lab.namespaceOf('cart').path).fd)
+    t.match(error, /NAMESPACE_SHARED/)
+    t.equal(await answer(lab, 'front'), '220 cart\r\n')
+    t.equal(await n2.ask({ case: 'del', value: { uid: 'thief' } }), '')
+  })
+})

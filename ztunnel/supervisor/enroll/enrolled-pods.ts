@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pods this node serves: what sources of enrolment want, made true. A pod that cannot be served now is tried again
+// until nobody wants it any more.
+import { closeSync } from 'node:fs'
+import { MeshError } from '../../../mesh/errors/mesh-error.ts'
+import { REASONS } from '../../../mesh/errors/reasons.ts'
+import { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
+import type { Clock, ClockTimer } from '../../../mesh/runtime/clock.ts'
+import type { Log } from '../../../mesh/runtime/log.ts'
+import type { ZtunnelConfig } from '../../config.ts'
+import type { PodInfo } from '../../pods.ts'
+import type { EnrolledPod } from '../enrolment-file.ts'
+import { PodSockets } from '../pod-sockets.ts'
+import type { PodRoster } from './pod-roster.ts'
+
+/** A pod whose namespace was not there is looked at again after this. */
+const RETRY_POD_MS = 1000
+
+/** Who serves them. */
+export interface PodListener {
+  onAdded(sockets: PodSockets): void
+  onRemoved(uid: string): void
+}
+
+/** A pod that an agent has handed over, with its namespace. */
+interface Handed {
+  readonly pod: EnrolledPod
+  readonly netns: number
+}
+
+export class EnrolledPods implements PodRoster {
+  readonly #config: ZtunnelConfig
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #listener: PodListener
+  readonly #served = new Map<string, PodSockets>()
+  readonly #handed = new Map<string, Handed>()
+  #listed: readonly EnrolledPod[] = []
+  /** Why a wanted pod is not served. */
+  readonly #failures = new Map<string, string>()
+  #retry: ClockTimer | null = null
+  #isClosed = false
+
+  constructor(config: ZtunnelConfig, clock: Clock, log: Log, listener: PodListener) {
+    this.#config = config
+    this.#clock = clock
+    this.#log = log
+    this.#listener = listener
+  }
+
+  /** All that are served now. */
+  get served(): Iterable<PodSockets> {
+    return this.#served.values()
+  }
+
+  get count(): number {
+    return this.#served.size
+  }
+
+  /** What the enrolment file says, instead of what it said before. */
+  list(pods: readonly EnrolledPod[]): void {
+    this.#listed = pods
+    this.#reconcile()
+  }
+
+  async add(pod: PodInfo, netns: number): Promise<string | null> {
+    const before = this.#handed.get(pod.uid)
+    if (before !== undefined && isSameNamespace(before.netns, netns) && isSamePod(before.pod, pod))
+      closeSync(netns) // named again after the agent was away
+    else {
+      if (before !== undefined) closeSync(before.netns)
+      this.#handed.set(pod.uid, { pod: { ...pod, netns: `/proc/self/fd/${netns}`, address: null }, netns })
+    }
+    this.#reconcile()
+    return this.#failures.get(pod.uid) ?? null
+  }
+
+  remove(uid: string): void {
+    this.#forget(uid)
+    this.#reconcile()
+  }
+
+  retain(uids: ReadonlySet<string>): void {
+    for (const uid of [...this.#handed.keys()]) if (!uids.has(uid)) this.#forget(uid)
+    this.#reconcile()
+  }
+
+  setCurrent(isCurrent: boolean): void {
+    this.#log.info({ isCurrent }, 'enrolment by the CNI agent')
+  }
+
+  /** Un-enrols all. */
+  close(): void {
+    this.#isClosed = true
+    this.#retry?.cancel()
+    for (const [uid, sockets] of this.#served) this.#end(uid, sockets)
+    for (const uid of [...this.#handed.keys()]) this.#forget(uid)
+  }
+
+  #forget(uid: string): void {
+    const handed = this.#handed.get(uid)
+    if (handed === undefined) return
+    this.#handed.delete(uid)
+    closeSync(handed.netns)
+  }
+
+  /** Makes the served pods equal to the wanted ones; what fails is tried again later. */
+  #reconcile(): void {
+    if (this.#isClosed) return
+    this.#retry?.cancel()
+    this.#retry = null
+    const wanted = new Map(
+      [...this.#listed, ...[...this.#handed.values()].map(({ pod }) => pod)].map((pod) => [pod.uid, pod]),
+    )
+    for (const uid of this.#failures.keys()) if (!wanted.has(uid)) this.#failures.delete(uid)
+    for (const [uid, sockets] of this.#served) {
+      const pod = wanted.get(uid)
+      if (pod !== undefined && JSON.stringify(pod) === JSON.stringify(sockets.pod)) wanted.delete(uid)
+      else this.#end(uid, sockets)
+    }
+    for (const pod of wanted.values()) this.#begin(pod)
+    if (this.#failures.size > 0) this.#retry = this.#clock.startTimer(RETRY_POD_MS, () => this.#reconcile())
+  }
+
+  #begin(pod: EnrolledPod): void {
+    const { uid, name, namespace } = pod
+    try {
+      const sockets = PodSockets.open(pod, this.#config, this.#served.values())
+      this.#served.set(uid, sockets)
+      this.#failures.delete(uid)
+      this.#listener.onAdded(sockets)
+      this.#log.info({ uid, pod: name, namespace }, 'pod enrolled')
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      const { code, detail } = error
+      const failure = `${code}: ${detail}`
+      const { fix } = REASONS[code]
+      // Tried every second: said when it is news.
+      if (this.#failures.get(uid) !== failure)
+        this.#log.warn({ uid, pod: name, reason: code, detail, fix }, 'pod cannot be enrolled, trying again')
+      this.#failures.set(uid, failure)
+    }
+  }
+
+  #end(uid: string, sockets: PodSockets): void {
+    this.#served.delete(uid)
+    this.#listener.onRemoved(uid)
+    try {
+      sockets.close()
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      this.#log.warn({ uid, reason: error.code, detail: error.detail }, 'rules could not be removed')
+    }
+    this.#log.info({ uid }, 'pod un-enrolled')
+  }
+}
+
+function isSameNamespace(left: number, right: number): boolean {
+  return NetworkNamespace.fromDescriptor(left).isSame(NetworkNamespace.fromDescriptor(right))
+}
+
+function isSamePod(left: PodInfo, right: PodInfo): boolean {
+  return (
+    left.name === right.name &&
+    left.namespace === right.namespace &&
+    left.serviceAccount === right.serviceAccount
+  )
+}
