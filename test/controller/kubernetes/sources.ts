@@ -30,8 +30,8 @@ t.test('nothing is asked before it is started; then an apiserver that is away is
   t.equal(sources.source.name, 'kubernetes')
   t.equal(sources.election.fence, null)
   t.equal(sources.objects, null, 'kubectl changes the configuration')
-  for (const asked of [sources.keys.read('authority'), sources.joinTokens.list()])
-    await t.rejects(asked, { code: 'APISERVER_UNAVAILABLE' })
+  await t.rejects(sources.keys.read('authority'), { code: 'APISERVER_UNAVAILABLE' })
+  await t.rejects(sources.joinTokens.list(), { code: 'APISERVER_UNAVAILABLE' })
   await sources.close()
 })
 
