@@ -64,7 +64,17 @@ module.exports = {
       comment: 'watch → translate → publish: what is translated arrives as an argument',
       severity: 'error',
       from: { path: '^controller/translate/' },
-      to: { path: '^controller/(kubernetes|watch|publish|ca|provision)/', pathNot: '^controller/watch/config-object' },
+      to: {
+        path: '^controller/(kubernetes|watch|publish|ca|provision)/',
+        pathNot: '^controller/watch/config-object',
+      },
+    },
+    {
+      name: 'provision-knows-no-node',
+      comment: 'what runs in the cluster follows from its objects, never from who is connected or certified',
+      severity: 'error',
+      from: { path: '^controller/provision/' },
+      to: { path: '^controller/(publish|ca)/' },
     },
     {
       name: 'carry-below-accept',
