@@ -109,6 +109,60 @@ t.test('its rights are those kinds, to list and to watch, and what is named besi
   for (const verb of ['create', 'delete', 'patch']) t.equal(await can(verb, 'pods', '-n', shop), 'no', verb)
 })
 
+t.test('to provision waypoints it may make and keep their objects, and see no list of them', async (t) => {
+  const can = async (...args: readonly string[]): Promise<string> =>
+    (
+      await cluster.kubectl('auth', 'can-i', ...args, `--as=${CONTROLLER}`).catch(({ stdout }) => stdout)
+    ).trim()
+  const kinds = ['services', 'serviceaccounts', 'deployments.apps', 'poddisruptionbudgets.policy']
+  for (const kind of kinds) {
+    for (const verb of ['get', 'create', 'patch']) t.equal(await can(verb, kind, '-n', shop), 'yes', kind)
+    for (const verb of ['update', 'delete', 'deletecollection'])
+      t.equal(await can(verb, kind, '-n', shop), 'no', `${verb} ${kind}`)
+    if (kind !== 'services') t.equal(await can('list', kind, '-n', shop), 'no', kind)
+  }
+  const gateways = 'gateways.gateway.networking.k8s.io'
+  for (const verb of ['get', 'create', 'patch', 'delete']) {
+    t.equal(await can(verb, `${gateways}/sidestep-waypoint`, '-n', shop), 'yes', verb)
+    t.equal(await can(verb, `${gateways}/ingress`, '-n', shop), 'no', `${verb} of another name`)
+  }
+  const classes = 'gatewayclasses.gateway.networking.k8s.io'
+  t.equal(await can('patch', `${classes}/sidestep-waypoint`), 'yes')
+  for (const denied of [`${classes}/nginx`, 'roles.rbac.authorization.k8s.io', 'clusterroles'])
+    t.equal(await can('patch', denied), 'no', denied)
+  for (const [resource, part] of [
+    ['serviceaccounts', 'token'],
+    ['pods', 'exec'],
+  ] as const)
+    t.equal(await can('create', resource, `--subresource=${part}`, '-n', shop), 'no', `${resource}/${part}`)
+})
+
+t.test(
+  'of statuses it may read and replace those that it writes, one by one, and no object with them',
+  async (t) => {
+    const documents = parseAllDocuments(await readFile(RBAC, 'utf8')).map((each) => each.toJS())
+    const rules = documents.flatMap(({ rules: found }) => (found ?? []) as readonly Rule[]) // as: kinds without rules
+    const statuses = rules.filter(({ resources }) => resources.some((each) => each.endsWith('/status')))
+    t.same(
+      statuses
+        .flatMap(({ resources, verbs }) => resources.map((each) => `${each} ${verbs.join()}`))
+        .toSorted(),
+      ['authorizationpolicies', 'gatewayclasses', 'gateways', 'peerauthentications'].map(
+        (each) => `${each}/status get,update`,
+      ),
+    )
+    for (const kind of ['authorizationpolicies.security.istio.io', 'gateways.gateway.networking.k8s.io'])
+      for (const verb of ['get', 'update', 'patch']) {
+        const args = ['auth', 'can-i', verb, kind, '--subresource=status', '-n', shop, `--as=${CONTROLLER}`]
+        const answer = await cluster.kubectl(...args).catch(({ stdout }) => stdout)
+        t.equal(answer.trim(), verb === 'patch' ? 'no' : 'yes', `${verb} ${kind}`)
+      }
+    const policies = ['auth', 'can-i', 'update', 'authorizationpolicies.security.istio.io', '-n', shop]
+    const answer = await cluster.kubectl(...policies, `--as=${CONTROLLER}`).catch(({ stdout }) => stdout)
+    t.equal(answer.trim(), 'no', 'what a policy says is not ours')
+  },
+)
+
 t.test('every kind is read, those that nobody installed are empty', async (t) => {
   t.equal(store.state.unreachable, null)
   t.ok(store.get('Pod', shop, 'cart-1'))
