@@ -41,14 +41,22 @@ export interface StatusPatch {
 /** A condition has no room for more (SPEC Kubernetes metav1.Condition: 32768), and people read less. */
 export const MAX_STATUS_MESSAGE = 1024 // characters of a condition's message: what is longer is not read
 
-/** The patch of an object. */
+/** The patch of an object. Of one that broke, the first condition says so: what counts is its last good version. */
 export function patchOf(
   object: ConfigObject,
   conditions: readonly WantedCondition[],
   gateway: WantedGateway | null = null,
 ): StatusPatch {
   const { uid, generation } = object.metadata
-  return { object: refOf(object), apiVersion: object.apiVersion, uid, generation, conditions, gateway }
+  const told = conditions.map((each, index) =>
+    index > 0 ? each : { ...each, message: messageOf(unreadText(object), each.message) },
+  )
+  return { object: refOf(object), apiVersion: object.apiVersion, uid, generation, conditions: told, gateway }
+}
+
+function unreadText({ unread, metadata }: ConfigObject): string {
+  if (unread === undefined) return ''
+  return `generation ${unread.generation} cannot be read (${unread.why}), ${metadata.generation} is in force`
 }
 
 /** One line for people, cut where nobody reads on. */

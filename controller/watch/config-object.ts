@@ -44,6 +44,15 @@ export interface ConfigObject {
   readonly rest: Readonly<Record<string, unknown>>
   /** null when it did not come from a file. */
   readonly origin: ObjectOrigin | null
+  /** There is a newer version that could not be read: this one is the last good one. */
+  readonly unread?: UnreadVersion
+}
+
+/** A version of an object that does not count. */
+export interface UnreadVersion {
+  readonly generation: number
+  /** The first of its mistakes. */
+  readonly why: string
 }
 
 /** Names one object: its kind with the API group, namespace and name. */

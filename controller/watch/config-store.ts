@@ -152,6 +152,7 @@ function isSameVersion(left: ConfigObject, right: ConfigObject): boolean {
   return (
     resourceVersion === right.metadata.resourceVersion &&
     uid === right.metadata.uid &&
-    left.apiVersion === right.apiVersion
+    left.apiVersion === right.apiVersion &&
+    left.unread?.generation === right.unread?.generation
   )
 }

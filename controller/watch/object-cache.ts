@@ -5,7 +5,7 @@ import { admitObject } from './admit-object.ts'
 import { type ConfigObject, type ObjectRef, refOf } from './config-object.ts'
 import type { WatchedKind } from './kinds.ts'
 import type { SourceMistake } from './source-mistake.ts'
-import { formatPath, type ValueMistake } from './value-mistakes.ts'
+import { formatPath, isMap, own, type ValueMistake } from './value-mistakes.ts'
 
 const MAX_BROKEN_OBJECTS = 200 // of one kind, of which is told what is wrong with them
 
@@ -79,7 +79,7 @@ export class ObjectCache {
     }
     if (mistakes.length > 0 && this.#mistakes.size < MAX_BROKEN_OBJECTS) this.#mistakes.set(key, mistakes)
     if (isOurs) this.#good.set(key, object)
-    else if (before !== undefined) this.#good.set(key, before)
+    else if (before !== undefined) this.#good.set(key, held(before, value, mistakes))
     else if (admission.verdict === 'broken' && admission.closing !== null) {
       if (nameKey(admission.closing) === key) this.#closing.set(key, admission.closing)
     }
@@ -90,6 +90,17 @@ export class ObjectCache {
     const name = `${this.#kind.kind} ${key.replace(/^\//, '').slice(0, 320)}`
     return { severity, origin: null, path: formatPath(path), message: `${name}: ${message}`, suggestion }
   }
+}
+
+/** The last good version, with what is to be said about the one that should have replaced it. */
+function held(before: ConfigObject, value: unknown, mistakes: readonly SourceMistake[]): ConfigObject {
+  const metadata = isMap(value) ? own(value, 'metadata') : undefined
+  const generation = isMap(metadata) ? own(metadata, 'generation') : undefined
+  const error = mistakes.find(({ severity }) => severity === 'error')
+  if (typeof generation !== 'number' || error === undefined) return before
+  if (before.unread?.generation === generation) return before
+  const why = error.path === '' ? error.message : `${error.message} at ${error.path}`
+  return { ...before, unread: { generation, why } }
 }
 
 /** The name of an object within its kind, as NamedValue has it. */

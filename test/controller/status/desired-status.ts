@@ -72,6 +72,19 @@ t.test('a class of another controller, or none, leaves Gateways alone', async (t
   t.equal(gatewaysOf(YAML.replace('name: sidestep-waypoint}', 'name: gone}')), 0)
 })
 
+t.test('of an object that broke it is said which version is in force, and why', async (t) => {
+  const world = new StatusWorld(YAML)
+  const find = (): StatusPatch | undefined => desired(world).find(({ object }) => object.name === 'exact')
+  const before = find()
+  if (before === undefined) throw new Error('no policy')
+  world.change({ ...world.object(before), unread: { generation: 2, why: 'no such field at spec.acton' } })
+  t.same(find()?.generation, 1)
+  t.equal(
+    find()?.conditions[0]?.message,
+    `generation 2 cannot be read (no such field at spec.acton), 1 is in force; ${before.conditions[0]?.message}`,
+  )
+})
+
 t.test('a policy is spoken about as it was translated, not as it is by now', async (t) => {
   const world = new StatusWorld(YAML)
   const [policy] = desired(world).filter(({ object }) => object.name === 'exact')

@@ -90,6 +90,11 @@ t.test('an object of the same version stays the object it was', async (t) => {
   t.equal(lab.told, 2)
   t.not(lab.store.get('Pod', 'shop', 'a'), first)
   t.same(lab.names(), ['shop/a'])
+  const unread = { generation: 2, why: 'x' }
+  lab.store.apply({ ...pod('a', '9'), unread })
+  lab.store.apply({ ...pod('a', '9'), unread })
+  lab.clock.advance(1000)
+  t.equal(lab.told, 3, 'that a newer one cannot be read is news, once')
 })
 
 t.test('mistakes and an absent source are told to people and change nothing else', async (t) => {

@@ -45,6 +45,37 @@ const isWatching = (server: FakeApiserver) => async (sink: RecordingSink) => {
   return sink
 }
 
+t.test('the last good version says which newer one could not be read, until one can', async (t) => {
+  const { server, sink, start } = await openLab(t)
+  const put = (generation: number, action: string): void => {
+    const value = policyValue('p', { action })
+    server.put({ ...value, metadata: { name: 'p', namespace: 'shop', generation } })
+  }
+  const policy = () => sink.object('AuthorizationPolicy', 'shop', 'p')
+  put(1, 'DENY')
+  await start()
+  const good = policy()
+  t.equal(good?.unread, undefined)
+  put(2, 'DENNY')
+  await sink.until('it is told', () => policy()?.unread !== undefined)
+  t.match(policy()?.unread, { generation: 2, why: /spec\.action/ })
+  t.equal(policy()?.spec, good?.spec)
+  const held = policy()
+  put(2, 'DENNY')
+  put(3, 'DENNIE')
+  await sink.until('the next is told', () => policy()?.unread?.generation === 3)
+  t.equal(policy()?.metadata.generation, 1)
+  t.equal(
+    sink.calls.filter((call) => /^apply .*AuthorizationPolicy\/shop\/p$/.test(call)).length,
+    2,
+    'once each',
+  )
+  t.not(policy(), held)
+  put(4, 'ALLOW')
+  await sink.until('it is mended', () => policy()?.metadata.generation === 4)
+  t.equal(policy()?.unread, undefined)
+})
+
 t.test('a list comes in pages', async (t) => {
   const { server, sink, start, requests } = await openLab(t)
   server.pageSize = 3
