@@ -9,6 +9,9 @@ import {
 } from '../../proto/generated/envoy/discovery_pb.js'
 import { AuthorizationSchema } from '../../proto/generated/istio/authorization_pb.js'
 import { AddressSchema } from '../../proto/generated/istio/workload_pb.js'
+import { RevocationsSchema } from '../../proto/generated/sidestep/v1/revocations_pb.js'
+import { isRefusal } from '../errors/refusal.ts'
+import { splitRevocationLists } from '../identity/revocation-list.ts'
 import { TextPool } from '../model/compact.ts'
 import type { MeshConfig } from '../model/mesh-state.ts'
 import type { Policy } from '../model/policy.ts'
@@ -16,11 +19,13 @@ import type { Service } from '../model/service.ts'
 import type { Workload } from '../model/workload.ts'
 import { decodePolicy, denyInstead } from './decode-policy.ts'
 import { decodeAddress } from './decode-workload.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from './protocol.ts'
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, REVOCATIONS_NAME, REVOCATIONS_TYPE } from './protocol.ts'
 import { ResourceError } from './resource-error.ts'
 
-/** In the order in which they are asked for. */
+/** What a configuration is made of, in the order in which it is asked for. */
 const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE]
+/** Asked for once the configuration is whole: a controller that does not know it gives us the rest all the same. */
+const LATER_TYPES = [REVOCATIONS_TYPE]
 /** Names and reasons in one NACK. */
 const MAX_NACK_LENGTH = 4096
 
@@ -41,19 +46,26 @@ export interface RefusedResource {
 export interface Applied {
   /** The answer to send. */
   readonly answer: DeltaDiscoveryRequest
+  /** Of the configuration. */
   readonly hasChanged: boolean
+  /** Revocation lists as they came, DER, unverified; null: this response was not about them. */
+  readonly revocations: readonly Buffer[] | null
   readonly refused: readonly RefusedResource[]
 }
 
 /** What is held; lives longer than a stream. */
 export class DeltaClient {
   readonly #node: DiscoveryNode
-  readonly #versions = new Map(TYPES.map((typeUrl) => [typeUrl, new Map<string, string>()]))
+  readonly #versions = new Map(
+    [...TYPES, ...LATER_TYPES].map((typeUrl) => [typeUrl, new Map<string, string>()]),
+  )
   readonly #workloads = new Map<string, Workload>()
   readonly #services = new Map<string, Service>()
   readonly #policies = new Map<string, Policy>()
   readonly #answered = new Set<string>()
   readonly #pool = new TextPool()
+  /** Those of the response being applied. */
+  #revocations: readonly Buffer[] | null = null
 
   constructor(node: DiscoveryNode) {
     this.#node = node
@@ -75,19 +87,27 @@ export class DeltaClient {
 
   /** The first requests of a stream. */
   greetings(): readonly DeltaDiscoveryRequest[] {
+    return TYPES.map((typeUrl) => this.#greeting(typeUrl))
+  }
+
+  /** What is asked for on a stream as soon as the configuration is whole. */
+  laterGreetings(): readonly DeltaDiscoveryRequest[] {
+    return LATER_TYPES.map((typeUrl) => this.#greeting(typeUrl))
+  }
+
+  #greeting(typeUrl: string): DeltaDiscoveryRequest {
     const { id, metadata } = this.#node
-    return TYPES.map((typeUrl) =>
-      create(DeltaDiscoveryRequestSchema, {
-        node: { id, metadata },
-        typeUrl,
-        initialResourceVersions: Object.fromEntries(this.#versions.get(typeUrl) ?? []),
-      }),
-    )
+    return create(DeltaDiscoveryRequestSchema, {
+      node: { id, metadata },
+      typeUrl,
+      initialResourceVersions: Object.fromEntries(this.#versions.get(typeUrl) ?? []),
+    })
   }
 
   /** Takes a response: updates first, then removals. */
   apply({ typeUrl, nonce, resources, removedResources }: DeltaDiscoveryResponse): Applied {
     const versions = this.#versions.get(typeUrl)
+    this.#revocations = null
     const refused: RefusedResource[] = []
     if (versions !== undefined) {
       for (const { name, version, resource } of resources) {
@@ -110,7 +130,9 @@ export class DeltaClient {
       responseNonce: nonce,
       ...(message === '' ? {} : { errorDetail: { message: message.slice(0, MAX_NACK_LENGTH) } }),
     })
-    return { answer, hasChanged: resources.length + removedResources.length > 0, refused }
+    const isConfiguration = TYPES.includes(typeUrl)
+    const hasChanged = isConfiguration && resources.length + removedResources.length > 0
+    return { answer, hasChanged, revocations: this.#revocations, refused }
   }
 
   #put(typeUrl: string, name: string, bytes: Uint8Array, isKnown: boolean): void {
@@ -126,12 +148,20 @@ export class DeltaClient {
       }
       return
     }
+    if (typeUrl === REVOCATIONS_TYPE) {
+      if (name !== REVOCATIONS_NAME) throw new ResourceError('not a name of this type')
+      const lists = splitRevocationLists(fromBinary(RevocationsSchema, bytes).crl)
+      if (isRefusal(lists)) throw new ResourceError(lists.detail)
+      this.#revocations = lists
+      return
+    }
     const decoded = decodeAddress(fromBinary(AddressSchema, bytes))
     if (decoded.kind === 'workload') this.#workloads.set(name, this.#pool.workload(decoded.workload))
     else this.#services.set(name, decoded.service)
   }
 
   #remove(typeUrl: string, name: string): void {
+    if (typeUrl === REVOCATIONS_TYPE) return // what was revoked stays so
     if (typeUrl === AUTHORIZATION_TYPE) this.#policies.delete(name)
     else if (!this.#workloads.delete(name)) this.#services.delete(name)
   }

@@ -24,6 +24,9 @@ const BACKOFF_MAX_MS = 15_000
 /** A stream that lived so long was a good one: the next pause is the first again. */
 const GOOD_STREAM_MS = 10_000
 
+/** gRPC: INVALID_ARGUMENT, UNIMPLEMENTED: the server does not like what it was asked. */
+const REQUEST_REFUSED = [3, 12]
+
 /** What a client is made of. */
 export interface DiscoveryClientOptions {
   /** `host:port` of every controller; asked in turn from a random one on. */
@@ -39,6 +42,8 @@ export interface DiscoveryClientOptions {
   readonly log: Log
   /** A complete configuration; called again after every change. */
   readonly onConfig: (config: MeshConfig) => void
+  /** Revocation lists of the trust domain as they came, DER each, unverified. */
+  readonly onRevocations?: (lists: readonly Buffer[]) => void
 }
 
 /** The state for people. */
@@ -66,6 +71,10 @@ export class DiscoveryClient {
   #lastResponseMs = Number.NaN
   #lastFailure = ''
   #hasTold = false
+  /** The current stream was asked for what comes after the configuration. */
+  #hasAskedLater = false
+  /** Controllers that ended a stream because of that: they are asked no more. */
+  readonly #plainAddresses = new Set<string>()
 
   constructor(options: DiscoveryClientOptions) {
     this.#options = options
@@ -112,15 +121,27 @@ export class DiscoveryClient {
       if (this.#isStopped) return
       const stream = openClientStream({ ...connection, address }, DELTA_PATH, headers, CONNECT_TIMEOUT_MS, {
         onMessage: (bytes) => this.#onMessage(stream, bytes),
-        onClose: (code, details) => this.#onClose(`${address}: ${code} ${details}`, startedMs),
+        onClose: (code, details) => {
+          if (this.#hasAskedLater && REQUEST_REFUSED.includes(code)) this.#plainAddresses.add(address)
+          this.#onClose(`${address}: ${code} ${details}`, startedMs)
+        },
       })
       this.#stream = stream
+      this.#hasAskedLater = false
       for (const greeting of this.#state.greetings())
         stream.write(toBinary(DeltaDiscoveryRequestSchema, greeting))
+      this.#askLater(stream)
     } catch (cause) {
       const detail = cause instanceof MeshError ? cause.message : String(cause)
       if (!this.#isStopped) this.#onClose(detail, startedMs)
     }
+  }
+
+  #askLater(stream: ClientStream): void {
+    if (this.#hasAskedLater || !this.#state.isComplete || this.#plainAddresses.has(this.#address)) return
+    this.#hasAskedLater = true
+    for (const greeting of this.#state.laterGreetings())
+      stream.write(toBinary(DeltaDiscoveryRequestSchema, greeting))
   }
 
   #onMessage(stream: ClientStream, bytes: Buffer): void {
@@ -138,7 +159,7 @@ export class DiscoveryClient {
       log.info({ address: this.#address }, 'following the controller')
     }
     this.#lastResponseMs = clock.nowMs
-    const { answer, hasChanged, refused } = this.#state.apply(response)
+    const { answer, hasChanged, revocations, refused } = this.#state.apply(response)
     for (const { name } of response.resources) this.#refused.delete(`${response.typeUrl} ${name}`)
     for (const name of response.removedResources) this.#refused.delete(`${response.typeUrl} ${name}`)
     for (const each of refused) {
@@ -146,6 +167,8 @@ export class DiscoveryClient {
       log.error({ reason: 'CONFIG_INVALID', ...each }, 'a resource of the controller is refused')
     }
     stream.write(toBinary(DeltaDiscoveryRequestSchema, answer))
+    if (revocations !== null) this.#options.onRevocations?.(revocations)
+    this.#askLater(stream)
     if (this.#state.isComplete && (hasChanged || !this.#hasTold)) {
       this.#hasTold = true
       this.#options.onConfig(this.#state.config())

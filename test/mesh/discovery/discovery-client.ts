@@ -8,7 +8,7 @@ import { DeltaServer } from '../../../controller/publish/delta-server.ts'
 import { type Published, Publisher } from '../../../controller/publish/publisher.ts'
 import { DiscoveryClient, type DiscoveryClientOptions } from '../../../mesh/discovery/discovery-client.ts'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
-import type { GrpcMethod } from '../../../mesh/grpc/calls.ts'
+import type { GrpcMethod, ServerStream } from '../../../mesh/grpc/calls.ts'
 import { GrpcServer } from '../../../mesh/grpc/server.ts'
 import type { MeshConfig } from '../../../mesh/model/mesh-state.ts'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
@@ -211,4 +211,80 @@ t.test('a server that talks nonsense is left', async (t) => {
   const { client, until } = follow(t, [nonsense.address, good.address])
   await until(() => true)
   t.match(client.status(), { address: good.address, lastFailure: /no response/ })
+})
+
+const PEM = (text: string): string =>
+  `-----BEGIN X509 CRL-----\n${Buffer.from(text).toString('base64')}\n-----END X509 CRL-----\n`
+
+t.test('revocation lists come after the configuration, and are no change of it', async (t) => {
+  const { delta, address } = await controller(t)
+  delta.publish(pods('cart'))
+  const told: string[][] = []
+  let wake = (): void => {}
+  const toldTimes = async (count: number): Promise<void> => {
+    while (told.length < count) await new Promise<void>((resolve) => (wake = resolve))
+  }
+  const { client, configs, until } = follow(t, [address], {
+    onRevocations: (lists) => {
+      told.push(lists.map(String))
+      wake()
+    },
+  })
+  await until(() => true)
+  t.same(told, [], 'a controller that has not read them yet holds nobody up')
+  delta.publishRevocations(Buffer.from(PEM('one') + PEM('two')))
+  await toldTimes(1)
+  delta.publishRevocations(Buffer.from('garbage'))
+  while (delta.refused().length === 0) await new Promise((resolve) => setImmediate(resolve))
+  t.match(delta.refused(), [{ name: 'default', message: /no revocation list/ }])
+  t.match(client.status().refused, [{ name: 'default', message: 'no revocation list' }])
+  delta.publishRevocations(null)
+  delta.publishRevocations(Buffer.from(PEM('three')))
+  await toldTimes(2)
+  t.same(told, [['one', 'two'], ['three']])
+  t.equal(configs.length, 1)
+  t.match(client.status(), { isConnected: true, refused: { length: 0 } })
+})
+
+t.test('a server that cannot bear the question for revocation lists is not asked again', async (t) => {
+  let asked = 0
+  const { delta, address } = await controller(t, 0, (method) =>
+    method.kind !== 'stream'
+      ? method
+      : {
+          ...method,
+          handle: (stream: ServerStream) =>
+            method.handle({
+              ...{ metadata: stream.metadata, peer: stream.peer, signal: stream.signal },
+              ...{ write: (bytes) => stream.write(bytes), unsentBytes: 0 },
+              ...{ pause: () => stream.pause(), resume: () => stream.resume(), end: () => stream.end() },
+              fail: (error) => stream.fail(error),
+              start: (handler) =>
+                stream.start({
+                  ...{ onEnd: () => handler.onEnd(), onDrain: () => handler.onDrain() },
+                  onClose: () => handler.onClose(),
+                  onMessage: (bytes: Buffer) => {
+                    if (!bytes.includes('sidestep.v1.Revocations')) handler.onMessage(bytes)
+                    else if (++asked)
+                      stream.fail(new MeshError('CONNECT_METHOD', { detail: 'what is that?' }))
+                  },
+                }),
+            }),
+        },
+  )
+  delta.publish(pods('cart'))
+  const { client, configs, until } = follow(t, [address])
+  await until(() => true)
+  while (client.status().lastFailure === '') await new Promise((resolve) => setTimeout(resolve, 5))
+  t.match(client.status().lastFailure, /what is that/)
+  delta.publish(pods('cart', 'web'))
+  await until(({ workloads }) => workloads.length === 2)
+  delta.publish(pods('web'))
+  await until(({ workloads }) => workloads.length === 1)
+  t.equal(asked, 1)
+  t.ok(client.status().isConnected)
+  t.ok(
+    configs.every(({ workloads }) => workloads.length > 0),
+    'never empty in between',
+  )
 })
