@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Waypoints on a real apiserver, with the rights of rbac.yaml: what is made of a Gateway is accepted, belongs to it and
 // goes with it, and nothing of anybody else is touched.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t from 'tap'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { ApiError, KubernetesClient } from '../../controller/kubernetes/client.ts'
 import type { LeaderDuty } from '../../controller/leader.ts'
 import { type ObjectApi, ProvisionWriter } from '../../controller/provision/object-writer.ts'
 import {
@@ -19,6 +22,7 @@ import { ConfigStore } from '../../controller/watch/config-store.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
+import { ControllerReplica } from '../support/controller-replica.ts'
 import { TestMeshView } from '../support/mesh-view.ts'
 
 const RBAC = fileURLToPath(new URL('../../controller/rbac.yaml', import.meta.url))
@@ -61,10 +65,17 @@ async function until<T>(what: string, find: () => T | Promise<T>): Promise<NonNu
   }
 }
 
-/** A client that writes down what it is told to write. */
-function recorded(api: ObjectApi, writes: string[]): ObjectApi {
+/** Requests of the duties. */
+const reads: string[] = []
+const writes: string[] = []
+
+/** A client that writes down what it is asked for. */
+function recorded(api: ObjectApi): ObjectApi {
   return {
-    getJson: (...args) => api.getJson(...args),
+    getJson: (...args) => {
+      reads.push(args[0])
+      return api.getJson(...args)
+    },
     apply: (...args) => {
       writes.push(`apply ${args[0]}`)
       return api.apply(...args)
@@ -80,11 +91,18 @@ function recorded(api: ObjectApi, writes: string[]): ObjectApi {
   }
 }
 
+/** The duty looks so many times more at the Service of that name. */
+async function looks(count: number, namespace: string, name: string): Promise<void> {
+  const path = `/api/v1/namespaces/${namespace}/services/${name}`
+  const seen = () => reads.filter((each) => each === path).length
+  const before = seen()
+  await until(`${count} looks at ${path}`, () => seen() >= before + count)
+}
+
 let duty: LeaderDuty
-const writes: string[] = []
 function startDuty(timing: Partial<ProvisionTiming>, fence: () => string | null = () => '1'): LeaderDuty {
   const made = provisionWaypoints({
-    ...{ mesh, api: recorded(client, writes), settings: SETTINGS, clock: systemClock },
+    ...{ mesh, api: recorded(client), settings: SETTINGS, clock: systemClock },
     ...{ random: Math.random, log, timing },
   })
   made.start(fence)
@@ -148,20 +166,10 @@ t.test('a Gateway gets its objects, which are accepted, owned and gone with it',
   }
   const deployment = await get('deployment', shop, 'cart')
   t.equal(deployment?.spec.replicas, 3)
-  const managers =
-    deployment?.metadata.managedFields ??
-    (await cluster.kubectl(
-      ...[
-        '-n',
-        shop,
-        'get',
-        'deployment',
-        'cart',
-        '--show-managed-fields',
-        '-o',
-        'jsonpath={.metadata.managedFields[*].manager}',
-      ],
-    ))
+  const managers = await cluster.kubectl(
+    ...['-n', shop, 'get', 'deployment', 'cart', '-o', 'jsonpath={.metadata.managedFields[*].manager}'],
+    '--show-managed-fields',
+  )
   t.match(managers, /sidestep-controller/, 'applied under our name')
   t.ok(
     await until('the pods are made', async () => {
@@ -199,7 +207,7 @@ t.test('what stays as it is is not written again', async (t) => {
   const version = async () => (await get('service', shop, 'cart'))?.metadata.resourceVersion
   const before = await version()
   writes.length = 0
-  await new Promise((resolve) => setTimeout(resolve, 1500))
+  await looks(3, shop, 'cart')
   // The Deployment's status changed since: it may have been applied once more, without effect.
   t.notOk(
     writes.some((each) => each.includes(`${shop}/services`)),
@@ -259,7 +267,8 @@ t.test('a Gateway that a person made under that name stays, whoever asks', async
   const before = await get(GATEWAYS, shop, NAME)
   await cluster.kubectl('annotate', 'namespace', shop, 'sidestep.dev/waypoint-')
   writes.length = 0
-  await new Promise((resolve) => setTimeout(resolve, 2500))
+  // Twice the delay after which one of ours would go.
+  await looks(4, shop, NAME)
   t.equal((await get(GATEWAYS, shop, NAME))?.metadata.resourceVersion, before?.metadata.resourceVersion)
   t.notOk(writes.some((each) => each.includes(`${shop}/gateways`)))
 })
@@ -289,7 +298,6 @@ t.test('an object that somebody makes between our look and our write gets nothin
   await until('the Gateway is known', () => store.get('Gateway.gateway.networking.k8s.io', shop, 'cart'))
   const task = provisionTasks(store, SETTINGS).tasks.get(`waypoint ${shop}/cart`)
   if (task === undefined) throw new Error('no task')
-  const { ApiError } = await import('../../controller/kubernetes/client.ts')
   const blind: ObjectApi = {
     getJson: async () => {
       throw new ApiError(404, 'not there a moment ago')
@@ -304,7 +312,9 @@ t.test('an object that somebody makes between our look and our write gets nothin
   t.same(after?.metadata.labels, before?.metadata.labels)
   t.same(after?.metadata.ownerReferences, before?.metadata.ownerReferences)
   t.equal(await get('deployment', shop, 'cart'), null)
+  await cluster.kubectl('-n', shop, 'delete', 'serviceaccount', 'cart')
   duty = startDuty({ resyncMs: 500, removeDelayMs: 1000 })
+  await applied(shop, 'cart')
 })
 
 t.test('a replica without the lead, or that loses it, writes nothing', async (t) => {
@@ -315,7 +325,7 @@ t.test('a replica without the lead, or that loses it, writes nothing', async (t)
   const follower = startDuty({ resyncMs: 100, removeDelayMs: 100 }, () => fence)
   await applyGateway(shop, 'cart')
   await until('the Gateway is known', () => store.get('Gateway.gateway.networking.k8s.io', shop, 'cart'))
-  await new Promise((resolve) => setTimeout(resolve, 1000))
+  await looks(3, shop, 'cart')
   t.same(writes, [])
   t.equal(await get('serviceaccount', shop, 'cart'), null)
   await follower.stop()
@@ -326,7 +336,7 @@ t.test('a replica without the lead, or that loses it, writes nothing', async (t)
     return fence
   })
   await until('one write', () => writes.some((each) => each.includes(shop)))
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await looks(3, shop, 'cart')
   t.equal(writes.filter((each) => each.includes(shop)).length, 1)
   t.equal(await get('service', shop, 'cart'), null)
   await loser.stop()
@@ -345,7 +355,46 @@ t.test('an apiserver that was killed finds everything as it should be when it is
   await cluster.start('kube-apiserver')
   const backMs = performance.now()
   await applied(shop, 'later')
-  await until('nothing has failed', () => report().tasks.every(({ state }) => state === 'applied'))
+  const settled = () => report().tasks.filter(({ name }) => name.includes(shop) || name === failed.name)
+  await until('nothing has failed', () => settled().every(({ state }) => state === 'applied'))
   t.ok(performance.now() - backMs < 30_000, `${Math.round(performance.now() - backMs)} ms`)
   for (const kind of KINDS) t.ok(await get(kind, shop, 'later'), kind)
+})
+
+t.test('of two controllers the leader provisions; when it is killed, the other goes on', async (t) => {
+  await duty.stop()
+  const directory = mkdtempSync(join(tmpdir(), 'sidestep-provision-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const kubeconfigFile = join(directory, 'kubeconfig')
+  writeFileSync(kubeconfigFile, cluster.loadWithToken(token).exportConfig(), { mode: 0o600 })
+  const options = ['--config-source', 'kubernetes', '--kubeconfig-file', kubeconfigFile]
+  const replicas = ['a', 'b'].map(
+    () => new ControllerReplica([...options, '--waypoint-image', 'registry.example/waypoint:2']),
+  )
+  for (const replica of replicas) t.teardown(() => replica.close())
+  await Promise.all(replicas.map((replica) => replica.start()))
+  const leading = async () => {
+    for (const replica of replicas) if ((await replica.leadership()).isLeader) return replica
+    return null
+  }
+  const leader = await until('one leads', leading)
+  const imageOf = async (namespace: string): Promise<unknown> =>
+    JSON.stringify((await get('deployment', namespace, 'cart'))?.spec ?? '').match(/registry[^"]*/)?.[0]
+  const first = await cluster.createNamespace('first')
+  await applyGateway(first, 'cart')
+  await until('the leader has made it', async () => (await imageOf(first)) === 'registry.example/waypoint:2')
+  const name = `waypoint ${first}/cart`
+  const taskOf = async (replica: ControllerReplica) =>
+    (await replica.ask<ProvisionReport>('/provision'))?.tasks.find((task) => task.name === name)
+  await until('admin says so', async () => (await taskOf(leader))?.state === 'applied')
+  const [follower] = replicas.filter((each) => each !== leader)
+  t.match(await follower?.ask('/provision'), { isActive: false })
+  await leader.kill()
+  const second = await cluster.createNamespace('second')
+  await applyGateway(second, 'cart')
+  await until('the other has made it', async () => await imageOf(second))
+  await cluster.kubectl('-n', first, 'delete', 'deployment', 'cart')
+  const deletedMs = performance.now()
+  await until('what was deleted is back', async () => await imageOf(first))
+  t.ok(performance.now() - deletedMs < 30_000, `${Math.round(performance.now() - deletedMs)} ms`)
 })
