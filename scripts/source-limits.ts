@@ -176,7 +176,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/kubernetes/client.ts', 'bytes', 'MAX_ANSWER_BYTES', 'MAX_LINE_BYTES'),
   ...limits('controller/kubernetes/client.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('controller/watch/kubernetes-kind.ts', 'count', 'PAGE_SIZE', 'MAX_OBJECTS_PER_KIND'),
-  ...limits('controller/status/status-duty.ts', 'count', 'STATUS_BURST', 'STATUSES_PER_SECOND'),
+  ...limits('controller/status/status-duty.ts', 'count', 'STATUS_BURST', 'STATUSES_PER_SECOND', 'PLAN_REST'),
   ...limits(
     'controller/status/status-duty.ts',
     'ms',

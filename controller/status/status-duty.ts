@@ -21,7 +21,9 @@ export const STATUS_DUTY = 'write statuses'
 
 const STATUS_BURST = 50 // statuses at once: a change that a person makes is told at once
 const STATUSES_PER_SECOND = 20 // two requests each: an apiserver serves thousands
+const REFILL_MS = (1000 * STATUS_BURST) / STATUSES_PER_SECOND
 const PLAN_INTERVAL_MS = 500 // a burst of translations is looked at once
+const PLAN_REST = 10 // times as long as a plan took: ten thousand policies are looked at less often
 const LOOK_INTERVAL_MS = 60_000 // and without a translation: somebody may have given back a right
 const REFUSED_RETRY_MS = 300_000 // what the apiserver refuses it refuses again
 const RETRY_INITIAL_MS = 500 // after no answer, 429 or 5xx; nothing is written meanwhile
@@ -73,6 +75,8 @@ class StatusRun {
   readonly #unlisten: () => void
   readonly #work: Promise<void>
   #isDirty = true
+  /** What the last plan took. */
+  #planMs = 0
 
   constructor(options: StatusDutyOptions, report: StatusReport, fence: () => string | null) {
     const { mesh, clock, monotonicMs, random } = options
@@ -110,9 +114,9 @@ class StatusRun {
         this.#options.log.error({ err }, 'statuses cannot be computed')
         return LOOK_INTERVAL_MS
       })
-      await this.#sleep(PLAN_INTERVAL_MS)
-      if (!this.#isStopped && !this.#isDirty && waitMs > PLAN_INTERVAL_MS)
-        await this.#idle.wait(waitMs - PLAN_INTERVAL_MS)
+      const restMs = Math.max(PLAN_INTERVAL_MS, PLAN_REST * this.#planMs)
+      await this.#sleep(restMs)
+      if (!this.#isStopped && !this.#isDirty && waitMs > restMs) await this.#idle.wait(waitMs - restMs)
     }
   }
 
@@ -120,12 +124,17 @@ class StatusRun {
   async #round(): Promise<number> {
     const { mesh, settings, monotonicMs } = this.#options
     if (!mesh.isTranslated || this.#fence() === null) return LOOK_INTERVAL_MS
-    const patches = desiredStatus(mesh, settings)
     const startedMs = monotonicMs()
+    const patches = desiredStatus(mesh, settings)
     const { due, pending, waitMs } = this.#planner.plan(patches, mesh.objects, startedMs)
+    this.#planMs = monotonicMs() - startedMs
     this.#report.planned(patches, pending)
     for (const planned of due) {
-      await this.#token()
+      // In bursts: every write comes back as a change, and fifty at once are translated once.
+      if (!this.#bucket.take(monotonicMs())) {
+        await this.#sleep(REFILL_MS - PLAN_INTERVAL_MS)
+        return 0
+      }
       // What changed meanwhile comes first.
       const isOld = this.#isDirty && monotonicMs() - startedMs >= PLAN_INTERVAL_MS
       if (this.#isStopped || this.#fence() === null || isOld) return 0
@@ -170,11 +179,6 @@ class StatusRun {
     if (!(cause instanceof ApiError) || cause.status === 401) api.reload()
     await this.#sleep(waitMs)
     return false
-  }
-
-  async #token(): Promise<void> {
-    while (!this.#isStopped && !this.#bucket.take(this.#options.monotonicMs()))
-      await this.#sleep(1000 / STATUSES_PER_SECOND)
   }
 
   async #sleep(ms: number): Promise<void> {

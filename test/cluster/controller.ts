@@ -104,6 +104,20 @@ t.test('what is in the cluster is what nodes know', async (t) => {
     }),
   )
   await nodeA.sees('the policy', ({ policies }) => policies.some(({ name }) => name === 'close'))
+  await cluster.kubectl(
+    ...['-n', shop, 'wait', 'authorizationpolicy/close', '--timeout=20s'],
+    '--for=condition=sidestep.dev/Enforced',
+  )
+  interface Told {
+    readonly isRunning: boolean
+    readonly failures: readonly unknown[]
+  }
+  const told = await Promise.all(replicas.map((each) => each.ask<Told>('/status')))
+  t.same(told.map((each) => each?.isRunning).toSorted(), [false, true], 'one of them writes statuses')
+  t.same(
+    told.map((each) => each?.failures),
+    [[], []],
+  )
 })
 
 t.test(

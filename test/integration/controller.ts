@@ -398,6 +398,8 @@ t.test(
 t.test('a controller on a directory leads, alone', async (t) => {
   const lab = await start(t)
   t.match(await lab.admin('GET', '/leader'), { status: 200, body: { isLeader: true, fence: 'sole' } })
+  t.match(await lab.admin('GET', '/status'), { status: 400, body: { reason: 'REQUEST_INVALID' } })
+  t.match(await lab.admin('GET', '/provision'), { status: 400, body: { reason: 'REQUEST_INVALID' } })
 })
 
 function exists(path: string): boolean {

@@ -27,7 +27,7 @@ function render(patches: readonly StatusPatch[]): string {
     {
       conditions: conditions.map(textOf),
       ...(gateway !== null && {
-        addresses: (gateway.addresses ?? []).map(({ type, value }) => `${type} ${value}`),
+        addresses: gateway.addresses?.map(({ type, value }) => `${type} ${value}`) ?? 'as they are',
         listeners: Object.fromEntries(
           gateway.listeners.map(({ name, conditions: own }) => [name, own.map(textOf)]),
         ),
