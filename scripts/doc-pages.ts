@@ -92,7 +92,8 @@ kubectl wait gateway/waypoint --for=condition=Programmed
   [findings](findings.md) with what to do. New counts alone are written every 30 seconds at most.
 - \`observedGeneration\` is the version of the object that is in force. When it stays behind \`metadata.generation\`, the
   newer version could not be read, and the last good one holds: the message and \`/findings\` say why.
-- Conditions of others, an istiod's for instance, are never changed. Gateways and classes of other controllers are never
+- Conditions of others, an istiod's for instance, are never changed. Where ours is taken away it is written again, each
+  time later, at last every four minutes. Gateways and classes of other controllers are never
   touched. \`lastTransitionTime\` changes with the status, not with the words.
 - A condition stays when the controller stops: what it says is true of its \`observedGeneration\` and the time of its
   writing. A Gateway keeps its address until its Service has another, so that nobody goes round its waypoint meanwhile.
@@ -172,6 +173,8 @@ function sampleApp(labels: string): App {
     secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
     sources: { nodeCertificate: () => null },
     certificateWatch: { counts: () => ({ late: 0 }) },
+    revokedPeers: { source: 0 },
+    revocations: { status: () => [], undecidedCount: 0 },
     records: { lostCount: 0 },
     pods: [],
   }

@@ -186,7 +186,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     'RETRY_INITIAL_MS',
     'RETRY_MAX_MS',
   ),
-  ...limits('controller/status/status-plan.ts', 'count', 'MAX_PLANNED_STATUSES'),
+  ...limits('controller/status/status-plan.ts', 'count', 'MAX_PLANNED_STATUSES', 'MAX_REWRITE_DOUBLINGS'),
   ...limits('controller/status/status-plan.ts', 'ms', 'FACT_INTERVAL_MS', 'WORDS_INTERVAL_MS'),
   ...limits('controller/status/status-writer.ts', 'count', 'MAX_STATUS_TRIES'),
   ...limits('controller/status/status-writer.ts', 'ms', 'WRITE_TIMEOUT_MS'),

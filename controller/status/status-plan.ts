@@ -5,7 +5,8 @@ import { type ConfigView, kindKey, refKey } from '../watch/config-object.ts'
 import { mergeStatus, type StatusChange } from './merge-status.ts'
 import type { StatusPatch } from './status-patch.ts'
 
-export const FACT_INTERVAL_MS = 1_000 // between two writes of one object: who writes against us does not keep us busy
+export const FACT_INTERVAL_MS = 1_000 // between two writes of one object
+export const MAX_REWRITE_DOUBLINGS = 8 // of that, for one who takes away what we say again and again: four minutes
 export const WORDS_INTERVAL_MS = 30_000 // the same when only the message differs: counts change with every pod
 export const MAX_PLANNED_STATUSES = 1_000 // of one plan: what is beyond comes with the next
 
@@ -34,6 +35,8 @@ interface Memory {
   writtenOver: string | null
   notBeforeMs: number
   lastWriteMs: number
+  /** How often the same had to be written again. */
+  rewrites: number
 }
 
 export class StatusPlanner {
@@ -56,7 +59,8 @@ export class StatusPlanner {
       const seenVersion = object.metadata.resourceVersion
       if (change === 'none' || memory.writtenOver === seenVersion) continue
       pending.add(refKey(patch.object))
-      const intervalMs = change === 'facts' ? FACT_INTERVAL_MS : WORDS_INTERVAL_MS
+      const patienceMs = FACT_INTERVAL_MS * 2 ** Math.min(memory.rewrites, MAX_REWRITE_DOUBLINGS)
+      const intervalMs = change === 'facts' ? patienceMs : Math.max(patienceMs, WORDS_INTERVAL_MS)
       const dueMs = Math.max(memory.notBeforeMs, memory.lastWriteMs + intervalMs)
       if (dueMs <= nowMs) due.push({ key, patch, seenVersion, change, changedAtMs: memory.changedAtMs })
       else waitMs = Math.min(waitMs ?? Number.POSITIVE_INFINITY, dueMs - nowMs)
@@ -70,6 +74,7 @@ export class StatusPlanner {
   done({ key, seenVersion }: PlannedStatus, nowMs: number): void {
     const memory = this.#memories.get(key)
     if (memory === undefined) return
+    if (memory.writtenOver !== null) memory.rewrites++
     memory.writtenOver = seenVersion
     memory.lastWriteMs = nowMs
   }
@@ -90,7 +95,9 @@ export class StatusPlanner {
     const known = this.#memories.get(key)
     if (known?.text === text) return known
     const lastWriteMs = known?.lastWriteMs ?? Number.NEGATIVE_INFINITY
-    const memory = { text, changedAtMs: nowMs, writtenOver: null, notBeforeMs: 0, lastWriteMs }
+    const memory: Memory = {
+      ...{ text, changedAtMs: nowMs, writtenOver: null, notBeforeMs: 0, lastWriteMs, rewrites: 0 },
+    }
     this.#memories.set(key, memory)
     return memory
   }

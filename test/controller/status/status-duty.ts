@@ -195,7 +195,7 @@ t.test('what is refused for one object does not keep up the others', async (t) =
   t.equal(report().counts.failed, 2)
 })
 
-t.test('two that write against each other do so once a second at most', async (t) => {
+t.test('two that write against each other do so less and less often', async (t) => {
   const { world, api, pass, start } = openLab(t, 1)
   start()
   await pass(0)
@@ -206,7 +206,7 @@ t.test('two that write against each other do so once a second at most', async (t
     spoil()
     await pass(100)
   }
-  t.ok(api.writes.length >= 5 && api.writes.length <= 11, String(api.writes.length))
+  t.ok(api.writes.length >= 3 && api.writes.length <= 5, String(api.writes.length))
 })
 
 t.test('a configuration that cannot be computed is looked at again', async (t) => {

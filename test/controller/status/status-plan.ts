@@ -5,6 +5,7 @@ import type { StatusPatch } from '../../../controller/status/status-patch.ts'
 import {
   FACT_INTERVAL_MS,
   MAX_PLANNED_STATUSES,
+  MAX_REWRITE_DOUBLINGS,
   type PlannedStatus,
   StatusPlanner,
   WORDS_INTERVAL_MS,
@@ -72,6 +73,27 @@ t.test('one object is not written without pause, its words seldom', async (t) =>
   t.same([later.due.length, later.waitMs], [0, WORDS_INTERVAL_MS - 2000])
   t.equal(planner.plan(words, world.objects, WORDS_INTERVAL_MS).due.length, 1)
 })
+
+t.test(
+  'who takes ours away again and again finds it later and later, until it is to say something else',
+  async (t) => {
+    const { world, planner, patches } = openLab(1)
+    let nowMs = 0
+    const writeAgain = (waitMs: number): void => {
+      t.equal(planner.plan(patches, world.objects, nowMs + waitMs - 1).due.length, 0, `not before ${waitMs}`)
+      nowMs += waitMs
+      planner.done(only(planner.plan(patches, world.objects, nowMs).due), nowMs)
+      world.change(world.object(only(patches)))
+    }
+    planner.done(only(planner.plan(patches, world.objects, nowMs).due), nowMs)
+    world.change(world.object(only(patches)))
+    for (let doublings = 0; doublings <= MAX_REWRITE_DOUBLINGS; doublings++)
+      writeAgain(FACT_INTERVAL_MS * 2 ** doublings)
+    writeAgain(FACT_INTERVAL_MS * 2 ** MAX_REWRITE_DOUBLINGS)
+    const other = [changed(only(patches), { reason: 'x' })]
+    t.equal(planner.plan(other, world.objects, nowMs + FACT_INTERVAL_MS).due.length, 1)
+  },
+)
 
 t.test('what was refused waits, unless it is to say something else', async (t) => {
   const { world, planner, patches } = openLab(2)
