@@ -48,6 +48,7 @@ function configDump(app: App): AdminAnswer {
     services,
     policies,
     certificates: certificates(app),
+    revocations: { lists: app.revocations.status(), undecided: app.revocations.undecidedCount },
   })
 }
 

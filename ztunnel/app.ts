@@ -25,6 +25,7 @@ import { ModelTrim } from './model-trim.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { PolicyNumbers } from './policy-numbers.ts'
 import { RecordWriter } from './record-writer.ts'
+import { Revocations } from './revocations.ts'
 import { Sources } from './sources.ts'
 import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
 import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
@@ -66,6 +67,9 @@ export class App {
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
   readonly certificateWatch: CertificateWatch
+  readonly revocations: Revocations
+  /** Peers turned away because they are revoked. */
+  readonly revokedPeers = { source: 0, destination: 0 }
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
@@ -96,7 +100,17 @@ export class App {
     })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
-    this.sources = new Sources(config, this.#background, log, (mesh) => this.model.replace(mesh))
+    this.sources = new Sources(config, this.#background, log, {
+      onConfig: (mesh) => this.model.replace(mesh),
+      onRevocations: (lists) => this.revocations.receive(lists),
+    })
+    this.revocations = new Revocations({
+      ...{ directory: config.stateDirectory, clock: systemClock, log },
+      onChange: (memory) => {
+        this.workers.broadcast({ type: 'revoked', memory })
+        void this.certificateWatch.check()
+      },
+    })
     this.secrets = new SecretManager({
       issuer: this.sources.issuer,
       requests: this.sources.requests,
@@ -119,6 +133,8 @@ export class App {
     return new CertificateWatch({
       workloads: () => this.secrets.list(),
       node: () => this.sources.nodeCertificate(),
+      isRevoked: (certificate) => this.revocations.isRevoked(certificate),
+      renew: (identity) => this.secrets.renew(identity),
       live: async () =>
         (await this.questions.ask('certificates')).map(({ worker, answer }) => ({
           worker,
@@ -135,7 +151,11 @@ export class App {
   }
 
   async start(): Promise<void> {
-    this.secrets.subscribe((certificate) => this.workers.broadcast(certificateMessage(certificate)))
+    this.secrets.subscribe((certificate) => {
+      this.revocations.believe(certificate)
+      this.workers.broadcast(certificateMessage(certificate))
+    })
+    await this.revocations.start()
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
@@ -185,6 +205,7 @@ export class App {
     await this.workers.stop(reason)
     await this.#admin.close()
     await this.records.close()
+    await this.revocations.close()
     await this.#background.close()
   }
 
@@ -307,6 +328,7 @@ export class App {
   }
 
   #introduce(worker: number): void {
+    this.workers.post(worker, { type: 'revoked', memory: this.revocations.memory })
     for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }
@@ -343,6 +365,9 @@ export class App {
         break
       case 'report':
         this.questions.onAnswer(worker, message.request, message.answer)
+        break
+      case 'peer-revoked':
+        this.revokedPeers[message.reporter]++
         break
       case 'model-in-force':
         this.modelProgress.onWorker(worker, message.version, systemClock.nowMs)

@@ -2,6 +2,8 @@
 // Looks after all certificates of the process: tells of those that are not renewed although their time has come, more
 // urgently the nearer their end, and of workers that present another certificate than the one stored, which get it
 // again. Never stops anything: what is still valid is used.
+
+import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import {
   CERTIFICATE_ALARMS,
   type CertificateAlarm,
@@ -27,6 +29,9 @@ export interface CertificateWatchOptions {
   readonly live: () => Promise<readonly LiveCertificates[]>
   /** Sends a worker the stored certificate again. */
   readonly resend: (worker: number, identity: string) => void
+  readonly isRevoked: (certificate: WorkloadCertificate) => boolean
+  /** Asks for another certificate of a workload. */
+  readonly renew: (identity: string) => void
   readonly clock: Clock
   /** Milliseconds that no setting of the clock changes. */
   readonly monotonicMs: () => number
@@ -34,12 +39,16 @@ export interface CertificateWatchOptions {
 }
 
 /** Certificates in trouble by what is wrong with them. */
-export type TroubleCounts = Readonly<Record<Exclude<CertificateAlarm, 'none'> | 'not-live', number>>
+export type TroubleCounts = Readonly<
+  Record<Exclude<CertificateAlarm, 'none'> | 'not-live' | 'revoked', number>
+>
 
 /** idle → watching → idle. */
 export class CertificateWatch {
   readonly #options: CertificateWatchOptions
   readonly #told = new Map<string, CertificateAlarm>()
+  /** Revoked certificates that were told of, by identity. */
+  #revoked: ReadonlyMap<string, WorkloadCertificate> = new Map()
   #mismatches: readonly Mismatch[] = []
   #timer: ClockTimer | null = null
   #isClosed = false
@@ -74,12 +83,17 @@ export class CertificateWatch {
       const alarm = certificateAlarm(status, clock.nowMs)
       if (alarm !== 'none') counts[alarm]++
     }
-    return { ...counts, 'not-live': this.#mismatches.filter(({ isAlarm }) => isAlarm).length }
+    return {
+      ...counts,
+      revoked: this.#revokedNow().size,
+      'not-live': this.#mismatches.filter(({ isAlarm }) => isAlarm).length,
+    }
   }
 
   /** One look. Never rejects. */
   async check(): Promise<void> {
     try {
+      this.#tellRevoked()
       this.#tellRenewals()
       await this.#compareLive()
     } catch (err) {
@@ -91,6 +105,36 @@ export class CertificateWatch {
     const { workloads, node } = this.#options
     const own = node()
     return own === null ? workloads() : [...workloads(), own]
+  }
+
+  #revokedNow(): ReadonlyMap<string, WorkloadCertificate> {
+    const { isRevoked } = this.#options
+    return new Map(
+      this.#statuses().flatMap(({ identity, certificate }) =>
+        certificate !== null && isRevoked(certificate) ? [[identity, certificate] as const] : [],
+      ),
+    )
+  }
+
+  /** Peers turn away who presents it: another one is asked for, once for each; what fails is tried again by its turn. */
+  #tellRevoked(): void {
+    const { log, renew } = this.#options
+    const before = this.#revoked
+    this.#revoked = this.#revokedNow()
+    const added = [...this.#revoked].filter(([identity, certificate]) => before.get(identity) !== certificate)
+    if (added.length > 0)
+      log.error(
+        {
+          ...{ reason: 'CERT_REVOKED', count: added.length },
+          certificates: added
+            .slice(0, MAX_NAMED)
+            .map(([identity, { serialNumber }]) => ({ identity, serialNumber })),
+        },
+        'certificates of this node are revoked; others are asked for',
+      )
+    for (const [identity] of added) renew(identity)
+    if (before.size > 0 && this.#revoked.size === 0)
+      log.info('no certificate of this node is revoked any more')
   }
 
   /** One entry per level and look: a thousand certificates of one CA get into trouble together. */

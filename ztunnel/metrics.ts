@@ -35,6 +35,15 @@ function nativeHandles(app: App): string[] {
   )
 }
 
+function revocationLists({ revocations }: App): string[] {
+  const lists = revocations.status()
+  const overdue = lists.filter(({ isOverdue }) => isOverdue).length
+  const counts = { current: lists.length - overdue, overdue, undecided: revocations.undecidedCount }
+  return Object.entries(counts).map(
+    ([state, count]) => `sidestep_revocation_lists{state="${state}"} ${count}`,
+  )
+}
+
 /** The soft limit of descriptors; it may be changed from outside at any time (prlimit). */
 function maxDescriptors(): string {
   const soft = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
@@ -64,10 +73,24 @@ export function formatMetrics(app: App): string {
     family(
       'sidestep_certificates_in_trouble',
       'gauge',
-      'certificates not renewed in time, by how near their end is, and not presented by a worker (not-live)',
+      'certificates not renewed in time, by how near their end is, revoked, and not presented by a worker (not-live)',
       Object.entries(app.certificateWatch.counts()).map(
         ([kind, count]) => `sidestep_certificates_in_trouble{kind="${kind}"} ${count}`,
       ),
+    ),
+    family(
+      'istio_crl_policy_rejections',
+      'counter',
+      'peers turned away, or cut off, because their certificate is revoked',
+      Object.entries(app.revokedPeers).map(
+        ([reporter, count]) => `istio_crl_policy_rejections_total{reporter="${reporter}"} ${count}`,
+      ),
+    ),
+    family(
+      'sidestep_revocation_lists',
+      'gauge',
+      'revocation lists that are current, past their end and yet in force (overdue), signed by no root of this node (undecided)',
+      revocationLists(app),
     ),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),

@@ -14,6 +14,13 @@ import { discoveryNode, ModelDiscovery } from './model-discovery.ts'
 import { ModelFile } from './model-file.ts'
 import type { ModelSource, OnModelConfig } from './model-source.ts'
 
+/** Hears the sources. */
+export interface SourceHandler {
+  readonly onConfig: OnModelConfig
+  /** Lists of a controller, DER each, unverified. */
+  readonly onRevocations: (lists: readonly Buffer[]) => void
+}
+
 type Background = TransientWorker<BackgroundMethods>
 
 /** The sources; start() before the first question. */
@@ -28,7 +35,7 @@ export class Sources {
   /** The link once it is there. */
   #opened: ControllerLink | null = null
 
-  constructor(config: ZtunnelConfig, background: Background, log: Log, onConfig: OnModelConfig) {
+  constructor(config: ZtunnelConfig, background: Background, log: Log, handler: SourceHandler) {
     this.#config = config
     this.#log = log
     this.#background = background
@@ -41,7 +48,7 @@ export class Sources {
       config.caDirectory === ''
         ? { issue: async (...request) => (await this.#openLink()).issuer.issue(...request) }
         : { issue: (...request) => background.call('issue', ca, ...request) }
-    this.model = config.configFile === '' ? this.#controller(onConfig) : this.#file(onConfig)
+    this.model = config.configFile === '' ? this.#controller(handler) : this.#file(handler)
   }
 
   async start(): Promise<void> {
@@ -62,7 +69,7 @@ export class Sources {
     void this.#link?.then((link) => link.close())
   }
 
-  #file(onConfig: OnModelConfig): ModelSource {
+  #file({ onConfig }: SourceHandler): ModelSource {
     const { configFile: file, trustDomain } = this.#config
     return new ModelFile({
       parse: (text, options) => this.#background.call('parseConfig', text, options),
@@ -70,7 +77,7 @@ export class Sources {
     })
   }
 
-  #controller(onConfig: OnModelConfig): ModelSource {
+  #controller(handler: SourceHandler): ModelSource {
     return new ModelDiscovery(async () => {
       const { parseAddresses } = await import('./controller-link.ts')
       return {
@@ -80,7 +87,7 @@ export class Sources {
         clock: systemClock,
         random: Math.random,
         log: this.#log,
-        onConfig,
+        ...handler,
       }
     })
   }

@@ -5,6 +5,7 @@ import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.t
 import type { Policy } from '../mesh/model/policy.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
+import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
@@ -51,6 +52,8 @@ export type DownMessage =
       readonly trustBundleId: string
     }
   | { readonly type: 'certificate-forgotten'; readonly identity: string }
+  /** For `new RevokedSet()`. Before the first certificate. */
+  | { readonly type: 'revoked'; readonly memory: SharedArrayBuffer }
   | { readonly type: 'destination'; readonly uid: string; readonly view: DestinationView }
   | {
       readonly type: 'host'
@@ -118,6 +121,8 @@ export type UpMessage =
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
   | { readonly type: 'model-in-force'; readonly version: number }
+  /** A peer was turned away because its certificate is revoked. */
+  | { readonly type: 'peer-revoked'; readonly reporter: Reporter }
   | { readonly type: 'report'; readonly request: number; readonly answer: WorkerReports[ReportKind] }
   | {
       readonly type: 'log'

@@ -18,6 +18,7 @@ import { acceptPassthrough } from './accept/passthrough-listener.ts'
 import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
+import { RevokedPeers } from './carry/revoked-peers.ts'
 import { ServedPod } from './carry/served-pod.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
@@ -75,6 +76,7 @@ export class ZtunnelWorker {
       share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),
       identities: new WorkerIdentities(),
       callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
+      revoked: new RevokedPeers(reactor, (reporter) => post({ type: 'peer-revoked', reporter })),
       originalSource: data.originalSource,
       isSocks5Enabled: data.socks5,
       post,
@@ -111,6 +113,9 @@ export class ZtunnelWorker {
         break
       case 'certificate':
         this.#onCertificate(message)
+        break
+      case 'revoked':
+        this.#context.revoked.replace(message.memory)
         break
       case 'certificate-forgotten':
         this.#context.identities.forget(message.identity)

@@ -135,6 +135,14 @@ export class SecretManager {
     return new Promise((resolve, reject) => entry.waiters.push({ resolve, reject }))
   }
 
+  /** Asks for another certificate before its time, in turn with other renewals. */
+  renew(identity: string): void {
+    const entry = this.#entries.get(identity)
+    if (entry === undefined) return
+    this.#enqueue(entry, 'background')
+    this.#pump()
+  }
+
   /** The certificate if there is one that is still valid. */
   current(identity: string): WorkloadCertificate | undefined {
     const certificate = this.#entries.get(identity)?.certificate ?? undefined

@@ -256,6 +256,7 @@ const OWN_SUBJECT: Readonly<Record<string, string>> = {
   'test/mesh/hbone/headers.ts': 'the texts of a CONNECT',
   'test/mesh/hbone/tunnel.ts': 'client and server of a tunnel against each other',
   'test/mesh/identity/secret-manager-outages.ts': 'a CA that is away, and clocks that jump',
+  'test/mesh/reactor/revoked-peers.ts': 'handshakes with peers whose certificate is revoked',
   'test/mesh/reactor/tls-socket-end.ts': 'the end of a TLS stream without room for it',
 }
 

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
 import { ControllerProcess, clusterYaml } from './controller-process.ts'
 import { type LabNode, type LabPod, MeshLab } from './mesh-lab.ts'
 
@@ -14,9 +15,10 @@ export const PODS = [
 export const CART_VIP = '10.96.0.10'
 const identity = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`
 
-/** Starts both nodes under a controller; it ends with the test. */
+/** Starts both nodes under a controller; it ends with the test. `more` are further options of a node. */
 export async function startControlledLab(
   t: Test,
+  more: (node: LabNode, network: VirtualNetwork) => Readonly<Record<string, string>> = () => ({}),
 ): Promise<{ readonly lab: MeshLab; readonly controller: ControllerProcess }> {
   const directory = t.testdir({})
   let controller: ControllerProcess | null = null
@@ -38,6 +40,7 @@ export async function startControlledLab(
         SIDESTEP_CONTROLLER_ROOTS: started.rootsFile,
         SIDESTEP_CONTROLLER_TOKEN: tokenFile,
         SIDESTEP_STATE_DIRECTORY: join(directory, `state-${node}`),
+        ...more(node, network),
       }
     }
     return { n1: await optionsOf('n1'), n2: await optionsOf('n2') }

@@ -106,6 +106,13 @@ export class ControllerProcess {
     return JSON.parse((await requestUnix(this.#socket, 'GET', path)).body)
   }
 
+  /** Revokes a certificate. */
+  async revoke(serialNumber: string): Promise<void> {
+    const asked = { serialNumber, reason: 'keyCompromise' }
+    const { status, body } = await requestUnix(this.#socket, 'POST', '/ca/revocations', asked)
+    if (status !== 204) throw new Error(body)
+  }
+
   get log(): string {
     return readFileSync(join(this.#directory, 'controller.log'), 'utf8').slice(-4000)
   }

@@ -243,6 +243,14 @@ export class MeshLab {
     return String(child.exitCode ?? child.signalCode)
   }
 
+  /** Stops a node and starts it again, with these options beside its own; it serves when this resolves. */
+  async restart(node: LabNode, options: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.stop(node)
+    this.#nodeOptions = { ...this.#nodeOptions, [node]: { ...this.#nodeOptions[node], ...options } }
+    await this.#startNode(node)
+    await this.ready(node)
+  }
+
   /** Ends what still runs. Idempotent. */
   async close(): Promise<void> {
     for (const agent of this.#agents.values()) if (agent.connected) agent.disconnect()

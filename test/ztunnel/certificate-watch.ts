@@ -28,12 +28,15 @@ function watchOf(parts: {
   readonly node?: () => CertificateStatus | null
   readonly live?: () => Promise<readonly LiveCertificates[]>
   readonly resend?: (worker: number, identity: string) => void
+  readonly isRevoked?: (certificate: WorkloadCertificate) => boolean
+  readonly renew?: (identity: string) => void
   readonly clock?: ManualClock
 }) {
   const logged: Readonly<Record<string, unknown>>[] = []
   const clock = parts.clock ?? new ManualClock()
   const watch = new CertificateWatch({
-    ...{ node: () => null, live: async () => [], resend: () => {}, ...parts },
+    ...{ node: () => null, live: async () => [], resend: () => {}, isRevoked: () => false, renew: () => {} },
+    ...parts,
     ...{ clock, monotonicMs: () => clock.nowMs },
     log: pino({}, { write: (line: string) => void logged.push(JSON.parse(line)) }),
   })
@@ -148,6 +151,38 @@ t.test('a renewal that fails is told with growing urgency, once per level', asyn
     Object.values(watch.counts()).filter((count) => count > 0),
     [],
   )
+})
+
+t.test('a revoked certificate is told once, and another one is asked for once', async (t) => {
+  const [first, second] = await issued(t, 2)
+  if (first === undefined || second === undefined) throw new Error('no certificates')
+  let stored = first
+  const revoked = new Set<WorkloadCertificate>()
+  const renewed: string[] = []
+  const { watch, logged } = watchOf({
+    workloads: () => [statusOf(CART, stored)],
+    isRevoked: (certificate) => revoked.has(certificate),
+    renew: (identity) => renewed.push(identity),
+    clock: new ManualClock(Date.now()),
+  })
+  await watch.check()
+  t.same([renewed, watch.counts().revoked], [[], 0])
+  revoked.add(first)
+  t.equal(watch.counts().revoked, 1, 'by the list of now')
+  await watch.check()
+  await watch.check()
+  t.same(renewed, [CART])
+  t.equal(logged.length, 1)
+  t.match(logged[0], {
+    ...{ level: 50, reason: 'CERT_REVOKED', count: 1 },
+    certificates: [{ identity: CART, serialNumber: first.serialNumber }],
+  })
+  stored = second
+  await watch.check()
+  t.match(logged.at(-1), { level: 30, msg: /no certificate of this node is revoked/ })
+  revoked.add(second)
+  await watch.check()
+  t.same(renewed, [CART, CART], 'the next one too')
 })
 
 t.test('it looks by itself, also after a look that failed, until it is closed', async (t) => {

@@ -114,6 +114,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       context: identity.context,
       credentials: identity.credentials,
       peerCheck: (uris) => checkTrustDomain(isRefusal(own) ? null : own, uris),
+      revoked: context.revoked,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
     })
@@ -131,6 +132,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   onHandshakeFailed(reason: CloseReason): void {
+    this.#pod.context.revoked.onHandshakeFailed(reason, 'destination')
     this.#end(reason)
   }
 

@@ -98,6 +98,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
       context: identity.context,
       credentials: identity.credentials,
       peerCheck: this.#peerCheck,
+      revoked: this.#pod.context.revoked,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
       isWatched: true,
@@ -115,6 +116,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
 
   onHandshakeFailed(reason: CloseReason): void {
     this.#socket = null
+    this.#pod.context.revoked.onHandshakeFailed(reason, 'source')
     this.#finish(refuse(reason.code, `${this.#target.ip}: ${reason.detail}`))
   }
 

@@ -22,6 +22,7 @@ import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
+import type { RevokedPeers } from './revoked-peers.ts'
 
 /** What is known of one connection; filled as it proceeds. */
 export class ConnectionFacts {
@@ -54,6 +55,7 @@ export class WorkerContext {
   readonly share: AcceptShare
   readonly identities: WorkerIdentities
   readonly callers: Callers
+  readonly revoked: RevokedPeers
   /** Present the client's address to the application. */
   readonly originalSource: boolean
   readonly isSocks5Enabled: boolean
@@ -67,6 +69,7 @@ export class WorkerContext {
     readonly share: AcceptShare
     readonly identities: WorkerIdentities
     readonly callers: Callers
+    readonly revoked: RevokedPeers
     readonly originalSource: boolean
     readonly isSocks5Enabled: boolean
     readonly post: (message: UpMessage) => void
@@ -78,6 +81,7 @@ export class WorkerContext {
     this.share = parts.share
     this.identities = parts.identities
     this.callers = parts.callers
+    this.revoked = parts.revoked
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post

@@ -101,6 +101,23 @@ t.test('a certificate is renewed at about half of its life and subscribers are t
   t.equal(told.length, 2, 'a stopped listener is not told')
 })
 
+t.test('a certificate can be renewed before its time; while that fails it stays', async (t) => {
+  const { clock, issuer, manager } = await setUp(t)
+  const first = await manager.get(URI)
+  manager.renew(identityOf('other'))
+  issuer.failure = new MeshError('CERT_UNAVAILABLE', { detail: 'CA is down' })
+  manager.renew(URI)
+  manager.renew(URI)
+  await until(() => manager.list()[0]?.renewalFailures === 1)
+  t.same([issuer.asked, manager.current(URI)], [[URI, URI], first], 'one request for both')
+  issuer.failure = null
+  toNextRequest(clock)
+  await until(() => manager.current(URI) !== first)
+  manager.renew(URI)
+  await until(() => issuer.asked.length === 4 && manager.list()[0]?.reason === '')
+  t.same(new Set(issuer.asked), new Set([URI]), 'who is not known is not asked for')
+})
+
 t.test('a failed renewal keeps the old certificate until it ends', async (t) => {
   const { clock, issuer, manager } = await setUp(t)
   const first = await manager.get(URI)
