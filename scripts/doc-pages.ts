@@ -202,7 +202,7 @@ export function metricsPage(): string {
   const rows = [...text.matchAll(/^# HELP (\S+) (.+)$/gm)].map(([, name = '', help = '']) => {
     const type = types.get(name) ?? ''
     const isTraffic = TRAFFIC_METRICS.some((each) => each === name)
-    const own = new RegExp(`^${name}\\{(.+)\\}`, 'm').exec(text)?.[1] ?? ''
+    const own = new RegExp(`^${name}(?:_total)?\\{(.+)\\}`, 'm').exec(text)?.[1] ?? ''
     return [
       `\`${name}${type === 'counter' ? '_total' : ''}\``,
       type,
