@@ -2,6 +2,7 @@
 // Writes objects that belong together, by server-side apply, and nothing of anybody else: first it is looked whose each
 // is, and one that is not ours stops them all. Before every write the lead is asked for.
 
+import { createHash } from 'node:crypto'
 import { statusOf } from '../kubernetes/api-failure.ts'
 import type { KubernetesClient } from '../kubernetes/client.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
@@ -34,7 +35,7 @@ export type IsOurs = (metadata: RawMap) => boolean
 
 /** What was applied, and which version of the object came out. */
 interface Applied {
-  readonly text: string
+  readonly digest: string
   readonly version: unknown
 }
 
@@ -95,12 +96,12 @@ export class ProvisionWriter {
 
   async #write(object: KubernetesObject, found: RawMap | null): Promise<boolean> {
     const path = objectPath(object)
-    const text = JSON.stringify(object)
+    const digest = createHash('sha256').update(JSON.stringify(object)).digest('base64')
     const before = this.#applied.get(path)
-    if (found !== null && before?.text === text && before.version === found.resourceVersion) return false
+    if (found !== null && before?.digest === digest && before.version === found.resourceVersion) return false
     this.#assertLead()
     const version = found === null ? await this.#make(object) : await this.#change(object, found)
-    this.#applied.set(path, { text, version })
+    this.#applied.set(path, { digest, version })
     return version !== found?.resourceVersion
   }
 

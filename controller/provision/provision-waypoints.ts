@@ -59,10 +59,6 @@ export interface ProvisionReport {
   readonly findings: readonly ConfigFinding[]
 }
 
-interface KnownTask extends ApplyTask {
-  readonly text: string
-}
-
 /** Makes the duty. */
 export function provisionWaypoints(options: ProvisionOptions): LeaderDuty {
   let run: Provisioning | null = null
@@ -89,7 +85,7 @@ class Provisioning {
   readonly #end = new AbortController()
   readonly #endListening: () => void
   #resync: ClockTimer
-  #tasks: ReadonlyMap<string, KnownTask> = new Map()
+  #tasks: ReadonlyMap<string, ApplyTask> = new Map()
   readonly #states = new Map<string, TaskState>()
   /** By namespace: Gateways that nobody names; their timer, until they are due. */
   readonly #unused = new Map<string, { readonly gateway: UnusedGateway; timer: ClockTimer | null }>()
@@ -141,13 +137,11 @@ class Provisioning {
     const { tasks, unused, findings } = provisionTasks(mesh.objects, settings)
     const before = this.#tasks
     this.#findings = findings
-    this.#tasks = new Map(
-      [...tasks].map(([key, task]) => [key, { ...task, text: JSON.stringify(task.objects) }]),
-    )
+    this.#tasks = tasks
     for (const [key, { objects }] of before)
       if (!this.#tasks.has(key)) {
         this.#queue.forget(key)
-        this.#writer.forget(objects)
+        this.#writer.forget(objects())
         this.#states.delete(key)
       }
     for (const [key, { text }] of this.#tasks) {
@@ -185,7 +179,7 @@ class Provisioning {
     try {
       const task = this.#tasks.get(key)
       if (task !== undefined) {
-        const written = await this.#writer.apply(task.objects, task.isOurs)
+        const written = await this.#writer.apply(task.objects(), task.isOurs)
         if (written.length > 0) log.info({ task: key, written }, 'waypoint objects applied')
       } else await this.#removeUnused(key)
       this.#note(key, 'applied', null)

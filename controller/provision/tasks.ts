@@ -14,7 +14,10 @@ import { desiredWaypoints, GATEWAY_CLASS } from './waypoint-plan.ts'
 
 /** Objects that belong together. */
 export interface ApplyTask {
-  readonly objects: readonly KubernetesObject[]
+  /** Says what they depend on: the same text, the same objects. */
+  readonly text: string
+  /** Made when they are written: ten thousand Gateways should not cost a translation their objects. */
+  objects(): readonly KubernetesObject[]
   readonly isOurs: IsOurs
 }
 
@@ -29,15 +32,20 @@ export interface ProvisionTasks {
 export function provisionTasks(view: ConfigView, settings: WaypointSettings): ProvisionTasks {
   const tasks = new Map<string, ApplyTask>()
   if (view.get(GATEWAY_CLASS, '', WAYPOINT_CLASS) === undefined)
-    tasks.set(`GatewayClass ${WAYPOINT_CLASS}`, { objects: [gatewayClass()], isOurs: hasOurLabel })
+    tasks.set(`GatewayClass ${WAYPOINT_CLASS}`, {
+      text: '',
+      objects: () => [gatewayClass()],
+      isOurs: hasOurLabel,
+    })
   const { wanted, unused, findings: ofAuto } = autoGateways(view)
   for (const namespace of wanted)
-    tasks.set(autoKey(namespace), { objects: [autoGateway(namespace)], isOurs: hasOurLabel })
+    tasks.set(autoKey(namespace), { text: '', objects: () => [autoGateway(namespace)], isOurs: hasOurLabel })
   const { waypoints, findings } = desiredWaypoints(view)
   for (const plan of waypoints) {
     const isOurs: IsOurs = (metadata) => hasOurLabel(metadata) && isOwnedBy(metadata, plan.uid)
     tasks.set(`waypoint ${plan.namespace}/${plan.gateway}`, {
-      objects: waypointObjects(plan, settings),
+      text: JSON.stringify(plan),
+      objects: () => waypointObjects(plan, settings),
       isOurs,
     })
   }

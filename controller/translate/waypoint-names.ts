@@ -3,13 +3,13 @@
 // have dots; a shortened one ends in a hash, so that two Gateways of a namespace never share objects. Pure.
 import { stableHash } from './stable-hash.ts'
 
-const MAX_LABEL = 63 // SPEC KUBERNETES labels, and RFC 1035 labels
+const LABEL_LENGTH = 63 // SPEC KUBERNETES labels, and RFC 1035 labels
 const HASH = 8
 const SERVICE_NAME = /^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$/ // SPEC RFC1035 §2.3.1
 
 /** Value of the label `gateway.networking.k8s.io/gateway-name` on what belongs to a Gateway. */
 export function gatewayLabel(gateway: string): string {
-  return gateway.length <= MAX_LABEL ? gateway : hashed(gateway, gateway)
+  return gateway.length <= LABEL_LENGTH ? gateway : hashed(gateway, gateway)
 }
 
 /** Name of a waypoint's Deployment, Service, ServiceAccount and PodDisruptionBudget: an RFC 1035 label. */
@@ -21,5 +21,5 @@ export function waypointObjectName(gateway: string): string {
 
 function hashed(text: string, gateway: string): string {
   const hash = stableHash(gateway).toString(16).padStart(HASH, '0')
-  return `${text.slice(0, MAX_LABEL - HASH - 1)}-${hash}`
+  return `${text.slice(0, LABEL_LENGTH - HASH - 1)}-${hash}`
 }

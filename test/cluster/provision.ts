@@ -307,7 +307,7 @@ t.test('an object that somebody makes between our look and our write gets nothin
     delete: (...args) => client.delete(...args),
   }
   const writer = new ProvisionWriter(blind, () => '1', new AbortController().signal)
-  await t.rejects(writer.apply(task.objects, task.isOurs), { name: 'NameTaken' })
+  await t.rejects(writer.apply(task.objects(), task.isOurs), { name: 'NameTaken' })
   const after = await get('serviceaccount', shop, 'cart')
   t.same(after?.metadata.labels, before?.metadata.labels)
   t.same(after?.metadata.ownerReferences, before?.metadata.ownerReferences)

@@ -91,6 +91,19 @@ t.test('a duty of an earlier leadership never sees the token of a later one', as
   t.equal(duty.fence(), null)
 })
 
+t.test('what a duty says is asked for by its name', async (t) => {
+  const talking: LeaderDuty = {
+    name: 'talking',
+    start: () => {},
+    stop: async () => {},
+    report: () => 'all is well',
+  }
+  const duties = new LeaderDuties(soleLeader(), [new TestDuty(), talking], log)
+  t.equal(duties.report('talking'), 'all is well')
+  t.equal(duties.report('test'), undefined, 'it says nothing')
+  t.equal(duties.report('another'), undefined)
+})
+
 t.test(
   'a duty that does not end well keeps nobody from the next leadership, nor from stopping',
   async (t) => {

@@ -290,7 +290,7 @@ const paths = NAMES.flatMap((home) => {
     spec: { gatewayClassName: 'sidestep-waypoint' },
   })
   const { tasks } = provisionTasks(viewOf([namespace(home, 'auto'), gateway]), SETTINGS)
-  return [...(tasks.get(`waypoint ${home}/sidestep-waypoint`)?.objects ?? [])]
+  return [...(tasks.get(`waypoint ${home}/sidestep-waypoint`)?.objects() ?? [])]
 })
 const step = fc.oneof(
   fc.record({
