@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Golden files: what is made of test/fixtures/provision/<case>.yaml is compared with <case>.json. After a wanted change
-// `node test/controller/provision/waypoint-objects.ts --update` writes them anew; read the difference before it is
+// `npm run golden:update` writes them anew; read the difference before it is
 // committed.
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
