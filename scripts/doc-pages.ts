@@ -83,10 +83,8 @@ export function statusPage(): string {
     `What the controller writes into the status of objects in a cluster, and why. The leader writes, after every change,
 what differs from what stands there; \`/status\` of its admin socket says what is wanted, what was written, and what failed.
 
-\`\`\`sh
-kubectl get authorizationpolicy -A -o custom-columns='NAMESPACE:.metadata.namespace,NAME:.metadata.name,REASON:.status.conditions[?(@.type=="sidestep.dev/Enforced")].reason'
-kubectl wait gateway/waypoint --for=condition=Programmed
-\`\`\`
+\`kubectl wait authorizationpolicy/NAME --for=condition=sidestep.dev/Enforced\` waits until a policy is enforced as written,
+\`kubectl wait gateway/NAME --for=condition=Programmed\` until a waypoint is there.
 
 - A policy's message names the waypoints, or counts the workloads and nodes, that enforce it, and the first of its
   [findings](findings.md) with what to do. New counts alone are written every 30 seconds at most.
