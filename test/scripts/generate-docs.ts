@@ -53,7 +53,7 @@ t.test('no page depends on the machine it was written on', async (t) => {
   const page = docPages(ROOT).get('docs/configuration.md') ?? ''
   t.match(page, /\| `SIDESTEP_NODE_NAME`, `NODE_NAME` \| text \| the host name \|/)
   t.match(page, /\| `SIDESTEP_WORKER_COUNT` \| integer \(threads\), 1 to 64 \| `2` \|/)
-  t.match(page, /\| `SIDESTEP_ENROLMENT_FILE` \| path \| required \|/)
+  t.match(page, /\| `SIDESTEP_ADMIN_SOCKET` \| path \|/)
 })
 
 t.test('metrics and their labels are those of the page itself', async (t) => {

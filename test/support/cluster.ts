@@ -3,7 +3,7 @@
 // KUBECONFIG names (its custom resources must be there, and nothing of it is stopped).
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -111,9 +111,14 @@ export class Cluster {
     return name
   }
 
-  /** SIGSTOP, SIGCONT … to a part of the control plane. Only of the lab. */
-  async signal(component: Component, signal: NodeJS.Signals): Promise<void> {
-    process.kill(await this.#pidOf(component), signal)
+  /** Stops a part of the control plane where it is, or lets it go on; done when it stands still. Only of the lab. */
+  async signal(component: Component, signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    const pid = await this.#pidOf(component)
+    process.kill(pid, signal)
+    // A thread that runs on another processor may answer a last request.
+    const tasks = `/proc/${pid}/task`
+    while (signal === 'SIGSTOP' && !readdirSync(tasks).every((task) => stateOf(`${tasks}/${task}`) === 'T'))
+      await wait(POLL_MS)
   }
 
   /** Ends a part as a crash would, and waits until it is gone. Only of the lab. */
@@ -154,6 +159,12 @@ export class Cluster {
   async #lab(...args: readonly string[]): Promise<void> {
     await run(LAB, [...args], { env: { ...process.env, ...this.#own() }, maxBuffer: MAX_OUTPUT_BYTES })
   }
+}
+
+/** `R`, `S`, `T` …: what a thread does now. SPEC proc_pid_stat(5) */
+function stateOf(task: string): string {
+  const text = readFileSync(`${task}/stat`, 'latin1')
+  return text.charAt(text.lastIndexOf(')') + 2)
 }
 
 /** Names and networks that no other lab of this machine uses. */
