@@ -106,6 +106,8 @@ export type ReportKind = keyof WorkerReports
 export interface TurnReport {
   /** Longest turn since the last report, without the wait. */
   readonly longestTurnMs: number
+  /** Most CPU time that one turn took since the last report; null: it was not measured, and is from now on. */
+  readonly longestTurnCpuMs: number | null
   /** Longest collection of the idle loop since the last report. */
   readonly longestTrimMs: number
   readonly turnCount: number

@@ -142,7 +142,7 @@ export class ZtunnelWorker {
         )
         break
       case 'trim-memory':
-        trimMemory()
+        this.#trim()
         break
       case 'drain':
         this.#drain()
@@ -257,12 +257,21 @@ export class ZtunnelWorker {
     )
   }
 
+  #trim(): void {
+    const startedMs = performance.now()
+    trimMemory()
+    this.#thread.reactor.onTrimmed(performance.now() - startedMs)
+  }
+
   #turns(): TurnReport {
     const { reactor } = this.#context
     const { longestTurnMs, longestTrimMs, turnCount, busyMs } = reactor
+    const longestTurnCpuMs = reactor.measuresCpu ? reactor.longestTurnCpuMs : null
+    reactor.measuresCpu = true // somebody looks
+    reactor.longestTurnCpuMs = 0
     reactor.longestTurnMs = 0
     reactor.longestTrimMs = 0
-    return { longestTurnMs, longestTrimMs, turnCount, busyMs }
+    return { longestTurnMs, longestTurnCpuMs, longestTrimMs, turnCount, busyMs }
   }
 
   /** Takes nothing new; what is open may finish. */

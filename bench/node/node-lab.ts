@@ -29,6 +29,7 @@ export interface WorkersAnswer {
   readonly workers: readonly {
     readonly worker: number
     readonly longestTurnMs: number
+    readonly longestTurnCpuMs: number | null
     readonly longestTrimMs: number
   }[]
 }

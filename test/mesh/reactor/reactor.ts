@@ -161,6 +161,30 @@ t.test('run ends when it is stopped, and a destroyed loop holds nothing', async 
   t.same({ handles: openHandles(), descriptors: readdirSync('/proc/self/fd').length }, before)
 })
 
+t.test('a turn is told by how long it lasted and by the CPU it took', async (t) => {
+  const reactor = new Reactor()
+  const turn = (work: () => void): readonly [lastedMs: number, cpuMs: number] => {
+    reactor.longestTurnMs = 0
+    reactor.longestTurnCpuMs = 0
+    reactor.inNextTurn(work)
+    reactor.runTurn(0)
+    return [reactor.longestTurnMs, reactor.longestTurnCpuMs]
+  }
+  const sleep = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 40)
+  const spin = (): void => {
+    const start = process.threadCpuUsage()
+    while (process.threadCpuUsage(start).user < 20_000);
+  }
+  t.equal(turn(spin)[1], 0, 'not measured unless somebody wants to know')
+  reactor.measuresCpu = true
+  const [slept, sleptCpu] = turn(sleep)
+  t.ok(slept >= 39 && sleptCpu < 10, `${slept}, ${sleptCpu}`)
+  const [spun, spunCpu] = turn(spin)
+  t.ok(spunCpu >= 19 && spun >= 19, `${spun}, ${spunCpu}`)
+  t.equal(turn(() => reactor.onTrimmed(1))[1], 0, 'a collection is told apart')
+  reactor.destroy()
+})
+
 t.test('a descriptor that cannot be watched is an error that names the call', async (t) => {
   const reactor = new Reactor()
   t.throws(() => reactor.watch(9999, EPOLLIN, { onReady() {} }), {
