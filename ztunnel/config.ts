@@ -53,7 +53,8 @@ export const ZTUNNEL_OPTIONS = {
   stateDirectory: {
     type: 'path',
     default: '/var/lib/sidestep',
-    meaning: 'directory only this process can read; holds the certificate of a node that joined by token',
+    meaning:
+      'directory only this process can read; holds the certificate of a node that joined by token, and what is revoked',
   },
   podName: { type: 'text', default: '', meaning: 'name of this pod', synonyms: ['POD_NAME'] },
   podNamespace: {
