@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a failed request to the apiserver means for whoever asked. Pure.
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
-import { ApiError } from './client.ts'
+import { ApiError } from '../../mesh/kubernetes/client.ts'
 
 /** The HTTP status of an error; 0 when there was no answer. */
 export function statusOf(error: unknown): number {

@@ -2,10 +2,10 @@
 // What the CA asks Kubernetes: whose token is this, and what runs where. Tokens are reviewed by the apiserver; pods
 // come from the watch.
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { KubernetesIdentity, PodFacts, ReviewedToken } from '../ca/token-review.ts'
 import type { ConfigObject, ConfigView } from '../watch/config-object.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
-import type { KubernetesClient } from './client.ts'
 
 const TOKEN_REVIEWS = '/apis/authentication.k8s.io/v1/tokenreviews'
 /** Phases in which a pod runs nothing any more. */

@@ -2,13 +2,14 @@
 // One leader among replicas of one cluster, by a Lease. The leader renews it and stops believing in itself before another
 // may take it, whatever the apiserver does; every write names the resourceVersion it was decided on, so of two that take
 // it one fails. Kubernetes' own election (client-go) waits the same way.
+
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
 import { Pause } from '../../mesh/runtime/pause.ts'
 import type { LeaderElection } from '../leader.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
 import { statusOf } from './api-failure.ts'
-import type { KubernetesClient } from './client.ts'
 import { decideLease, type SeenLease, seeLease } from './lease-decision.ts'
 
 const LEASE_TTL_MS = 3_000 // a leader that vanished is replaced within this and two looks: under five seconds

@@ -3,10 +3,10 @@
 // texts of the same Secret do not disturb each other, and resourceVersion orders the writes.
 import { createHash } from 'node:crypto'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { KeyStore, StoredText } from '../ca/key-store.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
 import { apiFailure, statusOf } from './api-failure.ts'
-import type { KubernetesClient } from './client.ts'
 
 const REQUEST_TIMEOUT_MS = 10_000 // longer than an apiserver that is alive takes, shorter than a node waits for us
 const CONFLICTS = 5 // writes to other texts that may come between our look and our write

@@ -3,6 +3,7 @@
 // keys, and holds the Lease of the leader.
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import { openJoinTokenDocument } from '../ca/join-token-document.ts'
 import { openDirectoryKeyStore } from '../ca/key-store.ts'
@@ -12,8 +13,8 @@ import { provisionWaypoints } from '../provision/provision-waypoints.ts'
 import type { Sources } from '../sources.ts'
 import { statusDuty } from '../status/status-duty.ts'
 import { KubernetesSource } from '../watch/kubernetes.ts'
-import { KubernetesClient, loadKubeConfig } from './client.ts'
 import { kubernetesIdentity } from './identity.ts'
+import { kubeConfigAccess, loadKubeConfig } from './kube-config.ts'
 import { LeaseElection } from './lease.ts'
 import { openSecretKeyStore } from './secret-key-store.ts'
 
@@ -25,7 +26,10 @@ const JOIN_TOKEN_SECRET = 'sidestep-join-tokens'
 /** Opens them; nothing is read or dialled yet. @throws Error when the kubeconfig is unreadable */
 export function openKubernetes(config: ControllerConfig, clock: Clock): Sources {
   const { kubeconfigFile, controllerNamespace: namespace, caDirectory, trustDomain } = config
-  const client = new KubernetesClient(() => loadKubeConfig(kubeconfigFile), clock)
+  const client = new KubernetesClient(
+    kubeConfigAccess(() => loadKubeConfig(kubeconfigFile)),
+    clock,
+  )
   return {
     source: new KubernetesSource({ client, clock, random: Math.random }),
     keys:

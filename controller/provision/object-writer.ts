@@ -3,8 +3,8 @@
 // is, and one that is not ours stops them all. Before every write the lead is asked for.
 
 import { createHash } from 'node:crypto'
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { statusOf } from '../kubernetes/api-failure.ts'
-import type { KubernetesClient } from '../kubernetes/client.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
 import { type KubernetesObject, objectName, objectPath } from './object-path.ts'
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why a waypoint is not as it should be, for people. Pure.
+
+import { ApiError } from '../../mesh/kubernetes/client.ts'
 import { apiFailure, statusOf } from '../kubernetes/api-failure.ts'
-import { ApiError } from '../kubernetes/client.ts'
 import { NameTaken } from './object-writer.ts'
 
 const REFUSED: readonly number[] = [400, 422] // the object itself is wrong

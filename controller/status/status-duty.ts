@@ -2,12 +2,12 @@
 // The duty of the leader that keeps the statuses in the cluster as they should be: looks after every translation, writes
 // what differs, not more than so many per second. A new leader looks anew and, where all is as it should be, writes nothing.
 import type { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { ApiError, type KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { Pause } from '../../mesh/runtime/pause.ts'
 import { TokenBucket } from '../../mesh/runtime/token-bucket.ts'
-import { ApiError, type KubernetesClient } from '../kubernetes/client.ts'
 import type { LeaderDuty } from '../leader.ts'
 import type { MeshView } from '../mesh-view.ts'
 import { desiredStatus, type StatusSettings } from './desired-status.ts'

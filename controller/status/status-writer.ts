@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes one status: reads what stands there now, puts what is ours into it, and writes only over exactly that version.
 // What another wrote meanwhile is read again, never overwritten.
+
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import { statusOf } from '../kubernetes/api-failure.ts'
-import type { KubernetesClient } from '../kubernetes/client.ts'
 import { findKind } from '../watch/kinds.ts'
 import { isMap, own } from '../watch/value-mistakes.ts'
 import { isAhead, mergeStatus } from './merge-status.ts'

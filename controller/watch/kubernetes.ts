@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An apiserver as source of configuration: one list-watch per kind.
+
+import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
-import type { KubernetesClient } from '../kubernetes/client.ts'
 import { kindKey } from './config-object.ts'
 import type { ConfigSink, ConfigSource } from './config-source.ts'
 import { WATCHED_KINDS, type WatchedKind } from './kinds.ts'

@@ -3,6 +3,8 @@
 // mistakes gets a page, not a book.
 import type { MistakeSeverity } from './source-mistake.ts'
 
+export { isMap, own, type RawMap } from '../../mesh/kubernetes/raw-map.ts'
+
 /** Keys and indexes from the top of a value. */
 export type ValuePath = readonly (string | number)[]
 
@@ -63,15 +65,4 @@ export function describe(value: unknown): string {
   if (typeof value === 'string') return `text ${quote(value)}`
   if (typeof value === 'number' || typeof value === 'boolean') return `the ${typeof value} ${value}`
   return typeof value === 'object' ? 'a map' : `a ${typeof value}`
-}
-
-export type RawMap = Readonly<Record<string, unknown>>
-
-export function isMap(value: unknown): value is RawMap {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** A field of its own, never an inherited one: a spec named `constructor` is no spec. Null is unset. */
-export function own(map: RawMap, key: string): unknown {
-  return Object.hasOwn(map, key) ? (map[key] ?? undefined) : undefined
 }

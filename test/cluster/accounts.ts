@@ -6,12 +6,13 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { tokenReviewAttestor } from '../../controller/ca/token-review.ts'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
 import { kubernetesIdentity } from '../../controller/kubernetes/identity.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import { ConfigStore } from '../../controller/watch/config-store.ts'
 import { WATCHED_KINDS } from '../../controller/watch/kinds.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { credentialsOf } from '../support/ca.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
@@ -30,7 +31,10 @@ const cluster = await Cluster.open()
 t.teardown(() => cluster.close())
 await cluster.apply(await readFile(RBAC, 'utf8'))
 const token = await cluster.kubectl('-n', 'istio-system', 'create', 'token', 'sidestep-controller')
-const client = new KubernetesClient(() => cluster.loadWithToken(token.trim()), systemClock)
+const client = new KubernetesClient(
+  kubeConfigAccess(() => cluster.loadWithToken(token.trim())),
+  systemClock,
+)
 const nodes = ['node-a', 'node-b']
 for (const name of nodes)
   await cluster.apply(JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name } }))

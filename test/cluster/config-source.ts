@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The suite of every source of configuration, against a real apiserver.
 import t from 'tap'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import type { ConfigSink, ConfigSource } from '../../controller/watch/config-source.ts'
 import { findKind } from '../../controller/watch/kinds.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
 import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
@@ -58,7 +59,7 @@ async function openLab(): Promise<SourceLab> {
   }
   return {
     open: () => {
-      const client = new KubernetesClient(load, systemClock)
+      const client = new KubernetesClient(kubeConfigAccess(load), systemClock)
       return onlyOf(
         NAMESPACE,
         new KubernetesSource({ client, clock: systemClock, random: Math.random, timing: TIMING }),

@@ -5,9 +5,10 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { RootAuthority } from '../../controller/ca/root-authority.ts'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import { LeaseElection } from '../../controller/kubernetes/lease.ts'
 import { openSecretKeyStore } from '../../controller/kubernetes/secret-key-store.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
 
@@ -22,7 +23,11 @@ const cluster = await Cluster.open()
 t.teardown(() => cluster.close())
 await cluster.apply(await readFile(RBAC, 'utf8'))
 const token = (await cluster.kubectl('-n', NAMESPACE, 'create', 'token', 'sidestep-controller')).trim()
-const client = () => new KubernetesClient(() => cluster.loadWithToken(token), systemClock)
+const client = () =>
+  new KubernetesClient(
+    kubeConfigAccess(() => cluster.loadWithToken(token)),
+    systemClock,
+  )
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   const endMs = performance.now() + 30_000

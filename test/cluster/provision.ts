@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t from 'tap'
-import { ApiError, KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import type { LeaderDuty } from '../../controller/leader.ts'
 import { type ObjectApi, ProvisionWriter } from '../../controller/provision/object-writer.ts'
 import {
@@ -20,6 +20,7 @@ import { provisionTasks } from '../../controller/provision/tasks.ts'
 import { waypointObjectName } from '../../controller/translate/waypoint-names.ts'
 import { ConfigStore } from '../../controller/watch/config-store.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
+import { ApiError, KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
 import { ControllerReplica } from '../support/controller-replica.ts'
@@ -47,7 +48,10 @@ const cluster = await Cluster.open()
 t.teardown(() => cluster.close())
 await cluster.apply(await readFile(RBAC, 'utf8'))
 const token = (await cluster.kubectl('-n', 'istio-system', 'create', 'token', 'sidestep-controller')).trim()
-const client = new KubernetesClient(() => cluster.loadWithToken(token), systemClock)
+const client = new KubernetesClient(
+  kubeConfigAccess(() => cluster.loadWithToken(token)),
+  systemClock,
+)
 
 const mesh = new TestMeshView()
 const store = new ConfigStore(systemClock, () => mesh.changed(store))

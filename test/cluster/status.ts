@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import { LeaseElection } from '../../controller/kubernetes/lease.ts'
 import { LeaderDuties } from '../../controller/leader.ts'
 import type { MeshView } from '../../controller/mesh-view.ts'
@@ -12,6 +12,7 @@ import { Translator } from '../../controller/translate/translate.ts'
 import type { Translation } from '../../controller/translate/translation.ts'
 import { ConfigStore } from '../../controller/watch/config-store.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { openLog } from '../../mesh/runtime/log.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
@@ -62,7 +63,10 @@ class Replica {
   translations = 0
 
   constructor(holder: string) {
-    const client = new KubernetesClient(() => cluster.loadWithToken(token), systemClock)
+    const client = new KubernetesClient(
+      kubeConfigAccess(() => cluster.loadWithToken(token)),
+      systemClock,
+    )
     const translator = new Translator(SETTINGS)
     const listeners = new Set<() => void>()
     let translation: Translation | null = null

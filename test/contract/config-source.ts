@@ -4,11 +4,12 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import { kindKey } from '../../controller/watch/config-object.ts'
 import { DirectorySource } from '../../controller/watch/directory.ts'
 import { KubernetesSource } from '../../controller/watch/kubernetes.ts'
 import { RedisSource } from '../../controller/watch/redis.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import { type SourceLab, testConfigSource } from '../support/config-source-contract.ts'
 import { FakeApiserver } from '../support/fake-apiserver.ts'
@@ -46,7 +47,10 @@ async function openKubernetesLab(): Promise<SourceLab> {
   const timing = { retryMs: 20, maxRetryMs: 200, idleMs: 60_000, missingPollMs: 200 }
   return {
     open: () => {
-      const client = new KubernetesClient(() => server.kubeConfig(), systemClock)
+      const client = new KubernetesClient(
+        kubeConfigAccess(() => server.kubeConfig()),
+        systemClock,
+      )
       return new KubernetesSource({ client, clock: systemClock, random: Math.random, timing })
     },
     put: async (value) => server.put(value),

@@ -18,6 +18,7 @@ const TYPES_ONLY = [
   'controller/watch/source-mistake.ts',
   'mesh/balance/picker.ts',
   'mesh/identity/ca-client.ts',
+  'mesh/kubernetes/access.ts',
   'mesh/reactor/scheduler.ts',
   'ztunnel/model-source.ts',
   'ztunnel/supervisor/enroll/pod-roster.ts',
@@ -141,10 +142,12 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/file-objects.ts',
   ],
   'test/controller/watch/kubernetes.ts': [
-    'controller/kubernetes/client.ts',
+    'controller/kubernetes/kube-config.ts',
     'controller/watch/kubernetes-kind.ts',
     'controller/watch/kubernetes-prune.ts',
     'controller/watch/object-cache.ts',
+    'mesh/kubernetes/client.ts',
+    'mesh/kubernetes/raw-map.ts',
   ],
   'test/controller/watch/read-object.ts': [
     'controller/watch/value-mistakes.ts',

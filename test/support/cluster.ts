@@ -11,7 +11,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { KubeConfig } from '@kubernetes/client-node'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 
 const LAB = fileURLToPath(new URL('../cluster/lab/kubelab', import.meta.url))
@@ -78,7 +79,10 @@ export class Cluster {
 
   /** A client of the cluster's admin. */
   admin(): KubernetesClient {
-    return new KubernetesClient(() => this.load(), systemClock)
+    return new KubernetesClient(
+      kubeConfigAccess(() => this.load()),
+      systemClock,
+    )
   }
 
   async kubectl(...args: readonly string[]): Promise<string> {

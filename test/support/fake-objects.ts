@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // An apiserver as the provisioning of waypoints sees it, in memory: objects with the part that others wrote and the part
 // that we applied, so that it can be asked what was done to whom.
-import { ApiError } from '../../controller/kubernetes/client.ts'
+
 import type { KubernetesObject } from '../../controller/provision/object-path.ts'
 import type { ObjectApi } from '../../controller/provision/object-writer.ts'
 import type { ConfigObject } from '../../controller/watch/config-object.ts'
+import { ApiError } from '../../mesh/kubernetes/client.ts'
 import { toObject } from './yaml-objects.ts'
 
 interface StoredObject {

@@ -2,8 +2,9 @@
 // A process that takes part in an election and says forty times a second what it believes: `fence N` or `fence null`.
 // usage: node lease-elector.ts KUBECONFIG TOKEN HOLDER
 import { KubeConfig } from '@kubernetes/client-node'
-import { KubernetesClient } from '../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../controller/kubernetes/kube-config.ts'
 import { LeaseElection } from '../../controller/kubernetes/lease.ts'
+import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 
 const SAY_MS = 25
@@ -19,7 +20,7 @@ const load = (): KubeConfig => {
 }
 const election = new LeaseElection({
   ...{
-    client: new KubernetesClient(load, systemClock),
+    client: new KubernetesClient(kubeConfigAccess(load), systemClock),
     namespace: 'istio-system',
     name: 'sidestep-controller',
   },

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The status subresources of a StatusWorld as an apiserver serves them: versions, conflicts, and failures on demand.
-import { ApiError } from '../../controller/kubernetes/client.ts'
+
 import { type StatusApi, statusPath } from '../../controller/status/status-writer.ts'
 import { type ConfigObject, refOf } from '../../controller/watch/config-object.ts'
 import { isMap } from '../../controller/watch/value-mistakes.ts'
+import { ApiError } from '../../mesh/kubernetes/client.ts'
 import type { StatusWorld } from './status-view.ts'
 
 /** Called before a request is served; throws what the apiserver would answer. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
-import type { KubernetesClient } from '../../../controller/kubernetes/client.ts'
 import { kubernetesIdentity, readReview } from '../../../controller/kubernetes/identity.ts'
 import { ConfigStore } from '../../../controller/watch/config-store.ts'
 import { readObject } from '../../../controller/watch/read-object.ts'
+import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 const REVIEWED = {

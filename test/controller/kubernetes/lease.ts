@@ -2,9 +2,9 @@
 // The election in a world of its own: time moves by hand, the apiserver is slow, fails, and loses answers.
 import fc from 'fast-check'
 import t from 'tap'
-import { ApiError, type KubernetesClient } from '../../../controller/kubernetes/client.ts'
 import { LeaseElection } from '../../../controller/kubernetes/lease.ts'
 import { decideLease, seeLease } from '../../../controller/kubernetes/lease-decision.ts'
+import { ApiError, type KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 const TTL_MS = 3_000

@@ -3,7 +3,6 @@ import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import t from 'tap'
-import { ApiError } from '../../../controller/kubernetes/client.ts'
 import { objectPath } from '../../../controller/provision/object-path.ts'
 import {
   type ProvisionReport,
@@ -11,6 +10,7 @@ import {
 } from '../../../controller/provision/provision-waypoints.ts'
 import { provisionTasks } from '../../../controller/provision/tasks.ts'
 import type { ConfigObject } from '../../../controller/watch/config-object.ts'
+import { ApiError } from '../../../mesh/kubernetes/client.ts'
 import { FakeObjects } from '../../support/fake-objects.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { TestMeshView } from '../../support/mesh-view.ts'

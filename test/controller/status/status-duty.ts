@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { ApiError } from '../../../controller/kubernetes/client.ts'
 import { STATUS_DUTY, statusDuty } from '../../../controller/status/status-duty.ts'
+import { ApiError } from '../../../mesh/kubernetes/client.ts'
 import { openLog } from '../../../mesh/runtime/log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { StatusApiFake } from '../../support/status-api.ts'

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { ApiError } from '../../../controller/kubernetes/client.ts'
 import { isTransient, statusFailure } from '../../../controller/status/status-failure.ts'
 import type { StatusPatch } from '../../../controller/status/status-patch.ts'
+import { ApiError } from '../../../mesh/kubernetes/client.ts'
 
 const patch: StatusPatch = {
   object: { group: 'security.istio.io', kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a' },

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import t, { type Test } from 'tap'
-import { ApiError } from '../../../controller/kubernetes/client.ts'
 import { desiredStatus } from '../../../controller/status/desired-status.ts'
 import type { StatusPatch } from '../../../controller/status/status-patch.ts'
 import { statusPath, type WriteOutcome, writeStatus } from '../../../controller/status/status-writer.ts'
+import { ApiError } from '../../../mesh/kubernetes/client.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { StatusApiFake } from '../../support/status-api.ts'
 import { policiesYaml } from '../../support/status-policies.ts'

@@ -5,10 +5,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { KubernetesClient } from '../../../controller/kubernetes/client.ts'
+import { kubeConfigAccess } from '../../../controller/kubernetes/kube-config.ts'
 import { WATCHED_KINDS } from '../../../controller/watch/kinds.ts'
 import { KubernetesSource } from '../../../controller/watch/kubernetes.ts'
 import type { KindTiming } from '../../../controller/watch/kubernetes-kind.ts'
+import { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
 import { policyValue, serviceValue } from '../../support/config-objects.ts'
 import { FakeApiserver, sendStatus } from '../../support/fake-apiserver.ts'
@@ -24,7 +25,11 @@ interface LabOptions {
 async function openLab(t: Test, { missing, timing, requestTimeoutMs = 5_000, tokenFile }: LabOptions = {}) {
   const server = new FakeApiserver(missing)
   await server.listen()
-  const client = new KubernetesClient(() => server.kubeConfig(tokenFile), systemClock, { requestTimeoutMs })
+  const client = new KubernetesClient(
+    kubeConfigAccess(() => server.kubeConfig(tokenFile)),
+    systemClock,
+    { requestTimeoutMs },
+  )
   const short = { retryMs: 20, maxRetryMs: 100, idleMs: 60_000, missingPollMs: 50, ...timing }
   const source = new KubernetesSource({ client, clock: systemClock, random: Math.random, timing: short })
   const sink = new RecordingSink()

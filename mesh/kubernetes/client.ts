@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to an apiserver: JSON documents and streams of JSON lines. Address, certificates and token come from
-// @kubernetes/client-node; the requests are our own, because its Watch hides Retry-After, skips lines that it cannot
-// read, and has no limit for a line.
+// Requests to an apiserver: JSON documents and streams of JSON lines. They are our own, because the Watch of
+// @kubernetes/client-node hides Retry-After, skips lines that it cannot read, has no limit for a line, and is too large for
+// every node.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
-import { KubeConfig } from '@kubernetes/client-node'
-import type { Clock } from '../../mesh/runtime/clock.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { AccessSource } from './access.ts'
 
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024 // one page of a list: 500 objects of the largest size are less
 const MAX_LINE_BYTES = 8 * 1024 * 1024 // one event: an object of the largest size is a third of it
@@ -49,17 +49,14 @@ export interface ClientTiming {
 
 /** The requests of one process to one apiserver. */
 export class KubernetesClient {
-  readonly #load: () => KubeConfig
+  readonly #access: AccessSource
   readonly #clock: Clock
   readonly #timeoutMs: number
-  #config: KubeConfig
 
-  /** `load` reads the configuration; it is called again when the apiserver refuses the token. */
-  constructor(load: () => KubeConfig, clock: Clock, timing: Partial<ClientTiming> = {}) {
-    this.#load = load
+  constructor(access: AccessSource, clock: Clock, timing: Partial<ClientTiming> = {}) {
+    this.#access = access
     this.#clock = clock
     this.#timeoutMs = timing.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
-    this.#config = load()
   }
 
   /** @throws ApiError for an answer that is no success, Error for none */
@@ -172,21 +169,13 @@ export class KubernetesClient {
 
   /** Reads certificates and token anew before the next request. */
   reload(): void {
-    try {
-      this.#config = this.#load()
-    } catch {
-      // The old one is tried again: its answer says what is wrong.
-    }
+    this.#access.reload()
   }
 
   async #open(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
-    const cluster = this.#config.getCurrentCluster()
-    if (cluster === null) throw new Error('the configuration names no cluster')
-    const url = new URL(cluster.server.replace(/\/$/, '') + request.path)
+    const { server, options } = await this.#access.read()
+    const url = new URL(server.replace(/\/$/, '') + request.path)
     for (const [key, value] of Object.entries(request.query ?? {})) url.searchParams.set(key, value)
-    const options: RequestOptions = {}
-    // The token may change: its file is read again once a minute.
-    await this.#config.applyToHTTPSOptions(options)
     const answer = await this.#send(url, request, options, signal)
     const { statusCode = 0 } = answer
     if (statusCode >= 200 && statusCode < 300) return answer
@@ -262,12 +251,4 @@ export class KubernetesClient {
 function tidy(headers: RequestOptions['headers']): Record<string, string> {
   const entries = Object.entries(headers ?? {}).map(([name, value]) => [name, String(value).trim()] as const)
   return { ...Object.fromEntries(entries), Accept: 'application/json' }
-}
-
-/** The configuration in `file`; '': that of the pod, or of the KUBECONFIG that people use. */
-export function loadKubeConfig(file: string): KubeConfig {
-  const config = new KubeConfig()
-  if (file === '') config.loadFromDefault()
-  else config.loadFromFile(file)
-  return config
 }
