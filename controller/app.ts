@@ -23,11 +23,13 @@ import type { SigningAuthority } from './ca/signing.ts'
 import type { ControllerConfig } from './config.ts'
 import { LeaderDuties, type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
 import type { MeshView } from './mesh-view.ts'
+import { controllerMetrics } from './metrics.ts'
 import { DeltaServer, type DiscoveryCaller } from './publish/delta-server.ts'
 import { Publisher } from './publish/publisher.ts'
 import { RevocationFeed } from './publish/revocation-feed.ts'
 import { ServerCertificate } from './server-certificate.ts'
 import { openKeys } from './sources.ts'
+import { StatusServer } from './status-server.ts'
 import { Translator } from './translate/translate.ts'
 import type { Translation } from './translate/translation.ts'
 import type { ConfigSource } from './watch/config-source.ts'
@@ -92,6 +94,7 @@ export class App {
   readonly #attestors: readonly Attestor[]
   readonly #keys: KeyStore
   readonly #admin: ControllerAdmin
+  readonly #status: StatusServer
   /** Told of every translation. */
   readonly #listeners = new Set<() => void>()
   #parts: Parts | null = null
@@ -143,6 +146,10 @@ export class App {
       }),
     ]
     this.#admin = new ControllerAdmin(this)
+    this.#status = new StatusServer({
+      pending: () => this.pending(),
+      metrics: () => controllerMetrics(this, process.memoryUsage.rss()),
+    })
   }
 
   /** Serves once the source was read. @throws MeshError when the key or the port cannot be used */
@@ -172,6 +179,7 @@ export class App {
     this.#parts = { authority, audit, certificate, server }
     certificate.start((identity) => server.replaceIdentity(identity))
     await this.#admin.listen(config.adminSocket)
+    if (config.statusPort !== 0) await this.#status.listen(config.statusPort)
     source.start(this.store)
     this.revocationFeed.start()
     this.leader.start()
@@ -233,7 +241,7 @@ export class App {
     await this.revocationFeed.stop()
     await this.#options.source.stop()
     this.delta.close()
-    await this.#admin.close()
+    await Promise.all([this.#admin.close(), this.#status.close()])
     const parts = this.#parts
     this.#parts = null
     if (parts !== null) {

@@ -155,6 +155,14 @@ export const CONTROLLER_OPTIONS = {
     default: '/run/sidestep/controller.sock',
     meaning: 'Unix socket of the admin API',
   },
+  statusPort: {
+    type: 'integer',
+    default: '0',
+    min: 0,
+    max: 65_535,
+    unit: 'port',
+    meaning: 'TCP port of /ready and /metrics, for everybody who reaches it; 0: none',
+  },
   logLevel: { type: 'text', default: 'info', choices: LOG_LEVELS, meaning: 'least severe log entry written' },
 } as const satisfies OptionTable
 

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CONTROLLER_OPTIONS } from '../controller/config.ts'
+import { controllerMetrics, type MeasuredApp } from '../controller/metrics.ts'
 import { CONDITION_TABLES } from '../controller/status/conditions.ts'
 import { ALL_FINDING_CODES, FINDING_CODES } from '../controller/translate/finding-codes.ts'
 import { REASON_CODES, REASONS } from '../mesh/errors/reasons.ts'
@@ -193,7 +194,33 @@ export function metricsPage(): string {
     responseFlag: '-',
     isMutualTls: true,
   })
-  const text = formatMetrics(sampleApp(labels))
+  return page(
+    'Metrics',
+    'ztunnel/metrics.ts and controller/metrics.ts',
+    `Served as OpenMetrics text under \`/metrics\` of the admin socket of a ztunnel, and of the option
+[\`statusPort\`](configuration.md) of both. Names and labels of traffic are Istio's, so that dashboards and alerts written
+for it keep working.`,
+    `## ztunnel\n\n${metricsTable(formatMetrics(sampleApp(labels)))}
+Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_region\`, \`source_zone\`,
+\`destination_region\`, \`destination_zone\`. A value that is not known is \`unknown\`.
+
+## Controller\n\n${metricsTable(controllerMetrics(sampleController(), 0))}`,
+  )
+}
+
+/** One of everything that controllerMetrics reads. */
+function sampleController(): MeasuredApp {
+  const translation = { workloads: new Map(), services: new Map(), authorizations: new Map(), findings: [] }
+  return {
+    translation: { ...translation, enforcement: [] },
+    pending: () => [],
+    leader: { fence: null },
+    delta: { clients: () => [], refused: () => [] },
+  }
+}
+
+/** The families of a page of metrics. */
+function metricsTable(text: string): string {
   const types = new Map(
     [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type]),
   )
@@ -208,16 +235,7 @@ export function metricsPage(): string {
       help,
     ]
   })
-  return page(
-    'Metrics',
-    'ztunnel/metrics.ts',
-    `Served as OpenMetrics text under \`/metrics\` of the admin socket. Names and labels of traffic are Istio's, so that
-dashboards and alerts written for it keep working.`,
-    `${table(['Metric', 'Type', 'Labels', 'Meaning'], rows)}
-Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_region\`, \`source_zone\`,
-\`destination_region\`, \`destination_zone\`. A value that is not known is \`unknown\`.
-`,
-  )
+  return table(['Metric', 'Type', 'Labels', 'Meaning'], rows)
 }
 
 /** Every generated page by its path. `root` is the directory of the repository. */

@@ -109,7 +109,18 @@ function quit(app: App): AdminAnswer {
 }
 
 /** Routes by path. */
-export const adminRoutes: Readonly<Record<string, AdminRoute>> = {
+export type AdminRoutes = Readonly<Record<string, AdminRoute>>
+
+const metrics: AdminRoute = { method: 'GET', answer: (app) => text(200, formatMetrics(app)) }
+
+/** What everybody may see who reaches this process: it names no key, and its page is short. */
+export const statusRoutes: AdminRoutes = {
+  '/ready': { method: 'GET', answer: ready },
+  '/metrics': metrics,
+}
+
+/** What who runs the node may see and do. */
+export const adminRoutes: AdminRoutes = {
   '/ready': { method: 'GET', answer: ready },
   '/config_dump': { method: 'GET', answer: configDump },
   '/explain': { method: 'GET', answer: explain },
@@ -117,7 +128,7 @@ export const adminRoutes: Readonly<Record<string, AdminRoute>> = {
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },
   '/records': { method: 'GET', answer: records },
-  '/metrics': { method: 'GET', answer: (app) => text(200, formatMetrics(app)) },
+  '/metrics': metrics,
   '/logging': { method: 'POST', answer: setLogLevel },
   '/quitquitquit': { method: 'POST', answer: quit },
 }

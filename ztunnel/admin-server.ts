@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The admin API of the data process: HTTP on a Unix socket that only its user may open. On node:net, because
-// loading node:http adds 14 MB to a bare process, for a dozen routes; one request per connection.
+// The admin API of the data process: HTTP on a Unix socket that only its user may open, and what of it everybody may see
+// on a TCP port. On node:net, because loading node:http adds 14 MB to a bare process, for a dozen routes; one request
+// per connection.
 import { chmod, mkdir, rm } from 'node:fs/promises'
-import { createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { type AdminAnswer, adminRoutes } from './admin-routes.ts'
+import type { AdminAnswer, AdminRoutes } from './admin-routes.ts'
 import type { App } from './app.ts'
 
 /** A caller that sends nothing for this long is cut off. */
 const REQUEST_TIMEOUT_MS = 5000
-const MAX_ADMIN_CONNECTIONS = 64
+const MAX_ADMIN_CONNECTIONS = 64 // callers at once, of the socket and of the status port each
 /** Request line and headers; bodies are not used. */
 const MAX_REQUEST_BYTES = 8192
 const STATUS_TEXT: Readonly<Record<number, string>> = {
@@ -23,15 +24,17 @@ const STATUS_TEXT: Readonly<Record<number, string>> = {
 
 const plain = (status: number, body: string): AdminAnswer => ({ status, type: 'text/plain', body })
 
-/** Serves adminRoutes. */
+/** Serves some routes. */
 export class AdminServer {
   readonly #app: App
+  readonly #routes: AdminRoutes
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #path = ''
 
-  constructor(app: App) {
+  constructor(app: App, routes: AdminRoutes) {
     this.#app = app
+    this.#routes = routes
     this.#server = createServer((socket) => this.#serve(socket))
     this.#server.maxConnections = MAX_ADMIN_CONNECTIONS
   }
@@ -41,11 +44,21 @@ export class AdminServer {
     this.#path = path
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
     await rm(path, { force: true })
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen(path, resolve)
-    })
+    await this.#listen({ path })
     await chmod(path, 0o600)
+  }
+
+  /** Opens `port` on every address; returns the port. */
+  async listenTcp(port: number): Promise<number> {
+    await this.#listen({ port })
+    return (this.#server.address() as AddressInfo).port // as: TCP
+  }
+
+  #listen(where: { readonly path: string } | { readonly port: number }): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(where, resolve)
+    })
   }
 
   async close(): Promise<void> {
@@ -54,7 +67,7 @@ export class AdminServer {
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve())
     })
-    await rm(this.#path, { force: true })
+    if (this.#path !== '') await rm(this.#path, { force: true })
   }
 
   #serve(socket: Socket): void {
@@ -88,8 +101,8 @@ export class AdminServer {
   }
 
   async #route(method: string, url: URL): Promise<AdminAnswer> {
-    const route = adminRoutes[url.pathname]
-    if (route === undefined) return plain(404, `there is:\n${Object.keys(adminRoutes).join('\n')}\n`)
+    const route = Object.hasOwn(this.#routes, url.pathname) ? this.#routes[url.pathname] : undefined
+    if (route === undefined) return plain(404, `there is:\n${Object.keys(this.#routes).join('\n')}\n`)
     if (route.method !== method) return plain(405, `use ${route.method}\n`)
     return await route.answer(this.#app, url.searchParams)
   }

@@ -15,6 +15,7 @@ import { releaseCodePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
+import { adminRoutes, statusRoutes } from './admin-routes.ts'
 import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import { CertificateWatch } from './certificate-watch.ts'
@@ -64,6 +65,7 @@ export class App {
   readonly #pods = new Map<string, Pod>()
   readonly #channel: DescriptorChannel
   readonly #admin: AdminServer
+  readonly #status: AdminServer
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
   readonly certificateWatch: CertificateWatch
@@ -126,7 +128,8 @@ export class App {
       },
       onClosed: () => void this.shutdown('SHUTDOWN').then(() => process.exit(0)),
     })
-    this.#admin = new AdminServer(this)
+    this.#admin = new AdminServer(this, adminRoutes)
+    this.#status = new AdminServer(this, statusRoutes)
   }
 
   #createCertificateWatch(): CertificateWatch {
@@ -159,7 +162,12 @@ export class App {
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
-    await Promise.all([this.sources.start(), this.#admin.listen(this.config.adminSocket)])
+    const { adminSocket, statusPort } = this.config
+    await Promise.all([
+      this.sources.start(),
+      this.#admin.listen(adminSocket),
+      statusPort === 0 ? null : this.#status.listenTcp(statusPort),
+    ])
     this.certificateWatch.start()
   }
 
@@ -203,7 +211,7 @@ export class App {
     this.sources.close()
     this.secrets.close()
     await this.workers.stop(reason)
-    await this.#admin.close()
+    await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
     await this.revocations.close()
     await this.#background.close()

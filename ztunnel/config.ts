@@ -94,6 +94,14 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'lifetime asked for workload certificates, which are renewed at half of it',
   },
   adminSocket: { type: 'path', default: '/run/sidestep/admin.sock', meaning: 'Unix socket of the admin API' },
+  statusPort: {
+    type: 'integer',
+    default: '0',
+    min: 0,
+    max: 65_535,
+    unit: 'port',
+    meaning: 'TCP port of /ready and /metrics, for everybody who reaches it; 0: none',
+  },
   workerCount: {
     type: 'integer',
     default: '2',
