@@ -39,6 +39,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/admin-server.ts', 'bytes', 'MAX_REQUEST_BYTES'),
   ...limits('ztunnel/admin-server.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('controller/status-server.ts', 'count', 'MAX_STATUS_CONNECTIONS'),
+  ...limits('controller/status-server.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('controller/status-server.ts', 'bytes', 'MAX_HEADER_BYTES'),
   ...limits('ztunnel/worker-reports.ts', 'ms', 'REPORT_DEADLINE_MS'),
   ...limits('ztunnel/live-certificates.ts', 'ms', 'LIVE_GRACE_MS'),

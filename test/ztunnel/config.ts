@@ -11,7 +11,12 @@ t.test('three paths are needed, everything else has a default that works', async
   t.same(mistakes, [])
   t.same(options, {
     ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
-    ...{ trustDomain: 'cluster.local', adminSocket: '/run/sidestep/admin.sock', workerCount: 2 },
+    ...{
+      trustDomain: 'cluster.local',
+      adminSocket: '/run/sidestep/admin.sock',
+      workerCount: 2,
+      statusPort: 0,
+    },
     ...{ records: 'stdout', logLevel: 'info', redirect: true, originalSource: true, socks5: false },
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
