@@ -54,7 +54,7 @@ export interface AppOptions {
   /** Changes the configuration; default: that is done without us. */
   readonly objects?: ObjectWriter | null
   /** What is done by one replica only, besides what the controller itself needs. */
-  readonly duties?: (mesh: MeshView, log: Log) => readonly LeaderDuty[]
+  readonly duties?: (mesh: MeshView, log: Log, serverRootsPem: () => Promise<string>) => readonly LeaderDuty[]
   /** Called when everything else has stopped. */
   readonly close?: () => Promise<void>
   /** Who is believed besides nodes that joined: service accounts, where there is an apiserver. */
@@ -135,7 +135,8 @@ export class App {
       ...{ clock, log },
     })
     const purge = purgeJoinTokens({ store: this.joinTokens, clock, log })
-    const duties = [purge, ...(options.duties?.(this.#meshView(), log) ?? [])]
+    const roots = (): Promise<string> => this.serverRootsPem()
+    const duties = [purge, ...(options.duties?.(this.#meshView(), log, roots) ?? [])]
     this.leader = new LeaderDuties(options.election ?? soleLeader(), duties, log)
     this.#attestors = [
       ...(options.attestors?.(this.store) ?? []),

@@ -36,8 +36,11 @@ export interface Sources {
   readonly objects: ObjectWriter | null
   /** Who is believed besides nodes that joined; `store` is what the source fills. */
   attestors(store: ConfigStore): readonly Attestor[]
-  /** What the leader does to the place where the configuration is; `mesh` is what became of it. */
-  duties(mesh: MeshView, log: Log): readonly LeaderDuty[]
+  /**
+   * What the leader does to the place where the configuration is; `mesh` is what became of it, `serverRootsPem` what the
+   * controllers' certificates are verified with.
+   */
+  duties(mesh: MeshView, log: Log, serverRootsPem: () => Promise<string>): readonly LeaderDuty[]
   /** After everything else has stopped. */
   close(): Promise<void>
 }

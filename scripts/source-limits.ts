@@ -182,6 +182,14 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/kubernetes/client.ts', 'bytes', 'MAX_ANSWER_BYTES', 'MAX_LINE_BYTES'),
   ...limits('mesh/kubernetes/client.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('mesh/kubernetes/list-watch.ts', 'count', 'PAGE_SIZE', 'MAX_OBJECTS_PER_KIND'),
+  ...limits(
+    'controller/kubernetes/roots-config-map.ts',
+    'ms',
+    'REST_MS',
+    'LOOK_INTERVAL_MS',
+    'REPAIR_INTERVAL_MS',
+    'RETRY_MAX_MS',
+  ),
   ...limits('controller/status/status-duty.ts', 'count', 'STATUS_BURST', 'STATUSES_PER_SECOND', 'PLAN_REST'),
   ...limits(
     'controller/status/status-duty.ts',
@@ -212,6 +220,7 @@ export const NO_LIMITS: Readonly<Record<string, string>> = {
   MAX_PORT: 'of the protocol',
   MAX_WEIGHT: 'of the protocol',
   MAX_DELAY_MS: 'coalesces changes, refuses none',
+  FINGERPRINT_BYTES: 'a size in memory',
   MAX_QUOTED: 'shortens a message',
   MAX_NAMED_PLACES: 'shortens a message',
   MAX_NAMED_PORTS: 'shortens a name',

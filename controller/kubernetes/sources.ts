@@ -16,6 +16,7 @@ import { KubernetesSource } from '../watch/kubernetes.ts'
 import { kubernetesIdentity } from './identity.ts'
 import { kubeConfigAccess, loadKubeConfig } from './kube-config.ts'
 import { LeaseElection } from './lease.ts'
+import { rootsDuty } from './roots-config-map.ts'
 import { openSecretKeyStore } from './secret-key-store.ts'
 
 /** Names of the controller's own objects; controller/rbac.yaml allows exactly these. */
@@ -52,7 +53,8 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
       }),
     ],
     objects: null,
-    duties: (mesh, log) => [
+    duties: (mesh, log, rootsPem) => [
+      rootsDuty({ mesh, api: client, namespace, rootsPem, clock, log, random: Math.random }),
       statusDuty({
         ...{ mesh, api: client, settings: config, clock, log },
         monotonicMs: () => performance.now(),
