@@ -115,7 +115,11 @@ export class App {
           )
       },
     )
-    this.#translator = new Translator(config)
+    this.#translator = new Translator({
+      ...config,
+      // In a cluster the agents of the nodes annotate what they enrol.
+      enrolmentIsTold: config.configSource === 'kubernetes',
+    })
     this.delta = new DeltaServer({
       publisher: new Publisher(),
       authenticate: (metadata, peer) => this.#authenticate(metadata, peer),

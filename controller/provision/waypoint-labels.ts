@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Labels by which the objects of a waypoint are recognised: by the translation, by Istio's node agent, and by us. SPEC
 // HBONE §9.2. Pure.
-import { ISTIO_MODE_LABEL, MODE_LABEL } from '../translate/enrolment.ts'
+import { ISTIO_MODE_LABEL, MODE_LABEL } from '../../mesh/model/enrolment.ts'
 import { MANAGED_BY, MANAGER, WAYPOINT_CLASS } from '../translate/waypoint-class.ts'
 import { gatewayLabel } from '../translate/waypoint-names.ts'
 import { GATEWAY_NAME } from '../translate/waypoint-request.ts'

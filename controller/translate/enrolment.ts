@@ -2,19 +2,21 @@
 // Whether a pod is in the mesh: what its author wants (labels of pod and namespace), what the node's agent did
 // (annotation), and what cannot be. SPEC HBONE §9.1 and design.md, "Enrolment".
 
+import {
+  decideEnrolment,
+  ISTIO_MODE_LABEL,
+  MODE_LABEL,
+  MODES,
+  type Mode,
+  modeOfLabels,
+  REDIRECTION_ANNOTATION,
+  readMode,
+} from '../../mesh/model/enrolment.ts'
 import { nearest } from '../../mesh/model/finding.ts'
 import type { ConfigObject } from '../watch/config-object.ts'
 import type { Notes } from './notes.ts'
 import { quote } from './notes.ts'
-
-export const MODE_LABEL = 'sidestep.dev/mode'
-export const ISTIO_MODE_LABEL = 'istio.io/dataplane-mode'
-const SIDECAR_ANNOTATION = 'sidecar.istio.io/status'
-const REDIRECTION_ANNOTATION = 'ambient.istio.io/redirection'
-const TUNNEL_LABEL = 'networking.istio.io/tunnel'
-const MODES = ['ambient', 'none'] as const
-
-export type Mode = (typeof MODES)[number]
+import type { TranslateSettings } from './translation.ts'
 
 export interface Enrolment {
   readonly isEnrolled: boolean
@@ -22,45 +24,48 @@ export interface Enrolment {
   readonly isNativeTunnel: boolean
 }
 
+/** Where a pod is. */
+export interface PodPlace {
+  readonly namespace: ConfigObject | undefined
+  readonly isHostNetwork: boolean
+}
+
+const OBSTACLES = {
+  'host-network': 'it shares the network of its node',
+  sidecar: 'it has a sidecar',
+} as const
+
 /** What the labels of one object want; undefined when they say nothing. Contradictions and unknown modes are noted. */
-export function modeOf(object: ConfigObject | undefined, notes: Notes | null): Mode | undefined {
+export function modeOf(object: ConfigObject | undefined, notes: Notes): Mode | undefined {
   if (object === undefined) return undefined
-  const ours = readMode(object, MODE_LABEL, notes)
-  const theirs = readMode(object, ISTIO_MODE_LABEL, notes)
+  const { labels } = object.metadata
+  for (const label of [MODE_LABEL, ISTIO_MODE_LABEL]) noteUnknownMode(labels, label, notes)
+  const [ours, theirs] = [readMode(labels, MODE_LABEL), readMode(labels, ISTIO_MODE_LABEL)]
   if (ours !== undefined && theirs !== undefined && ours !== theirs) {
-    notes?.add(
+    notes.add(
       'CONTRADICTION',
       `metadata.labels.${MODE_LABEL}`,
       `${MODE_LABEL} says ${ours}, ${ISTIO_MODE_LABEL} says ${theirs}: ${ours} counts`,
       'remove one of the labels',
     )
   }
-  return ours ?? theirs
-}
-
-/** True when a workload says that it speaks HBONE itself. */
-export function isNativeTunnel(labels: Readonly<Record<string, string>>): boolean {
-  const value: unknown = labels[TUNNEL_LABEL]
-  return typeof value === 'string' && value.split(',').some((each) => each.trim() === 'http')
+  return modeOfLabels(labels)
 }
 
 /** Decides on one pod. */
 export function enrolmentOf(
   pod: ConfigObject,
-  namespace: ConfigObject | undefined,
-  isHostNetwork: boolean,
+  { namespace, isHostNetwork }: PodPlace,
+  { enrolmentIsTold }: Pick<TranslateSettings, 'enrolmentIsTold'>,
   notes: Notes,
 ): Enrolment {
   const { labels, annotations } = pod.metadata
   const own = modeOf(pod, notes)
-  const obstacle = isHostNetwork
-    ? 'it shares the network of its node'
-    : Object.hasOwn(annotations, SIDECAR_ANNOTATION)
-      ? 'it has a sidecar'
-      : ''
-  if (obstacle !== '') {
+  const namespaceLabels = namespace?.metadata.labels
+  const verdict = decideEnrolment({ labels, annotations, isHostNetwork, namespaceLabels })
+  if (verdict === 'host-network' || verdict === 'sidecar') {
     if (own === 'ambient') {
-      const message = `the pod cannot be enrolled: ${obstacle}`
+      const message = `the pod cannot be enrolled: ${OBSTACLES[verdict]}`
       notes.add(
         'NOT_ENROLLABLE',
         `metadata.labels.${MODE_LABEL}`,
@@ -70,21 +75,18 @@ export function enrolmentOf(
     }
     return { isEnrolled: false, isNativeTunnel: false }
   }
-  if (isNativeTunnel(labels)) return { isEnrolled: true, isNativeTunnel: true }
-  const wanted = own ?? modeOf(namespace, null)
-  // Without a word of the author the agent's own mark says what is: Istio's may be told by other means than labels.
+  if (verdict === 'native') return { isEnrolled: true, isNativeTunnel: true }
+  // The fact counts: a tunnel to a pod that its node has not enrolled yet, or not any more, ends nowhere.
   const isRedirected = annotations[REDIRECTION_ANNOTATION] === 'enabled'
-  return { isEnrolled: wanted === undefined ? isRedirected : wanted === 'ambient', isNativeTunnel: false }
+  // Where nobody tells the fact, the wish has to do; an agent of Istio's may be told by other means than labels.
+  const isWanted = verdict === 'wanted' || (verdict === 'unsaid' && isRedirected)
+  return { isEnrolled: enrolmentIsTold ? isRedirected : isWanted, isNativeTunnel: false }
 }
 
-function readMode(object: ConfigObject, label: string, notes: Notes | null): Mode | undefined {
-  const text: unknown = object.metadata.labels[label]
-  if (typeof text !== 'string' || text === '') return undefined
-  const mode = MODES.find((each) => each === text)
-  if (mode === undefined) {
-    const near = nearest(text, MODES)
-    const fix = near === '' ? 'use ambient or none' : `did you mean ${quote(near)}?`
-    notes?.add('INVALID_VALUE', `metadata.labels.${label}`, `${quote(text)} is no mode; it is ignored`, fix)
-  }
-  return mode
+function noteUnknownMode(labels: Readonly<Record<string, string>>, label: string, notes: Notes): void {
+  const text: unknown = labels[label]
+  if (typeof text !== 'string' || text === '' || readMode(labels, label) !== undefined) return
+  const near = nearest(text, MODES)
+  const fix = near === '' ? 'use ambient or none' : `did you mean ${quote(near)}?`
+  notes.add('INVALID_VALUE', `metadata.labels.${label}`, `${quote(text)} is no mode; it is ignored`, fix)
 }

@@ -73,7 +73,12 @@ export function podWorkload(
     return { workload: null, findings: notes.findings }
   }
   const isHostNetwork = spec.flag('hostNetwork')
-  const { isEnrolled, isNativeTunnel } = enrolmentOf(pod, around.namespace, isHostNetwork, notes)
+  const { isEnrolled, isNativeTunnel } = enrolmentOf(
+    pod,
+    { namespace: around.namespace, isHostNetwork },
+    settings,
+    notes,
+  )
   const owner = ownerOf(pod)
   const locality = parseLocality(around.locality)
   const waypoint = around.waypoint?.binding.address ?? null

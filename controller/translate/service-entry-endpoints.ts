@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Endpoints that a ServiceEntry lists itself, or the host itself where it lists none and names are looked up.
+
 import { create } from '@bufbuild/protobuf'
+import { isNativeTunnel } from '../../mesh/model/enrolment.ts'
 import {
   TunnelProtocol,
   type Workload,
@@ -8,7 +10,6 @@ import {
   WorkloadType,
 } from '../../proto/generated/istio/workload_pb.js'
 import { readEndpointAddress, readPortMap } from './endpoint-address.ts'
-import { isNativeTunnel } from './enrolment.ts'
 import { Fields } from './fields.ts'
 import { parseLocality } from './locality.ts'
 import { Notes } from './notes.ts'

@@ -54,6 +54,11 @@ export interface TranslateSettings {
   readonly clusterDomain: string
   /** IPv4 network from which addresses are given to services that have none; CIDR. */
   readonly autoAddressRange: string
+  /**
+   * Whether somebody says on every pod that its node has enrolled it. Then nobody tunnels to it before; else what its author
+   * wants is taken for what is.
+   */
+  readonly enrolmentIsTold: boolean
 }
 
 /** The result. Unchanged input gives the same objects again, so that identity says "unchanged". */

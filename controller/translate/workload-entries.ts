@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkloadEntries: machines outside the cluster. One with a node of ours (label sidestep.dev/node) has a ztunnel.
+
 import { create } from '@bufbuild/protobuf'
+import { isNativeTunnel } from '../../mesh/model/enrolment.ts'
 import {
   TunnelProtocol,
   WorkloadSchema,
@@ -9,7 +11,7 @@ import {
 } from '../../proto/generated/istio/workload_pb.js'
 import type { ConfigObject } from '../watch/config-object.ts'
 import { readEndpointAddress, readPortMap } from './endpoint-address.ts'
-import { isNativeTunnel, modeOf } from './enrolment.ts'
+import { modeOf } from './enrolment.ts'
 import { Fields } from './fields.ts'
 import { labelOf, parseLocality } from './locality.ts'
 import { Notes } from './notes.ts'

@@ -47,7 +47,9 @@ async function runPod(namespace: string, name: string, account: string, node: st
     conditions: [{ type: 'Ready', status: 'True' }],
   }
   const path = `/api/v1/namespaces/${namespace}/pods/${name}/status`
-  await cluster.admin().merge(path, { status }, AbortSignal.timeout(10_000))
+  // In the mesh, as the agent of the node says.
+  const metadata = namespace === shop ? { annotations: { 'ambient.istio.io/redirection': 'enabled' } } : {}
+  await cluster.admin().merge(path, { metadata, status }, AbortSignal.timeout(10_000))
 }
 
 for (const name of ['node-a', 'node-b'])

@@ -11,6 +11,7 @@ export const SETTINGS: TranslateSettings = {
   rootNamespace: 'istio-system',
   clusterDomain: 'cluster.local',
   autoAddressRange: '240.240.0.0/16',
+  enrolmentIsTold: false,
 }
 
 /** Translates a text once. */
