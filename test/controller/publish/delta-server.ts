@@ -181,38 +181,49 @@ t.test('revocation lists reach whoever asks for them, and disturb nobody else', 
   t.equal(istio.status, null)
 })
 
-t.test('a node that follows the configuration hears of no revocation lists it did not ask for', async (t) => {
-  const { delta, port } = await discoveryLab(t)
-  delta.publishRevocations(Buffer.from('lists'))
-  const configs: MeshConfig[] = []
-  let wake = (): void => {}
-  const follower = new DiscoveryClient({
-    addresses: [`localhost:${port}`],
-    node: { id: 'ztunnel~10.0.0.1~a.b~b.svc.cluster.local', metadata: {} },
-    credentials: async () => ({
-      connection: { rootsPem: identity.rootPem },
-      headers: { authorization: 'node-a' },
-    }),
-    clock: systemClock,
-    random: () => 0,
-    log: pino({ level: 'silent' }),
-    onConfig: (config) => {
-      configs.push(config)
-      wake()
-    },
-  })
-  t.teardown(() => follower.stop())
-  const until = async (holds: () => boolean): Promise<void> => {
-    while (!holds()) await new Promise<void>((resolve) => (wake = resolve))
-  }
-  follower.start()
-  await until(() => configs.length === 1)
-  delta.publishRevocations(Buffer.from('other lists'))
-  delta.publish(published([workload('shop/cart')]))
-  await until(() => configs.at(-1)?.workloads.length === 1)
-  t.same(
-    delta.clients()[0]?.types.map(({ typeUrl }) => typeUrl),
-    [ADDRESS_TYPE, AUTHORIZATION_TYPE],
-  )
-  t.same(follower.status().refused, [])
-})
+t.test(
+  'a node of ours asks for revocation lists once it has the configuration, and hears of changes',
+  async (t) => {
+    const { delta, port } = await discoveryLab(t)
+    delta.publishRevocations(Buffer.from('lists'))
+    const configs: MeshConfig[] = []
+    const revocations: string[] = []
+    let wake = (): void => {}
+    const follower = new DiscoveryClient({
+      addresses: [`localhost:${port}`],
+      node: { id: 'ztunnel~10.0.0.1~a.b~b.svc.cluster.local', metadata: {} },
+      credentials: async () => ({
+        connection: { rootsPem: identity.rootPem },
+        headers: { authorization: 'node-a' },
+      }),
+      clock: systemClock,
+      random: () => 0,
+      log: pino({ level: 'silent' }),
+      onConfig: (config) => {
+        configs.push(config)
+        wake()
+      },
+      onRevocations: (lists) => {
+        revocations.push(Buffer.from(lists).toString())
+        wake()
+      },
+    })
+    t.teardown(() => follower.stop())
+    const until = async (holds: () => boolean): Promise<void> => {
+      while (!holds()) await new Promise<void>((resolve) => (wake = resolve))
+    }
+    follower.start()
+    await until(() => configs.length === 1)
+    delta.publish(published([workload('shop/cart')]))
+    await until(() => configs.at(-1)?.workloads.length === 1)
+    await until(() => revocations.length === 1)
+    delta.publishRevocations(Buffer.from('other lists'))
+    await until(() => revocations.length === 2)
+    t.same(revocations, ['lists', 'other lists'])
+    t.same(
+      delta.clients()[0]?.types.map(({ typeUrl }) => typeUrl),
+      [ADDRESS_TYPE, AUTHORIZATION_TYPE, REVOCATIONS_TYPE],
+    )
+    t.same(follower.status().refused, [])
+  },
+)

@@ -189,9 +189,7 @@ t.test('lists are as many and as long as they may be, not more', async (t) => {
   const over = derOf(await signRevocationList(ours, template(serials)))
   t.match(read(over, [ours]), { code: 'CERT_INVALID', detail: /more than 10000/ })
   const double = await signRevocationList(ours, template([...serials, ...serials.map((each) => `9${each}`)]))
-  const beganMs = performance.now()
   t.match(read(derOf(double), [ours]), { code: 'CERT_INVALID' })
-  t.ok(performance.now() - beganMs < 500, '20,000 entries cost no more than 10,000')
 
   const many = (count: number): Buffer => Buffer.from(joinRevocationLists(Array(count).fill(full)))
   t.equal((splitRevocationLists(many(MAX_REVOCATION_LISTS)) as Buffer[]).length, MAX_REVOCATION_LISTS) // as: no refusal
