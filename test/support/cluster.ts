@@ -40,20 +40,27 @@ export class Cluster {
     this.#environment = environment
   }
 
-  /** About ten seconds; close() ends it. @throws when the lab's programs are not built or nobody is root */
-  static async open(): Promise<Cluster> {
+  /**
+   * About ten seconds; close() ends it. Without `nodes` nothing runs pods and there are custom resources, with them it is a
+   * bare cluster. @throws when the lab's programs are not built or nobody is root
+   */
+  static async open(nodes: readonly string[] = []): Promise<Cluster> {
     const given = process.env.KUBECONFIG
     if (given !== undefined && given !== '') return new Cluster(given, null)
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
-    const environment = { ...freeSlot(), KUBELAB_RUN: directory, NODES: 'node1' }
+    const NODES = nodes.length === 0 ? 'node1' : nodes.join(' ')
+    const environment = { ...freeSlot(), KUBELAB_RUN: directory, NODES }
     const cluster = new Cluster(join(directory, 'pki', 'admin.kubeconfig'), environment)
     process.on(
       'exit',
       () => cluster.#isOpen && spawnSync(LAB, ['down'], { env: { ...process.env, ...environment } }),
     )
     try {
-      await cluster.#lab('up', 'control-plane')
-      await cluster.#lab('crds')
+      if (nodes.length > 0) await cluster.#lab('up')
+      else {
+        await cluster.#lab('up', 'control-plane')
+        await cluster.#lab('crds')
+      }
     } catch (err) {
       await cluster.close()
       throw err
@@ -142,6 +149,15 @@ export class Cluster {
     await this.#lab('compact')
     await this.kill('kube-apiserver')
     await this.start('kube-apiserver')
+  }
+
+  /** Brings an OCI archive to every node: of another cluster by the program that CLUSTER_LOAD_IMAGE names. */
+  async loadImage(archive: string): Promise<void> {
+    if (this.#environment !== null) return await this.#lab('load', archive)
+    const load = process.env.CLUSTER_LOAD_IMAGE
+    if (load === undefined)
+      throw new Error('CLUSTER_LOAD_IMAGE names no program: nodes cannot be given the image')
+    await run(load, [archive], { maxBuffer: MAX_OUTPUT_BYTES })
   }
 
   async close(): Promise<void> {
