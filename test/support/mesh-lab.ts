@@ -18,7 +18,7 @@ const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', imp
 const AGENT = fileURLToPath(new URL('./pod-agent.ts', import.meta.url))
 const POLL_MS = 20
 /** Longest wait for anything: far above what it takes, so that only a defect meets it. */
-const DEADLINE_MS = 15_000
+const DEADLINE_MS = 40_000
 const NODES = { n1: ['front', 'batch'], n2: ['cart'] } as const
 const IPS = { front: '10.1.0.1', batch: '10.1.0.2', stranger: '10.1.0.3', cart: '10.2.0.1' } as const
 
@@ -224,6 +224,11 @@ export class MeshLab {
 
   log(node: LabNode): string {
     return readFileSync(join(this.directory, `${node}.log`), 'utf8').slice(-4000)
+  }
+
+  /** The process in a pod. */
+  pidOf(pod: LabPod): number {
+    return this.#agents.get(pod)?.pid ?? 0
   }
 
   /** The children of the node's supervisor: its data process. */
