@@ -75,6 +75,36 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'socket of a CNI agent that says which pods are enrolled, as Istio’s does (ZDS)',
     synonyms: ['INPOD_UDS'],
   },
+  kubernetesEnrolment: {
+    type: 'boolean',
+    default: 'false',
+    meaning:
+      'enrol the running pods of this node by the labels that the apiserver tells. Instead of a CNI agent',
+  },
+  apiserverHost: {
+    type: 'text',
+    default: '',
+    meaning: 'host of the apiserver; every pod has it in its environment',
+    synonyms: ['KUBERNETES_SERVICE_HOST'],
+  },
+  apiserverPort: {
+    type: 'integer',
+    default: '443',
+    min: 1,
+    max: 65_535,
+    meaning: 'port of the apiserver',
+    synonyms: ['KUBERNETES_SERVICE_PORT'],
+  },
+  serviceAccountDirectory: {
+    type: 'path',
+    default: '/var/run/secrets/kubernetes.io/serviceaccount',
+    meaning: 'directory with the token for the apiserver (token) and its root certificate (ca.crt)',
+  },
+  hostProcPath: {
+    type: 'path',
+    default: '/proc',
+    meaning: 'where the processes of the whole node are seen: the network namespaces of pods are found there',
+  },
   caDirectory: {
     type: 'text',
     default: '',
@@ -154,15 +184,20 @@ export function readConfig(
 /** The model comes from one place, certificates come from one place. */
 function contradictions(options: ZtunnelConfig): string[] {
   const { configFile, controllerAddresses, caDirectory, caAddresses, enrolmentFile, zdsSocket } = options
+  const { kubernetesEnrolment, apiserverHost } = options
   const hasCa = caAddresses !== '' || controllerAddresses !== ''
   const found: string[] = []
   if ((configFile === '') === (controllerAddresses === ''))
     found.push('SIDESTEP_CONFIG_FILE: needs to be given, or SIDESTEP_CONTROLLER_ADDRESSES, and not both')
   if ((caDirectory === '' && !hasCa) || (caDirectory !== '' && caAddresses !== ''))
     found.push('SIDESTEP_CA_DIRECTORY: needs to be given, or SIDESTEP_CA_ADDRESSES, and not both')
-  if (enrolmentFile === '' && zdsSocket === '')
+  if (enrolmentFile === '' && zdsSocket === '' && !kubernetesEnrolment)
     found.push(
-      'SIDESTEP_ENROLMENT_FILE: needs to be given, or SIDESTEP_ZDS_SOCKET: nobody says which pods there are',
+      'SIDESTEP_ENROLMENT_FILE: needs to be given, or SIDESTEP_ZDS_SOCKET, or SIDESTEP_KUBERNETES_ENROLMENT: nobody says which pods there are',
     )
+  if (kubernetesEnrolment && zdsSocket !== '')
+    found.push('SIDESTEP_KUBERNETES_ENROLMENT: not together with SIDESTEP_ZDS_SOCKET: one agent enrols pods')
+  if (kubernetesEnrolment && apiserverHost === '')
+    found.push('SIDESTEP_APISERVER_HOST: needs to be given with SIDESTEP_KUBERNETES_ENROLMENT')
   return found
 }

@@ -7,9 +7,6 @@ import { join } from 'node:path'
 import { readTokenFile } from '../runtime/token-file.ts'
 import type { AccessSource } from './access.ts'
 
-/** Where the kubelet puts them. */
-export const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
-
 /** Where the apiserver is. */
 export interface ApiserverAddress {
   /** KUBERNETES_SERVICE_HOST */
@@ -19,10 +16,7 @@ export interface ApiserverAddress {
 }
 
 /** The service account of this pod; nothing is read yet. */
-export function serviceAccountAccess(
-  { host, port }: ApiserverAddress,
-  directory = SERVICE_ACCOUNT_DIRECTORY,
-): AccessSource {
+export function serviceAccountAccess({ host, port }: ApiserverAddress, directory: string): AccessSource {
   const server = `https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`
   const rootFile = join(directory, 'ca.crt')
   let stamp = ''

@@ -214,6 +214,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/reactor/netlink/nf-tables.ts',
     'mesh/reactor/netlink/routes.ts',
   ],
+  'test/netns/pod-namespaces.ts': ['ztunnel/supervisor/enroll/pod-namespaces.ts'],
   'test/netns/reactor-conntrack.ts': ['mesh/reactor/netlink/conntrack.ts'],
   'test/netns/reactor-namespaces.ts': ['mesh/reactor/netns.ts'],
   'test/netns/virtual-network.ts': ['mesh/reactor/netlink/virtual-network.ts'],
@@ -249,6 +250,10 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/supervisor/data-process.ts',
     'ztunnel/supervisor/supervisor.ts',
     'ztunnel/ztunnel-worker.ts',
+  ],
+  'test/cluster/enrolment.ts': [
+    'ztunnel/supervisor/enroll/pod-watch.ts',
+    'ztunnel/supervisor/enroll/start-pod-watch.ts',
   ],
   'test/netns/ztunnel-renewal.ts': ['ztunnel/admin-certificates.ts', 'ztunnel/carry/tunnel-certificates.ts'],
 }

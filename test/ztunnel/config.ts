@@ -21,7 +21,9 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
-    ...{ podNamespace: 'istio-system', zdsSocket: '' },
+    ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },
+    ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc' },
+    serviceAccountDirectory: '/var/run/secrets/kubernetes.io/serviceaccount',
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),
@@ -42,12 +44,19 @@ t.test('model and certificates come from one place each', async (t) => {
   ])
 })
 
-t.test('pods come from a file, from an agent, or from both', async (t) => {
+t.test('pods come from a file, from one agent, or from a file and an agent', async (t) => {
   const rest = ['--config-file', 'f', '--ca-directory', 'd']
   t.same(readConfig([...rest, '--zds-socket', 's'], {}).mistakes, [])
   t.same(readConfig([...rest, '--zds-socket', 's', '--enrolment-file', 'e'], {}).mistakes, [])
   t.equal(readConfig(rest, { INPOD_UDS: '/var/run/ztunnel/ztunnel.sock' }).mistakes.length, 0)
   t.equal(readConfig(rest, {}).mistakes.length, 1)
+  const kubernetes = [...rest, '--kubernetes-enrolment']
+  const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' }
+  const { options, mistakes } = readConfig(kubernetes, pod)
+  t.same([mistakes, options.apiserverHost, options.apiserverPort], [[], 'fd00::1', 6443])
+  t.same(readConfig([...kubernetes, '--enrolment-file', 'e'], pod).mistakes, [])
+  t.match(readConfig([...kubernetes, '--zds-socket', 's'], pod).mistakes.join(), /^SIDESTEP_KUBERNETES_E/)
+  t.match(readConfig(kubernetes, {}).mistakes.join(), /^SIDESTEP_APISERVER_HOST/)
 })
 
 t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {

@@ -11,6 +11,7 @@ import type { ZtunnelConfig } from '../config.ts'
 import type { DataMessage } from '../pods.ts'
 import { DataProcess } from './data-process.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
+import type { PodWatch } from './enroll/pod-watch.ts'
 import type { ZdsClient } from './enroll/zds-client.ts'
 import { parseEnrolment } from './enrolment-file.ts'
 
@@ -32,6 +33,7 @@ export class Supervisor {
   readonly #pods: EnrolledPods
   readonly #enrolment: WatchedFile | null
   #agent: ZdsClient | null = null
+  #watch: PodWatch | null = null
   readonly #backoff = new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random })
   #data: DataProcess | null = null
   #startedMs = 0
@@ -45,7 +47,10 @@ export class Supervisor {
     this.#args = args
     this.#log = log
     this.#pods = new EnrolledPods(config, systemClock, log, {
-      onAdded: (sockets) => this.#data?.addPod(sockets),
+      onAdded: (sockets) => {
+        this.#watch?.onEnrolled(sockets.pod.uid)
+        this.#data?.addPod(sockets)
+      },
       onRemoved: (uid) => this.#data?.send({ type: 'pod-removed', uid }),
     })
     const { enrolmentFile } = config
@@ -61,6 +66,7 @@ export class Supervisor {
   async start(): Promise<void> {
     await this.#enrolment?.start()
     await this.#startAgent()
+    await this.#startWatch()
     this.#startData()
   }
 
@@ -69,6 +75,8 @@ export class Supervisor {
     this.#isStopping = true
     this.#enrolment?.close()
     this.#agent?.stop()
+    // First, so that nobody tunnels to pods that are not served any more.
+    await this.#watch?.stop()
     this.#data?.send({ type: 'drain' })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
     this.#pods.close()
@@ -82,6 +90,18 @@ export class Supervisor {
     const { random } = Math
     this.#agent = new ZdsClient({ path, roster: this.#pods, clock: systemClock, random, log: this.#log })
     this.#agent.start()
+  }
+
+  async #startWatch(): Promise<void> {
+    const { kubernetesEnrolment, apiserverHost: host, apiserverPort: port } = this.#config
+    if (!kubernetesEnrolment) return
+    const { serviceAccountDirectory, hostProcPath: procPath, nodeName } = this.#config
+    // Loaded only where there is an apiserver: TLS has its price in memory.
+    const { startPodWatch } = await import('./enroll/start-pod-watch.ts')
+    this.#watch = startPodWatch({
+      ...{ host, port, serviceAccountDirectory, nodeName, procPath },
+      ...{ roster: this.#pods, clock: systemClock, log: this.#log },
+    })
   }
 
   #startData(): void {
@@ -99,6 +119,7 @@ export class Supervisor {
 
   #onDataExit(description: string): void {
     this.#data = null
+    this.#watch?.onUnserved()
     if (this.#isStopping) return
     const wasHealthy = performance.now() - this.#startedMs > HEALTHY_AFTER_MS
     if (wasHealthy) this.#backoff.reset()
@@ -115,7 +136,10 @@ export class Supervisor {
         releaseCodePages()
       }, TRIM_DELAY_MS).unref()
     } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
-    else this.#log.debug({ uid: message.uid }, 'pod served')
+    else {
+      this.#log.debug({ uid: message.uid }, 'pod served')
+      this.#watch?.onServed(message.uid)
+    }
   }
 
   #onEnrolment(text: string): void {
