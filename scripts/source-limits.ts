@@ -39,7 +39,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/dns/dns-decision.ts', 'count', 'MAX_ADDRESSES'),
   ...limits('ztunnel/dns/dns-message.ts', 'bytes', 'MAX_PAYLOAD_BYTES'),
   ...limits('ztunnel/dns/dns-names.ts', 'count', 'MAX_LABELS'),
-  ...limits('ztunnel/supervisor/supervisor.ts', 'ms', 'RESTART_MAX_MS', 'EXIT_GRACE_MS'),
+  ...limits('ztunnel/supervisor/supervisor.ts', 'ms', 'RESTART_MAX_MS', 'EXIT_GRACE_MS', 'DRIFT_CHECK_MS'),
   ...limits('ztunnel/app.ts', 'ms', 'PREPARE_DEADLINE_MS'),
   ...limits('ztunnel/admin-server.ts', 'count', 'MAX_ADMIN_CONNECTIONS'),
   ...limits('ztunnel/admin-server.ts', 'bytes', 'MAX_REQUEST_BYTES'),

@@ -72,6 +72,8 @@ export class App {
   readonly revocations: Revocations
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
+  /** Pods whose redirection somebody had damaged. */
+  mendedCount = 0
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
@@ -220,6 +222,7 @@ export class App {
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
     if (message.type === 'pod-added') this.#addPod(message, fds)
     else if (message.type === 'pod-removed') this.#removePod(message.uid)
+    else if (message.type === 'pod-mended') this.mendedCount++
     else if (message.type === 'drain') void this.drain().then(() => process.exit(0))
     else {
       this.#hasSnapshot = true

@@ -93,6 +93,11 @@ export function formatMetrics(app: App): string {
       revocationLists(app),
     ),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
+    counter(
+      'sidestep_redirections_mended',
+      'pods whose redirection was damaged and is whole again',
+      app.mendedCount,
+    ),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),
     family(

@@ -24,6 +24,8 @@ export type SupervisorMessage =
       readonly sharesHost: boolean
     }
   | { readonly type: 'pod-removed'; readonly uid: string }
+  /** Somebody had damaged the redirection of the pod: to be counted. */
+  | { readonly type: 'pod-mended'; readonly uid: string }
   /** Every pod known at start has been sent. */
   | { readonly type: 'snapshot-sent' }
   | { readonly type: 'drain' }

@@ -21,6 +21,8 @@ const ANNOTATION = 'ambient.istio.io/redirection'
 const CART_IP = '10.2.0.1'
 const GREETER_PORT = 9001
 const API_PORT = 6443
+/** A damaged redirection is mended within this. */
+const MENDED_MS = 15_000
 /** A running pod is in the mesh within this. */
 const ENROLLED_MS = 2_000
 const PODS: Readonly<Record<Exclude<LabPod, 'stranger'>, LabNode>> = { front: 'n1', batch: 'n1', cart: 'n2' }
@@ -152,6 +154,35 @@ t.test('a supervisor that is replaced takes its pods out and in again', async (t
   t.equal(isRedirected('front'), false)
   await lab.restart('n1')
   await until(NAMES, 'enabled')
+  t.equal(await answer('front'), '220 cart\r\n')
+})
+
+t.test(
+  'a supervisor that was killed finds its pods again, and what was left of one that is not its own',
+  async (t) => {
+    await lab.kill('n1')
+    t.ok(isRedirected('front'), 'nothing goes out in plain text meanwhile')
+    await cluster.kubectl('-n', SHOP, 'label', 'pod', 'batch', `${LABEL}=none`)
+    await lab.restart('n1')
+    await poll('front is greeted', async () => (await answer('front')) === '220 cart\r\n' || null)
+    await until(['front'], 'enabled')
+    await until(['batch'], null)
+    await poll('its namespace is as it was', () => traces('batch') === untouched.get('batch') || null)
+    await cluster.kubectl('-n', SHOP, 'label', 'pod', 'batch', `${LABEL}-`)
+    await until(NAMES, 'enabled')
+  },
+)
+
+t.test('rules that somebody flushes are there again within fifteen seconds, and it is told', async (t) => {
+  const whole = traces('front')
+  const startedMs = performance.now()
+  lab.namespaceOf('front').run(() => spawnSync('nft', ['flush', 'ruleset']))
+  t.equal(isRedirected('front'), false)
+  await poll('front is redirected', () => traces('front') === whole || null, MENDED_MS)
+  t.ok(performance.now() - startedMs < MENDED_MS)
+  t.match(lab.log('n1'), /NOT_ENROLLED.*table sidestep-mangle is gone/)
+  const { text } = await lab.admin('n1', '/metrics')
+  t.match(text, /^sidestep_redirections_mended_total 1$/m)
   t.equal(await answer('front'), '220 cart\r\n')
 })
 

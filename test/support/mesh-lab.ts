@@ -239,6 +239,18 @@ export class MeshLab {
     return readFileSync(path, 'latin1').split(' ').filter(Boolean).map(Number)
   }
 
+  /** Ends the supervisor as a crash would; its data process ends with it. */
+  async kill(node: LabNode): Promise<void> {
+    const child = this.#nodes.get(node)
+    const data = this.dataPids(node)
+    child?.kill('SIGKILL')
+    await poll(`${node} is dead`, () => {
+      const isGone =
+        child !== undefined && hasExited(child) && data.every((pid) => !existsSync(`/proc/${pid}`))
+      return isGone || null
+    })
+  }
+
   /** Sends SIGTERM and waits for the end of the supervisor: its exit code or signal. */
   async stop(node: LabNode): Promise<string> {
     const child = this.#nodes.get(node)

@@ -4,10 +4,11 @@
 import { closeSync } from 'node:fs'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
-import { AF_INET6 } from '../../mesh/reactor/ffi/constants.ts'
+import { AF_INET6, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
   DEFAULT_KEEPALIVE,
+  getIntOption,
   setKeepalive,
   setMark,
   setTransparent,
@@ -15,7 +16,13 @@ import {
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import { LISTENER_KINDS, type ListenerKind } from '../pods.ts'
-import { applyRedirectRules, MESH_MARK, redirectRules, removeRedirectRules } from './enroll/redirect-rules.ts'
+import {
+  applyRedirectRules,
+  findRuleDrift,
+  MESH_MARK,
+  redirectRules,
+  removeRedirectRules,
+} from './enroll/redirect-rules.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
 
 const PORTS: Readonly<Record<ListenerKind, number>> = {
@@ -23,6 +30,12 @@ const PORTS: Readonly<Record<ListenerKind, number>> = {
   inbound: HBONE_PORT,
   passthrough: INBOUND_PLAINTEXT_PORT,
   socks5: SOCKS5_PORT,
+}
+
+/** What is not as it was made. Rules can be written anew; listeners are opened again with their pod. */
+export interface PodDrift {
+  readonly part: 'rules' | 'listeners'
+  readonly detail: string
 }
 
 /** One enrolled pod. */
@@ -67,6 +80,24 @@ export class PodSockets {
       namespace?.close()
       throw error
     }
+  }
+
+  /**
+   * What of it somebody has damaged, in a few words; null when all is as it was made.
+   * @throws NETLINK, NAMESPACE_GONE
+   */
+  findDrift(): PodDrift | null {
+    for (const [kind, fd] of this.listeners)
+      if (getIntOption(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1)
+        return { part: 'listeners', detail: `nobody listens on ${PORTS[kind]}` }
+    if (this.namespace === null || !this.#isRedirected) return null
+    const detail = findRuleDrift(this.namespace, redirectRules())
+    return detail === null ? null : { part: 'rules', detail }
+  }
+
+  /** Writes the rules anew. @throws NETLINK, NAMESPACE_GONE */
+  mendRules(): void {
+    if (this.namespace !== null && this.#isRedirected) applyRedirectRules(this.namespace, redirectRules())
   }
 
   /** Un-enrols: rules first, so that nothing is redirected to closed ports. A vanished namespace is fine. */

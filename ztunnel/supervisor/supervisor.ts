@@ -22,6 +22,8 @@ const RESTART_MAX_MS = 900
 const HEALTHY_AFTER_MS = 10_000
 /** What the data process gets beyond the drain time before it is killed. */
 const EXIT_GRACE_MS = 2500
+/** Rules and listeners of every pod are compared with what they should be this often. */
+const DRIFT_CHECK_MS = 10_000
 /** Start-up garbage is collected this long after the data process became ready. */
 const TRIM_DELAY_MS = 1000
 
@@ -52,6 +54,7 @@ export class Supervisor {
         this.#data?.addPod(sockets)
       },
       onRemoved: (uid) => this.#data?.send({ type: 'pod-removed', uid }),
+      onMended: (uid) => this.#data?.send({ type: 'pod-mended', uid }),
     })
     const { enrolmentFile } = config
     this.#enrolment =
@@ -66,6 +69,7 @@ export class Supervisor {
   async start(): Promise<void> {
     await this.#enrolment?.start()
     await this.#startAgent()
+    this.#checkDrift()
     await this.#startWatch()
     this.#startData()
   }
@@ -80,6 +84,14 @@ export class Supervisor {
     this.#data?.send({ type: 'drain' })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
     this.#pods.close()
+  }
+
+  /** Until the end. */
+  #checkDrift(): void {
+    setTimeout(() => {
+      if (this.#isStopping) return
+      void this.#pods.checkDrift().then(() => this.#checkDrift())
+    }, DRIFT_CHECK_MS).unref()
   }
 
   async #startAgent(): Promise<void> {

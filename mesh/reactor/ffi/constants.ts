@@ -35,6 +35,7 @@ export const SO_RCVBUF = 8
 export const SO_KEEPALIVE = 9
 export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
+export const SO_ACCEPTCONN = 30
 export const SO_MARK = 36
 export const IPPROTO_IP = 0
 export const IPPROTO_TCP = 6

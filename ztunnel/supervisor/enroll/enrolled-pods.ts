@@ -20,6 +20,8 @@ const RETRY_POD_MS = 1000
 export interface PodListener {
   onAdded(sockets: PodSockets): void
   onRemoved(uid: string): void
+  /** Somebody had damaged its redirection; it is whole again. */
+  onMended(uid: string): void
 }
 
 /** A pod that an agent has handed over, with its namespace. */
@@ -87,6 +89,38 @@ export class EnrolledPods implements PodRoster {
 
   setCurrent(isCurrent: boolean): void {
     this.#log.info({ isCurrent }, 'enrolment by the CNI agent')
+  }
+
+  /** Compares every pod with what was made of it, and mends what is not as it should be. Never throws. */
+  async checkDrift(): Promise<void> {
+    for (const [uid, sockets] of [...this.#served]) {
+      // Others get their turn between two pods.
+      await new Promise((resolve) => setImmediate(resolve))
+      if (this.#isClosed || this.#served.get(uid) !== sockets) continue
+      try {
+        this.#mend(sockets)
+      } catch (error) {
+        if (!(error instanceof MeshError)) throw error
+        this.#log.warn({ uid, reason: error.code, detail: error.detail }, 'the redirection cannot be checked')
+      }
+    }
+  }
+
+  #mend(sockets: PodSockets): void {
+    const drift = sockets.findDrift()
+    if (drift === null) return
+    const { uid, name, namespace } = sockets.pod
+    const { fix } = REASONS.NOT_ENROLLED
+    this.#log.error(
+      { uid, pod: name, namespace, reason: 'NOT_ENROLLED', detail: drift.detail, fix },
+      'the redirection of a pod was damaged',
+    )
+    if (drift.part === 'rules') sockets.mendRules()
+    else {
+      this.#end(uid, sockets)
+      this.#reconcile()
+    }
+    if (this.#served.has(uid)) this.#listener.onMended(uid)
   }
 
   /** Un-enrols all. */

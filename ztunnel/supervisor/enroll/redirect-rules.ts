@@ -4,6 +4,7 @@
 // SPEC HBONE §5.2: marks, ports, matches and their order are those of Istio's in-pod redirection (nftables flavour);
 // the tables are ours, so both can be told apart.
 import { existsSync, readFileSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../../mesh/net/mesh-ports.ts'
 import {
   NETLINK_NETFILTER,
@@ -31,6 +32,7 @@ import {
   type NfTable,
   readTable,
   replaceTables,
+  withoutState,
 } from '../../../mesh/reactor/netlink/nf-tables.ts'
 import {
   addMarkRule,
@@ -206,19 +208,45 @@ function outboundRules(families: readonly FamilyAddresses[]): Expressions[] {
  * sees a state between; doing it twice changes nothing. @throws NETLINK, NAMESPACE_GONE, MISSING_CAPABILITY
  */
 export function applyRedirectRules(namespace: NetworkNamespace, ruleSet: RuleSet): void {
-  const canRouteIpv6 = namespace.run(hasLoopbackIpv6)
+  const { routes, markRules } = routingOf(namespace, ruleSet)
   NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => {
-    for (const route of ruleSet.routes) {
-      if (canRouteIpv6 || !route.destination.includes(':')) addRoute(connection, route)
-    }
-    for (const markRule of ruleSet.markRules) {
-      if (canRouteIpv6 || markRule.family === 4) addMarkRule(connection, markRule)
-    }
+    for (const route of routes) addRoute(connection, route)
+    for (const markRule of markRules) addMarkRule(connection, markRule)
   })
   // Last: from here on packets are redirected.
   NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
     replaceTables(connection, ruleSet.tables)
   })
+}
+
+/**
+ * What of `ruleSet` is not there as applyRedirectRules left it, in a few words for people; null when all is. Counters and
+ * rules of others do not matter. @throws NETLINK, NAMESPACE_GONE
+ */
+export function findRuleDrift(namespace: NetworkNamespace, ruleSet: RuleSet): string | null {
+  const installed = readRedirectRules(namespace)
+  for (const table of ruleSet.tables) {
+    const found = installed.tables.find(({ name }) => name === table.name)
+    if (found === undefined) return `table ${table.name} is gone`
+    if (!isDeepStrictEqual(withoutState(found), table)) return `table ${table.name} was changed`
+  }
+  const { routes, markRules } = routingOf(namespace, ruleSet)
+  for (const wanted of markRules)
+    if (!installed.markRules.some((found) => isDeepStrictEqual(found, wanted)))
+      return `the rule for mark ${RETURN_MARK} is gone (IPv${wanted.family})`
+  for (const { destination } of routes)
+    if (!installed.routes.some((found) => found.destination === destination && found.type === 'local'))
+      return `the route ${destination} of table ${RETURN_TABLE} is gone`
+  return null
+}
+
+/** Routes and mark rules of the families that the namespace has. */
+function routingOf(namespace: NetworkNamespace, ruleSet: RuleSet): Pick<RuleSet, 'routes' | 'markRules'> {
+  if (namespace.run(hasLoopbackIpv6)) return ruleSet
+  return {
+    routes: ruleSet.routes.filter(({ destination }) => !destination.includes(':')),
+    markRules: ruleSet.markRules.filter(({ family }) => family === 4),
+  }
 }
 
 /** Takes away what applyRedirectRules put there. What is gone already is fine. @throws NETLINK, NAMESPACE_GONE */
