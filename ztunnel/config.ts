@@ -105,6 +105,11 @@ export const ZTUNNEL_OPTIONS = {
     default: '/proc',
     meaning: 'where the processes of the whole node are seen: the network namespaces of pods are found there',
   },
+  hostNetworkPath: {
+    type: 'path',
+    default: '/proc/1/ns/net',
+    meaning: 'network namespace of the node: probes of its kubelet are told apart there',
+  },
   caDirectory: {
     type: 'text',
     default: '',

@@ -18,8 +18,11 @@ const RBAC = new URL('../../ztunnel/rbac.yaml', import.meta.url)
 const SHOP = 'shop'
 const LABEL = 'sidestep.dev/mode'
 const ANNOTATION = 'ambient.istio.io/redirection'
-const CART_IP = '10.2.0.1'
+const IPS = { front: '10.1.0.1', batch: '10.1.0.2', cart: '10.2.0.1' } as const
+const CART_IP = IPS.cart
 const GREETER_PORT = 9001
+const HTTP_PORT = 8080
+const PROBE_IP = '169.254.7.127'
 const API_PORT = 6443
 /** A damaged redirection is mended within this. */
 const MENDED_MS = 15_000
@@ -50,6 +53,7 @@ const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async (la
     KUBERNETES_SERVICE_HOST: '127.0.0.1',
     KUBERNETES_SERVICE_PORT: String(API_PORT),
     SIDESTEP_SERVICE_ACCOUNT_DIRECTORY: directory,
+    SIDESTEP_HOST_NETWORK_PATH: '/proc/self/ns/net', // a node is a namespace here
   }
   return { n1: options, n2: options }
 })
@@ -87,7 +91,7 @@ async function runPod(name: Exclude<LabPod, 'stranger'>): Promise<void> {
   const containers = [{ name: 'main', image: 'none' }]
   const spec = { serviceAccountName: name, nodeName: PODS[name], containers }
   await cluster.apply(JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec }))
-  const status = { phase: 'Running', podIP: '10.9.9.9', podIPs: [{ ip: '10.9.9.9' }] }
+  const status = { phase: 'Running', podIP: IPS[name], podIPs: [{ ip: IPS[name] }] }
   await cluster.admin().merge(`${podPath(name)}/status`, { status }, inTime())
   const { uid } = await read(name)
   t.teardown(enterCgroup(lab.pidOf(name), `kubepods/burstable/pod${uid}/c1`))
@@ -123,6 +127,11 @@ async function until(names: readonly LabPod[], redirection: string | null, deadl
 
 for (const name of ['front', 'batch', 'cart'])
   await cluster.kubectl('-n', SHOP, 'create', 'serviceaccount', name)
+/** What the application of cart says of who asks from the node itself, as its kubelet would. */
+const probe = (): string => onNode('n2', `curl -sS -m 3 http://${CART_IP}:${HTTP_PORT}/ 2>&1`)
+const onNode = (name: LabNode, command: string): string =>
+  lab.network.node(name).namespace.run(() => spawnSync('sh', ['-c', command], { encoding: 'utf8' }).stdout)
+
 const untouched = new Map(NAMES.map((name) => [name, traces(name)]))
 for (const name of NAMES) await runPod(name)
 
@@ -134,6 +143,8 @@ t.test('a label enrols running pods within two seconds, and says so', async (t) 
   for (const name of NAMES) t.match(traces(name), /sidestep-nat[\s\S]*:15008/)
   t.equal(await answer('front'), '220 cart\r\n')
   t.equal(await answer('batch'), '', 'refused by identity: there is a tunnel')
+  t.match(probe(), PROBE_IP, 'a probe of the kubelet reaches the application')
+  t.match(onNode('n1', 'nft list ruleset'), `${IPS.front}, ${IPS.batch}`)
 })
 
 t.test('the apiserver is away: nothing changes', async (t) => {
@@ -208,4 +219,6 @@ t.test('without the label everything is as it was', async (t) => {
   for (const name of NAMES)
     await poll(`${name} is as it was`, () => traces(name) === untouched.get(name) || null)
   t.equal(await answer('front'), '220 cart\r\n')
+  t.notMatch(probe(), PROBE_IP)
+  for (const name of ['n1', 'n2'] as const) t.equal(onNode(name, 'nft list ruleset'), '', 'nothing is left')
 })

@@ -215,6 +215,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/reactor/netlink/routes.ts',
   ],
   'test/netns/pod-namespaces.ts': ['ztunnel/supervisor/enroll/pod-namespaces.ts'],
+  'test/netns/probe-rules.ts': [
+    'mesh/reactor/netlink/nf-sets.ts',
+    'ztunnel/supervisor/enroll/probe-rules.ts',
+  ],
   'test/netns/reactor-conntrack.ts': ['mesh/reactor/netlink/conntrack.ts'],
   'test/netns/reactor-namespaces.ts': ['mesh/reactor/netns.ts'],
   'test/netns/virtual-network.ts': ['mesh/reactor/netlink/virtual-network.ts'],

@@ -22,7 +22,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
     ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },
-    ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc' },
+    ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc', hostNetworkPath: '/proc/1/ns/net' },
     serviceAccountDirectory: '/var/run/secrets/kubernetes.io/serviceaccount',
   })
   t.same(

@@ -84,6 +84,7 @@ export class Supervisor {
     this.#data?.send({ type: 'drain' })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
     this.#pods.close()
+    this.#watch?.close()
   }
 
   /** Until the end. */
@@ -108,10 +109,11 @@ export class Supervisor {
     const { kubernetesEnrolment, apiserverHost: host, apiserverPort: port } = this.#config
     if (!kubernetesEnrolment) return
     const { serviceAccountDirectory, hostProcPath: procPath, nodeName } = this.#config
+    const hostNetworkPath = this.#config.redirect ? this.#config.hostNetworkPath : ''
     // Loaded only where there is an apiserver: TLS has its price in memory.
     const { startPodWatch } = await import('./enroll/start-pod-watch.ts')
     this.#watch = startPodWatch({
-      ...{ host, port, serviceAccountDirectory, nodeName, procPath },
+      ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
       ...{ roster: this.#pods, clock: systemClock, log: this.#log },
     })
   }

@@ -44,6 +44,14 @@ const NFTA_CT_KEY = 2
 const NFTA_CT_SREG = 4
 const NFTA_COUNTER_BYTES = 1
 const NFTA_COUNTER_PACKETS = 2
+const NFTA_LOOKUP_SET = 1
+const NFTA_LOOKUP_SREG = 2
+const NFTA_LOOKUP_FLAGS = 5
+const NFTA_NAT_TYPE = 1
+const NFTA_NAT_FAMILY = 2
+const NFTA_NAT_REG_ADDR_MIN = 3
+const NFT_NAT_SNAT = 0
+const NF_FAMILIES = { 4: 2, 6: 10 } as const
 const NFTA_REDIR_REG_PROTO_MIN = 1
 const NFTA_REDIR_FLAGS = 3
 const NFT_REG_VERDICT = 0
@@ -76,6 +84,8 @@ function wireName(expression: Expression): string {
       return 'immediate'
     case 'redirect':
       return 'redir'
+    case 'sourceNat':
+      return 'nat'
     case 'unknown':
       return expression.name
     default:
@@ -121,6 +131,13 @@ function writeData(data: MessageBuilder, expression: Expression): void {
       return
     case 'verdict':
       writeVerdict(data, expression.verdict, expression.chain)
+      return
+    case 'lookup':
+      data.text(NFTA_LOOKUP_SET, expression.set).u32be(NFTA_LOOKUP_SREG, NFT_REG_1)
+      return
+    case 'sourceNat':
+      data.u32be(NFTA_NAT_TYPE, NFT_NAT_SNAT).u32be(NFTA_NAT_FAMILY, NF_FAMILIES[expression.family])
+      data.u32be(NFTA_NAT_REG_ADDR_MIN, NFT_REG_1)
       return
     case 'redirect':
       // Older kernels do not conclude the flag from the register.
@@ -200,6 +217,15 @@ function readData(name: string, data: Attributes): Expression | null {
     }
     case 'immediate':
       return readImmediate(data)
+    case 'lookup': {
+      const isOurs = (data.u32be(NFTA_LOOKUP_FLAGS) ?? 0) === 0
+      return isOurs ? { kind: 'lookup', set: data.text(NFTA_LOOKUP_SET) ?? '' } : null
+    }
+    case 'nat': {
+      const family = data.u32be(NFTA_NAT_FAMILY) === NF_FAMILIES[6] ? 6 : 4
+      const isOurs = data.u32be(NFTA_NAT_TYPE) === NFT_NAT_SNAT && isLoad(data, NFTA_NAT_REG_ADDR_MIN)
+      return isOurs ? { kind: 'sourceNat', family } : null
+    }
     case 'redir':
       return data.u32be(NFTA_REDIR_REG_PROTO_MIN) === undefined ? null : { kind: 'redirect' }
     default:

@@ -6,7 +6,7 @@ import { MeshError } from '../../errors/mesh-error.ts'
 import { parseInterfaceAddress } from './addresses.ts'
 
 /** Keys and codes as the kernel numbers them (linux/netfilter/nf_tables.h, netfilter.h). */
-export const META_KEYS = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const
+export const META_KEYS = { mark: 3, iifname: 6, oifname: 7, skuid: 10, nfproto: 15, l4proto: 16 } as const
 export const CT_KEYS = { mark: 3, zone: 17 } as const
 export const BASES = { network: 1, transport: 2 } as const
 export const OPERATORS = { eq: 0, neq: 1 } as const
@@ -43,6 +43,10 @@ export type Expression =
   | { readonly kind: 'immediate'; readonly value: string }
   /** Ends the rule with a decision. `chain` is empty unless the verdict is a jump or goto. */
   | { readonly kind: 'verdict'; readonly verdict: Verdict; readonly chain: string }
+  /** Ends the rule unless register 1 is in the set. */
+  | { readonly kind: 'lookup'; readonly set: string }
+  /** Changes the source to the address in register 1. */
+  | { readonly kind: 'sourceNat'; readonly family: 4 | 6 }
   /** Changes the destination to this machine and the port in register 1. */
   | { readonly kind: 'redirect' }
   /** Counts packets and bytes. Rules that are read back carry the numbers beside their expressions. */
@@ -109,6 +113,29 @@ export function matchIp(field: 'source' | 'destination', address: string, isNega
     { kind: 'payload', base: 'network', offset, bytes: bytes.length },
     ...(isHost ? [] : [masked]),
     compare(value, isNegated),
+  ]
+}
+/** Source or destination address in a set of that family. */
+export function matchIpSet(field: 'source' | 'destination', family: 4 | 6, set: string): Expressions {
+  const bytes = family === 4 ? 4 : 16
+  const offset = (family === 4 ? 12 : 8) + (field === 'destination' ? bytes : 0)
+  return [
+    ...matchFamily(family),
+    { kind: 'payload', base: 'network', offset, bytes },
+    { kind: 'lookup', set },
+  ]
+}
+/** A packet of a socket of this machine that belongs to a user; a packet that is only forwarded has none. */
+export function matchSocketUser(uid: number): Expressions {
+  return [{ kind: 'meta', key: 'skuid' }, compare(hex32(uid))]
+}
+/** From `address` instead. nat hooks after routing only. @throws NETLINK */
+export function sourceNatTo(address: string): Expressions {
+  const { bytes } = parseInterfaceAddress(address)
+  const value = Buffer.from(bytes).toString('hex')
+  return [
+    { kind: 'immediate', value },
+    { kind: 'sourceNat', family: bytes.length === 4 ? 4 : 6 },
   ]
 }
 function prefixMask(byteLength: number, prefixLength: number): Buffer {

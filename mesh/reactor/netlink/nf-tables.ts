@@ -14,6 +14,15 @@ import {
 } from './message.ts'
 import { keyOf, type RuleCounters, readExpression, writeExpression } from './nf-expression-codec.ts'
 import type { Expression, Expressions } from './nf-expressions.ts'
+import {
+  elementParts,
+  type NfSet,
+  readElements,
+  readSet,
+  writeElements,
+  writeElementsOf,
+  writeSet,
+} from './nf-sets.ts'
 
 const SUBSYSTEM = 10
 const BATCH_BEGIN = 16
@@ -27,6 +36,10 @@ const NFT_MSG = {
   GETCHAIN: 4,
   NEWRULE: 6,
   GETRULE: 7,
+  NEWSET: 9,
+  GETSET: 10,
+  NEWSETELEM: 12,
+  GETSETELEM: 13,
 } as const
 const NFTA_TABLE_NAME = 1
 const NFTA_CHAIN_TABLE = 1
@@ -69,6 +82,8 @@ export interface NfTable {
   readonly family: NfFamily
   readonly name: string
   readonly chains: readonly NfChain[]
+  /** Rules look addresses up in them. */
+  readonly sets?: readonly NfSet[]
 }
 
 /** Names a table. */
@@ -90,6 +105,8 @@ export interface InstalledChain {
 /** A table as the kernel holds it. */
 export interface InstalledTable extends NfTableName {
   readonly chains: readonly InstalledChain[]
+  /** Left out when there is none. */
+  readonly sets?: readonly NfSet[]
 }
 
 function nfgenmsg(family: number, resource = 0): Buffer {
@@ -127,6 +144,19 @@ function creation(table: NfTable): BatchMessage[] {
       message.text(NFTA_TABLE_NAME, table.name),
     ),
   ]
+  for (const [index, set] of (table.sets ?? []).entries()) {
+    const elements = elementParts(set).map((keys) =>
+      change(NFT_MSG.NEWSETELEM, NLM_F_CREATE, table.family, (message) =>
+        writeElements(message, table.name, set.name, keys),
+      ),
+    )
+    messages.push(
+      change(NFT_MSG.NEWSET, NLM_F_CREATE, table.family, (message) =>
+        writeSet(message, table.name, set, index + 1),
+      ),
+      ...elements,
+    )
+  }
   // All chains come before the first rule: a rule may jump to a later chain.
   for (const chain of table.chains) {
     messages.push(
@@ -207,7 +237,8 @@ export function readTable(connection: NetlinkConnection, table: NfTableName): In
     const name = attributes.text(NFTA_CHAIN_NAME) ?? ''
     chains.push({ name, base: readBase(attributes), rules: rules.get(name) ?? [] })
   }
-  return { family: table.family, name: table.name, chains }
+  const sets = readSets(connection, table)
+  return { family: table.family, name: table.name, ...(sets.length > 0 && { sets }), chains }
 }
 
 /** What an installed table was made of: without handles and counters, to compare with what it should be. */
@@ -215,12 +246,29 @@ export function withoutState(table: InstalledTable): NfTable {
   return {
     family: table.family,
     name: table.name,
+    ...(table.sets !== undefined && { sets: table.sets }),
     chains: table.chains.map((chain) => ({
       name: chain.name,
       base: chain.base,
       rules: chain.rules.map((rule) => rule.expressions),
     })),
   }
+}
+
+/** Of our types, with their elements in an order of their own. */
+function readSets(connection: NetlinkConnection, { family, name }: NfTableName): NfSet[] {
+  const number = FAMILIES[family]
+  const sets: NfSet[] = []
+  for (const message of dumpAll(connection, NFT_MSG.GETSET, number, () => undefined, 'list sets')) {
+    const set = readSet(attributesOf(message, NFGENMSG_BYTES), name)
+    if (message.payload[0] === number && set !== null) sets.push(set)
+  }
+  return sets.map((set) => {
+    const write = (message: MessageBuilder): void => writeElementsOf(message, name, set.name)
+    const messages = dumpAll(connection, NFT_MSG.GETSETELEM, number, write, 'list elements')
+    const elements = messages.flatMap((message) => readElements(attributesOf(message, NFGENMSG_BYTES)))
+    return { ...set, elements: elements.toSorted() }
+  })
 }
 
 function dumpAll(

@@ -19,6 +19,7 @@ import type { Log } from '../../../mesh/runtime/log.ts'
 import { type AgentPod, decidePod, readAgentPod, toldRedirection } from './decide-enrolment.ts'
 import { findPodNamespaces } from './pod-namespaces.ts'
 import type { PodRoster } from './pod-roster.ts'
+import type { ProbeRules } from './probe-rules.ts'
 import { readRedirectRules, removeRedirectRules } from './redirect-rules.ts'
 import { type Redirection, RedirectionTeller } from './redirection-teller.ts'
 
@@ -79,6 +80,8 @@ export interface PodWatchOptions {
   readonly client: KubernetesClient
   readonly nodeName: string
   readonly roster: PodRoster
+  /** The kubelet's probes of enrolled pods; null when the rules of pods are somebody else's. */
+  readonly probes: Pick<ProbeRules, 'set' | 'remove' | 'sync' | 'close'> | null
   /** Where the processes of the node are seen. */
   readonly procPath: string
   readonly clock: Clock
@@ -158,6 +161,11 @@ export class PodWatch {
     timer.cancel()
   }
 
+  /** When no pod is enrolled any more: takes away what is left on the node. */
+  close(): void {
+    this.#options.probes?.close()
+  }
+
   /** What the roster tells: rules and listeners of the pod stand. */
   onEnrolled(uid: string): void {
     const entry = this.#entries.get(uid)
@@ -218,6 +226,7 @@ export class PodWatch {
     entry.pod = pod
     entry.told = toldRedirection(pod)
     this.#entries.set(pod.info.uid, entry)
+    if (entry.inode !== 0) this.#options.probes?.set(pod.info.uid, pod.ips)
     this.#look(entry)
     // Something has become of it: perhaps its first process.
     if (entry.state === 'wanted') this.#seekSoon()
@@ -257,6 +266,7 @@ export class PodWatch {
   #forget(uid: string): void {
     this.#entries.delete(uid)
     this.#options.roster.remove(uid)
+    this.#options.probes?.remove(uid)
   }
 
   #tick(): void {
@@ -266,7 +276,10 @@ export class PodWatch {
       this.#tell(entry)
       if (entry.leaveAtMs !== null && clock.nowMs >= entry.leaveAtMs) this.#leave(entry)
     }
-    if (++this.#ticks % REFRESH_TICKS === 0) this.#seekSoon()
+    if (++this.#ticks % REFRESH_TICKS === 0) {
+      this.#seekSoon()
+      if (this.#isCurrent) this.#options.probes?.sync()
+    }
     this.#tickTimer = clock.startTimer(TICK_MS, () => this.#tick())
   }
 
@@ -297,6 +310,7 @@ export class PodWatch {
     const { uid } = entry.pod.info
     if (entry.inode !== 0) this.#options.roster.remove(uid)
     else void this.#restore(uid)
+    this.#options.probes?.remove(uid)
     entry.inode = 0
     entry.isServed = false
     this.#enter(entry, 'out')
@@ -368,6 +382,8 @@ export class PodWatch {
     entry.isServed = false
     entry.unservedMs = this.#options.clock.nowMs
     this.#enter(entry, 'enrolling')
+    // First: from its rules on, a probe that is not known as one would be taken for plain traffic.
+    this.#options.probes?.set(uid, entry.pod.ips)
     const failure = await this.#options.roster.add(entry.pod.info, fd)
     // By onEnrolled it may be further already.
     if (entry.state === 'enrolling') this.#enter(entry, failure === null ? 'enrolled' : 'failed')

@@ -3,6 +3,7 @@
 import { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { type ApiserverAddress, serviceAccountAccess } from '../../../mesh/kubernetes/service-account.ts'
 import { PodWatch, type PodWatchOptions } from './pod-watch.ts'
+import { ProbeRules } from './probe-rules.ts'
 
 /** Where the apiserver is, and who asks. */
 export interface PodWatchPlace
@@ -10,13 +11,16 @@ export interface PodWatchPlace
     Pick<PodWatchOptions, 'nodeName' | 'procPath' | 'roster' | 'clock' | 'log'> {
   /** Directory of token and root certificate. */
   readonly serviceAccountDirectory: string
+  /** Network namespace of the node; '' when the rules of pods are somebody else's. */
+  readonly hostNetworkPath: string
 }
 
 /** Starts it; nothing has been answered yet. */
 export function startPodWatch(place: PodWatchPlace): PodWatch {
-  const { clock, serviceAccountDirectory } = place
+  const { clock, serviceAccountDirectory, hostNetworkPath, log } = place
   const client = new KubernetesClient(serviceAccountAccess(place, serviceAccountDirectory), clock)
-  const watch = new PodWatch({ ...place, client, random: Math.random })
+  const probes = hostNetworkPath === '' ? null : new ProbeRules(hostNetworkPath, log)
+  const watch = new PodWatch({ ...place, client, probes, random: Math.random })
   watch.start()
   return watch
 }

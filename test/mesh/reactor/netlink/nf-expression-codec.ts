@@ -54,6 +54,11 @@ t.test('every expression is read as it was written', async (t) => {
     ...nf.setConnectionMark(1, 0xf),
     ...nf.setConnectionZone(1),
     ...nf.redirectTo(1),
+    ...nf.matchIpSet('destination', 4, 'four'),
+    ...nf.matchIpSet('source', 6, 'six'),
+    ...nf.matchSocketUser(1000),
+    ...nf.sourceNatTo('169.254.7.127'),
+    ...nf.sourceNatTo('fd00::1'),
     ...nf.count(),
     ...nf.decide('accept'),
     ...nf.decide('drop'),
@@ -85,6 +90,8 @@ t.test('what is not ours is unknown, and never mistaken for ours', async (t) => 
     ['payload', (data) => data.u32be(2, 1).u32be(5, 1)],
     ['immediate', (data) => data.u32be(1, 0)],
     ['redir', () => undefined],
+    ['lookup', (data) => data.text(1, 's').u32be(5, 1)],
+    ['nat', (data) => data.u32be(1, 1).u32be(3, 1)],
   ]
   for (const [name, write] of foreign) {
     const bytes = new MessageBuilder().begin(0, 0, 1).text(1, name).nest(2, write).end().bytes
