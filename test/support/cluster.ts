@@ -41,8 +41,8 @@ export class Cluster {
   }
 
   /**
-   * About ten seconds; close() ends it. Without `nodes` nothing runs pods and there are custom resources, with them it is a
-   * bare cluster. @throws when the lab's programs are not built or nobody is root
+   * About ten seconds, twice that with `nodes`, without which nothing runs pods; close() ends it.
+   * @throws when the lab's programs are not built or nobody is root
    */
   static async open(nodes: readonly string[] = []): Promise<Cluster> {
     const given = process.env.KUBECONFIG
@@ -56,11 +56,8 @@ export class Cluster {
       () => cluster.#isOpen && spawnSync(LAB, ['down'], { env: { ...process.env, ...environment } }),
     )
     try {
-      if (nodes.length > 0) await cluster.#lab('up')
-      else {
-        await cluster.#lab('up', 'control-plane')
-        await cluster.#lab('crds')
-      }
+      await cluster.#lab('up', ...(nodes.length === 0 ? ['control-plane'] : []))
+      await cluster.#lab('crds')
     } catch (err) {
       await cluster.close()
       throw err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What docs/install.md says, done on two real nodes: the image is built and loaded, daemonset.yaml applied, all of it is
-// ready within a minute, follows, is replaced, and leaves nothing.
+// ready within a minute; pods that run are enrolled, and no request of theirs fails; everything goes and leaves nothing.
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,10 @@ import { poll } from '../../support/mesh-lab.ts'
 
 const SYSTEM = 'istio-system'
 const READY_MS = 60_000
+const ENROLLED_MS = 10_000 // with what kubectl takes; the agent itself is measured in test/cluster/enrolment.ts
 const STATUS_PORT = 15_021
+/** A ztunnel that ends loses what waits in the queues of its sockets: of one caller one connection on either node. */
+const MOST_LOST = 2
 const WAIT_MS = 60_000
 
 t.setTimeout(CLUSTER_TEST_MS)
@@ -27,7 +30,7 @@ const env = {
   PATH: `${programs}:${dirname(process.execPath)}:${process.env.PATH}`,
   KUBECONFIG: cluster.kubeconfig,
 }
-const [buildImage = '', apply = '', remove = '', ...others] = [
+const [buildImage = '', apply = '', enrol = '', remove = '', ...others] = [
   ...pageText('docs/install.md').matchAll(/^```bash\n(.*?)^```$/gms),
 ].map(([, block]) => block)
 
@@ -35,6 +38,99 @@ const [buildImage = '', apply = '', remove = '', ...others] = [
 async function runBlock(script: string): Promise<string> {
   const { stdout } = await promisify(execFile)('bash', ['-e', '-c', script], { cwd: ROOT, env })
   return stdout
+}
+
+/** front on one node asks cart on another, all the time, and says how each request ended. */
+const SHOP = `
+{apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: cart, namespace: shop}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: front, namespace: shop}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {selector: {app: cart}, ports: [{port: 80, targetPort: 8080}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cart, namespace: shop, labels: {app: cart}}
+spec:
+  serviceAccountName: cart
+  containers:
+  - name: main
+    image: localhost/node:1
+    imagePullPolicy: Never
+    readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: front, namespace: shop, labels: {app: front}}
+spec:
+  serviceAccountName: front
+  terminationGracePeriodSeconds: 1
+  affinity:
+    podAntiAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+      - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: cart}}}
+  containers:
+  - name: main
+    image: localhost/tools:1
+    imagePullPolicy: Never
+    securityContext: {capabilities: {add: [NET_ADMIN]}} # to see its own rules
+    command: [sh, -c, 'while :; do curl -s -m 3 -o /dev/null http://cart/ && echo answered || echo failed; sleep 0.05; done']
+`
+const DENY = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-front, namespace: shop}
+spec:
+  selector: {matchLabels: {app: cart}}
+  action: DENY
+  rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/front]}}]}]
+`
+
+/** How the requests of front have ended so far. */
+async function requests(): Promise<{ readonly answered: number; readonly failed: number }> {
+  const lines = (await cluster.kubectl('-n', 'shop', 'logs', 'front')).split('\n')
+  const count = (word: string): number => lines.filter((line) => line === word).length
+  return { answered: count('answered'), failed: count('failed') }
+}
+
+/** Waits for so many more requests that were answered; returns how many failed since `before`. */
+async function failuresSince(before: { readonly failed: number }, more = 20): Promise<number> {
+  const { answered } = await requests()
+  const last = await poll(
+    `${more} answers`,
+    async () => {
+      const now = await requests()
+      return now.answered >= answered + more ? now : null
+    },
+    WAIT_MS,
+  )
+  return last.failed - before.failed
+}
+
+/** The connection records of all ztunnels, the newest of each. */
+async function records(): Promise<readonly Readonly<Record<string, string>>[]> {
+  const logs = await Promise.all(
+    (await podsOf('ztunnel')).map(({ name }) => cluster.kubectl('-n', SYSTEM, 'logs', name, '--tail=50')),
+  )
+  return logs
+    .flatMap((log) => log.split('\n'))
+    .filter((line) => line.includes('"connection complete"'))
+    .map((line) => JSON.parse(line))
+}
+
+/** The nftables rules in the network of a pod of the shop. */
+async function rulesOf(pod: string): Promise<string> {
+  return await cluster.kubectl('-n', 'shop', 'exec', pod, '--', 'nft', 'list', 'ruleset')
+}
+
+/** What nodes say of the pods of the shop. */
+async function redirections(): Promise<string> {
+  return await cluster.kubectl(
+    ...['-n', 'shop', 'get', 'pods', '-o'],
+    'jsonpath={range .items[*]}{.metadata.annotations.ambient\\.istio\\.io/redirection}{end}',
+  )
 }
 
 interface Pod {
@@ -73,7 +169,7 @@ async function inPod({ name }: Pod, script: string): Promise<string> {
 }
 
 t.test('what is applied is ready within a minute', async (t) => {
-  t.same(others, [], 'the page has three blocks')
+  t.same(others, [], 'the page has four blocks')
   await runBlock(buildImage)
   await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
   const startedMs = performance.now()
@@ -152,13 +248,79 @@ t.test('the leader is deleted: the other leads, and ztunnels are replaced meanwh
   t.ok((await podsOf('sidestep-controller')).every(({ name }) => name !== leader?.name))
 })
 
-t.test('what is removed leaves nothing of ours in the cluster', async (t) => {
-  const kinds = 'clusterroles,clusterrolebindings,priorityclasses,namespaces'
+t.test('a label enrols pods that run: mTLS by their accounts, and no request fails', async (t) => {
+  await cluster.apply(SHOP)
+  await cluster.kubectl('-n', 'shop', 'wait', 'pod', '--all', '--for=condition=Ready', '--timeout=60s')
+  await failuresSince(await requests()) // until cart was ready some have
+  const before = await requests()
+  const startedMs = performance.now()
+  await runBlock(enrol)
+  const tookMs = Math.round(performance.now() - startedMs)
+  t.ok(tookMs < ENROLLED_MS, `${tookMs} ms`)
+  t.equal(await failuresSince(before), 0)
+  const identities = {
+    ...{ reason: 'OK', transport: 'HBONE' },
+    'src.identity': 'spiffe://cluster.local/ns/shop/sa/front',
+    'dst.identity': 'spiffe://cluster.local/ns/shop/sa/cart',
+  }
+  t.match(await rulesOf('front'), /table inet sidestep/)
+  const found = await records()
+  for (const direction of ['outbound', 'inbound'])
+    t.match(
+      found.findLast((each) => each.direction === direction),
+      identities,
+      direction,
+    )
+  t.equal(
+    await cluster.kubectl(
+      '-n',
+      'shop',
+      'get',
+      'pods',
+      '-o',
+      'jsonpath={.items[*].status.containerStatuses[*].restartCount}',
+    ),
+    '0 0',
+  )
+})
+
+t.test('a policy denies by identity, and is taken back', async (t) => {
+  await cluster.apply(DENY)
+  const denied = await poll(
+    'a refusal',
+    async () => (await records()).find((each) => each.reason === 'POLICY_DENY') ?? null,
+    WAIT_MS,
+  )
+  t.match(denied, { 'src.identity': 'spiffe://cluster.local/ns/shop/sa/front' })
+  await cluster.kubectl('-n', 'shop', 'delete', 'authorizationpolicy', 'no-front')
+  await failuresSince(await requests(), 1)
+  const before = await requests()
+  t.equal(await failuresSince(before), 0, 'as before')
+})
+
+t.test('controllers are away and come back: enrolled pods do not notice', async (t) => {
+  const before = await requests()
+  await cluster.kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=0')
+  await poll(
+    'none runs',
+    async () => ((await podsOf('sidestep-controller')).length === 0 ? true : null),
+    WAIT_MS,
+  )
+  t.equal(await failuresSince(before), 0)
+  await cluster.kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=2')
+  await cluster.kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=60s')
+  t.equal(await failuresSince(before), 0)
+})
+
+t.test('what is removed leaves nothing of ours in the cluster, and pods go on', async (t) => {
+  const kinds = 'clusterroles,clusterrolebindings,priorityclasses,namespaces,gatewayclasses'
+  const before = await requests()
   await runBlock(remove)
   const left = await cluster.kubectl('get', kinds, '-o', 'name')
   t.same(
     left.split('\n').filter((line) => /sidestep|ztunnel|istio/.test(line)),
-    [],
+    ['gatewayclass.gateway.networking.k8s.io/sidestep-waypoint'],
+    'what the page says',
   )
   const all =
     'pods,services,deployments,daemonsets,configmaps,secrets,serviceaccounts,leases,poddisruptionbudgets'
@@ -167,4 +329,8 @@ t.test('what is removed leaves nothing of ours in the cluster', async (t) => {
     objects.split('\n').filter((line) => /sidestep|ztunnel|istio/.test(line)),
     [],
   )
+  t.equal(await redirections(), '', 'nothing on the pods')
+  const failed = await failuresSince(before)
+  t.ok(failed <= MOST_LOST, `${failed} failed`)
+  t.equal(await rulesOf('front'), '', 'and no rule in them')
 })
