@@ -26,6 +26,8 @@ const EXIT_GRACE_MS = 2500
 const DRIFT_CHECK_MS = 10_000
 /** Start-up garbage is collected this long after the data process became ready. */
 const TRIM_DELAY_MS = 1000
+/** With an agent that watches the apiserver: its first lists leave some too. */
+const WATCH_TRIM_DELAY_MS = 5000
 
 /** The supervisor of one node. */
 export class Supervisor {
@@ -145,10 +147,11 @@ export class Supervisor {
   #onDataMessage(message: DataMessage): void {
     if (message.type === 'ready') {
       this.#log.info({ pods: this.#pods.count }, 'data process ready')
+      const delayMs = this.#watch === null ? TRIM_DELAY_MS : WATCH_TRIM_DELAY_MS
       setTimeout(() => {
         trimMemory()
         releaseCodePages()
-      }, TRIM_DELAY_MS).unref()
+      }, delayMs).unref()
     } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
     else {
       this.#log.debug({ uid: message.uid }, 'pod served')
