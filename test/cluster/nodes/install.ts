@@ -59,6 +59,7 @@ spec:
   - name: main
     image: localhost/node:1
     imagePullPolicy: Never
+    securityContext: {runAsUser: 1000} # another user than the ztunnel's
     readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
 ---
 apiVersion: v1
