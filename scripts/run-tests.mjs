@@ -13,10 +13,9 @@ const UNIT = ['mesh', 'ztunnel', 'controller', 'demo', 'bench', 'image', 'script
 const LEVELS = {
   unit: UNIT,
   ...Object.fromEntries(
-    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'cluster', 'peer', 'soak'].map((level) => [
-      level,
-      [`test/${level}/**/*.ts`],
-    ]),
+    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'cluster', 'nodes', 'peer', 'soak'].map(
+      (level) => [level, [`test/${level}/**/*.ts`]],
+    ),
   ),
 }
 const split = process.argv.indexOf('--')
@@ -34,7 +33,9 @@ if (files.length === 0) {
   process.stderr.write(`no test file for ${levels.join(', ')}\n`)
   process.exit(1)
 }
-const isSerial = levels.some((level) => ['netns', 'interop', 'cluster', 'peer', 'soak'].includes(level))
+const isSerial = levels.some((level) =>
+  ['netns', 'interop', 'cluster', 'nodes', 'peer', 'soak'].includes(level),
+)
 const bin = join(root, 'node_modules', '.bin')
 const tap = spawnSync(
   join(bin, 'node'),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the image of this checkout holds; that it runs is tried in test/cluster/nodes.
+// What the image of this checkout holds; that it runs is tried in test/nodes.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

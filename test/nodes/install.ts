@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { CLUSTER_TEST_MS, Cluster, KUBECTL } from '../../support/cluster.ts'
-import { pageText, ROOT } from '../../support/documents.ts'
-import { poll } from '../../support/mesh-lab.ts'
+import { CLUSTER_TEST_MS, Cluster, KUBECTL } from '../support/cluster.ts'
+import { pageText, ROOT } from '../support/documents.ts'
+import { poll } from '../support/mesh-lab.ts'
 
 const SYSTEM = 'istio-system'
 const READY_MS = 60_000
