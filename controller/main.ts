@@ -16,13 +16,21 @@ if (mistakes.length > 0) {
 }
 const log = openLog(options.logLevel as LogLevel, { component: 'controller' }) // as: checked by its choices
 returnLargeBlocks()
-const app = new App({ config: options, ...openSources(options, systemClock), clock: systemClock, log })
-try {
-  await app.start()
-} catch (err) {
+const app = await start().catch((err: unknown) => {
   log.fatal({ err }, 'the controller cannot start')
   process.exit(1)
-}
+})
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => void app.stop().then(() => process.exit(0)))
+}
+
+async function start(): Promise<App> {
+  const made = new App({
+    config: options,
+    ...(await openSources(options, systemClock)),
+    clock: systemClock,
+    log,
+  })
+  await made.start()
+  return made
 }

@@ -14,7 +14,6 @@ import { openJoinTokenRedis } from './ca/join-token-redis.ts'
 import type { JoinTokenStore } from './ca/join-tokens.ts'
 import { type KeyStore, openDirectoryKeyStore } from './ca/key-store.ts'
 import type { ControllerConfig } from './config.ts'
-import { openKubernetes } from './kubernetes/sources.ts'
 import { type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
 import type { MeshView } from './mesh-view.ts'
 import { connectTo } from './redis-connect.ts'
@@ -45,7 +44,7 @@ export interface Sources {
   close(): Promise<void>
 }
 
-type Opener = (config: ControllerConfig, clock: Clock) => Sources
+type Opener = (config: ControllerConfig, clock: Clock) => Sources | Promise<Sources>
 
 const SOURCES: Readonly<Record<string, Opener>> = {
   directory: openDirectory,
@@ -57,10 +56,16 @@ const SOURCES: Readonly<Record<string, Opener>> = {
 const NOBODY = { attestors: () => [], duties: () => [] }
 
 /** Opens the source; nothing is read or dialled yet. */
-export function openSources(config: ControllerConfig, clock: Clock): Sources {
+export async function openSources(config: ControllerConfig, clock: Clock): Promise<Sources> {
   const open = SOURCES[config.configSource]
   if (open === undefined) throw new MeshError('INTERNAL', { detail: `no source ${config.configSource}` })
-  return open(config, clock)
+  return await open(config, clock)
+}
+
+/** Loaded only where there is an apiserver: its client has its price in memory. */
+async function openKubernetes(config: ControllerConfig, clock: Clock): Promise<Sources> {
+  const kubernetes = await import('./kubernetes/sources.ts')
+  return kubernetes.openKubernetes(config, clock)
 }
 
 function openDirectory(config: ControllerConfig, clock: Clock): Sources {

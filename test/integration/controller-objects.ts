@@ -34,7 +34,12 @@ async function open(t: Test, ...args: readonly string[]) {
     ],
     {},
   )
-  const app = new App({ config, ...openSources(config, clock), clock, log: pino({ level: 'silent' }) })
+  const app = new App({
+    config,
+    ...(await openSources(config, clock)),
+    clock,
+    log: pino({ level: 'silent' }),
+  })
   await app.start()
   t.teardown(() => app.stop())
   const send = (method: string, text: string, type = 'application/yaml'): Promise<Answer> =>
