@@ -5,8 +5,9 @@
 
 import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
-import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
+import type { Clock } from '../../mesh/runtime/clock.ts'
 import { Pause } from '../../mesh/runtime/pause.ts'
+import { Lead } from '../lead.ts'
 import type { LeaderElection } from '../leader.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
 import { statusOf } from './api-failure.ts'
@@ -42,13 +43,10 @@ export class LeaseElection implements LeaderElection {
   readonly #ttlMs: number
   readonly #everyMs: number
   readonly #nap: Pause
+  readonly #lead: Lead
   #isStopped = false
   #onChange: (fence: string | null) => void = () => undefined
   #seen: SeenLease | null = null
-  #fence: string | null = null
-  /** Of monotonicMs: until then nobody else may have taken the lease. */
-  #validUntilMs = 0
-  #deadline: ClockTimer | null = null
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: LeaseOptions) {
@@ -56,12 +54,12 @@ export class LeaseElection implements LeaderElection {
     this.#ttlMs = options.ttlMs ?? LEASE_TTL_MS
     this.#everyMs = this.#ttlMs / RENEWALS_PER_TTL
     this.#nap = new Pause(options.clock)
+    this.#lead = new Lead(options.clock, options.monotonicMs, (fence) => this.#onChange(fence))
   }
 
   /** Grows with every leadership of this Lease. */
   get fence(): string | null {
-    // Asked of the clock, not of the timer: after a pause of the process the timer may not have fired yet.
-    return this.#options.monotonicMs() < this.#validUntilMs ? this.#fence : null
+    return this.#lead.fence
   }
 
   start(onChange: (fence: string | null) => void): void {
@@ -105,7 +103,7 @@ export class LeaseElection implements LeaderElection {
     const seen = seeLease(lease, this.#seen, monotonicMs())
     this.#seen = seen
     const step = decideLease(seen, holder, monotonicMs(), this.#ttlMs)
-    if (step === 'wait') return this.#lead(null, 0)
+    if (step === 'wait') return this.#lead.end()
     // Its own name, but no belief any more: a leadership that ended is not gone on with but begun anew.
     const isNew = step === 'take' || this.fence === null
     await this.#write(lease, { transitions: seen.transitions + (isNew ? 1 : 0) }, signal)
@@ -158,13 +156,13 @@ export class LeaseElection implements LeaderElection {
     // An answer that comes after the end does not bring a leadership back: its duties have ended. The next step begins
     // another one.
     const isOver = before.leaseTransitions === transitions && this.fence !== fence
-    if (!isOver && monotonicMs() < validUntilMs) this.#lead(fence, validUntilMs)
+    if (!isOver && monotonicMs() < validUntilMs) this.#lead.hold(fence, validUntilMs)
   }
 
   /** Gives the lead up, if this is still the leader. */
   async #release(): Promise<void> {
     const wasLeader = this.fence !== null
-    this.#lead(null, 0)
+    this.#lead.end()
     if (!wasLeader) return
     const signal = AbortSignal.timeout(this.#ttlMs / 2)
     try {
@@ -179,17 +177,5 @@ export class LeaseElection implements LeaderElection {
 
   get #collection(): string {
     return `/apis/coordination.k8s.io/v1/namespaces/${this.#options.namespace}/leases`
-  }
-
-  #lead(fence: string | null, validUntilMs: number): void {
-    const before = this.#fence
-    this.#fence = fence
-    this.#validUntilMs = validUntilMs
-    this.#deadline?.cancel()
-    if (fence !== null) {
-      const leftMs = validUntilMs - this.#options.monotonicMs()
-      this.#deadline = this.#options.clock.startTimer(leftMs, () => this.#lead(null, 0))
-    }
-    if (before !== fence) this.#onChange(fence)
   }
 }

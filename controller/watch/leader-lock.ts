@@ -5,8 +5,9 @@
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { RedisConnection } from '../../mesh/redis/redis-connection.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
-import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
+import type { Clock } from '../../mesh/runtime/clock.ts'
 import { Pause } from '../../mesh/runtime/pause.ts'
+import { Lead } from '../lead.ts'
 import { DEFAULT_PREFIX, fenceKey, leaderKey } from './redis-keys.ts'
 
 const LEADER_TTL_MS = 3_000 // a leader that vanished is replaced within this and a look: under five seconds
@@ -56,26 +57,23 @@ export class LeaderLock {
   readonly #options: LeaderLockOptions
   readonly #keys: readonly string[]
   readonly #ttlMs: number
-  #fence: string | null = null
-  /** Of monotonicMs: until then the key cannot have expired. */
-  #validUntilMs = 0
-  #deadline: ClockTimer | null = null
   #isStopped = false
   readonly #nap: Pause
+  readonly #lead: Lead
   #work: Promise<void> = Promise.resolve()
 
   constructor(options: LeaderLockOptions) {
     const { prefix = DEFAULT_PREFIX, ttlMs = LEADER_TTL_MS } = options
     this.#options = options
     this.#nap = new Pause(options.clock)
+    this.#lead = new Lead(options.clock, options.monotonicMs, options.onChange)
     this.#keys = [leaderKey(prefix), fenceKey(prefix)]
     this.#ttlMs = ttlMs
   }
 
   /** The fencing token while this replica leads, else null. To be asked again after every wait. */
   get fence(): string | null {
-    // Asked of the clock, not of the timer: after a pause of the process the timer may not have fired yet.
-    return this.#options.monotonicMs() < this.#validUntilMs ? this.#fence : null
+    return this.#lead.fence
   }
 
   /** Begins to take part. Once. */
@@ -109,7 +107,7 @@ export class LeaderLock {
       }
     }
     const wasLeader = this.fence !== null
-    this.#lead(null, 0)
+    this.#lead.end()
     if (wasLeader)
       await redis?.script(RELEASE, this.#keys.slice(0, 1), [this.#options.holder]).catch(() => undefined)
     redis?.close()
@@ -121,29 +119,17 @@ export class LeaderLock {
     // Counted from before the question: the key cannot expire earlier than this.
     const validUntilMs = monotonicMs() + this.#ttlMs - Math.min(SAFETY_MS, this.#ttlMs / 4)
     if (this.fence === null) {
-      this.#lead(null, 0)
+      this.#lead.end()
       const token = await redis.script(ACQUIRE, this.#keys, [holder, this.#ttlMs])
       const isElected = typeof token === 'string' && token !== ''
-      if (isElected && monotonicMs() < validUntilMs) this.#lead(token, validUntilMs)
+      if (isElected && monotonicMs() < validUntilMs) this.#lead.hold(token, validUntilMs)
       return
     }
     const renewed = await redis.script(RENEW, this.#keys.slice(0, 1), [holder, this.#ttlMs])
     // An answer that comes after the end does not bring the lead back: another may have had it in between.
     const fence = this.fence
-    if (renewed === 1 && fence !== null) this.#lead(fence, validUntilMs)
-    else this.#lead(null, 0)
-  }
-
-  #lead(fence: string | null, validUntilMs: number): void {
-    const before = this.#fence
-    this.#fence = fence
-    this.#validUntilMs = validUntilMs
-    this.#deadline?.cancel()
-    if (fence !== null) {
-      const leftMs = validUntilMs - this.#options.monotonicMs()
-      this.#deadline = this.#options.clock.startTimer(leftMs, () => this.#lead(null, 0))
-    }
-    if (before !== fence) this.#options.onChange(fence)
+    if (renewed === 1 && fence !== null) this.#lead.hold(fence, validUntilMs)
+    else this.#lead.end()
   }
 
   async #pause(ms: number): Promise<void> {
