@@ -11,7 +11,7 @@ import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
-import { releaseCodePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
+import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
@@ -85,7 +85,7 @@ export class App {
     heapBytes: () => getHeapStatistics().total_heap_size,
     trim: () => {
       trimMemory()
-      releaseCodePages()
+      releaseFilePages()
     },
   })
   #nextNumber = 1
@@ -419,7 +419,7 @@ export class App {
     setTimeout(() => {
       this.workers.broadcast({ type: 'trim-memory' })
       trimMemory()
-      releaseCodePages()
+      releaseFilePages()
     }, TRIM_DELAY_MS)
   }
 

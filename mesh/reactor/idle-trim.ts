@@ -3,7 +3,7 @@
 // a reactor never returns: without this, the memory of the busiest second would stay for hours.
 import { getHeapStatistics } from 'node:v8'
 import type { Reactor } from './reactor.ts'
-import { releaseCodePages, trimMemory } from './trim-memory.ts'
+import { releaseFilePages, trimMemory } from './trim-memory.ts'
 import { TrimReserve } from './trim-reserve.ts'
 
 /** How often a reactor looks at itself. */
@@ -37,7 +37,7 @@ export class IdleTrim {
 
   #look(): void {
     // Not with the trim: the collector's helpers sweep on for a while.
-    if (this.#owesRelease) releaseCodePages()
+    if (this.#owesRelease) releaseFilePages()
     this.#owesRelease = false
     const isIdle = this.#reactor.busyMs - this.#busyMs < IDLE_CHECK_MS * IDLE_SHARE
     this.#idleChecks = isIdle ? this.#idleChecks + 1 : 0

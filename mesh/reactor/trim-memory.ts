@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives memory back after start-up: parsing and compiling leave garbage that an idle process would keep for hours, and
-// pages of Node's code (parser, compiler, bootstrap) that it may never touch again.
-// Needs node's --expose-gc; without it only malloc's free memory and code pages are returned.
+// pages of Node's program (parser, compiler, bootstrap) that it may never touch again.
+// Needs node's --expose-gc; without it only malloc's free memory and pages of files are returned.
 import { readFileSync } from 'node:fs'
 import { bindFunction, openLibrary } from './ffi/native.ts'
 
@@ -40,15 +40,23 @@ export function trimMemory(): void {
 }
 
 /**
- * Lets go of this process's mapping of Node's machine code. What is needed comes back from the page cache at the
- * next call, in blocks and without reading a disk; what only start-up needed does not.
+ * Lets go of this process's mappings of Node's code and constants. What is needed comes back from the page cache when it
+ * is touched, in blocks and without reading a disk; what only start-up needed does not.
  */
-export function releaseCodePages(): void {
-  for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
-    // Only code: it is never written, so nothing can be lost. Read-only data holds relocations that would be.
-    const match = /^([0-9a-f]+)-([0-9a-f]+) r-xp .* (\/.*)$/.exec(line)
-    if (match?.[3] !== process.execPath) continue
+export function releaseFilePages(): void {
+  for (const { start, bytes } of releasableMappings(readFileSync('/proc/self/smaps', 'latin1')))
+    madvise(start, bytes, MADV_DONTNEED)
+}
+
+/** Mappings of files that cannot be written and of which no page was: nothing of them can be lost. */
+function releasableMappings(smaps: string): { readonly start: bigint; readonly bytes: number }[] {
+  const found: { start: bigint; bytes: number }[] = []
+  for (const mapping of smaps.split(/^(?=[0-9a-f]+-)/m)) {
+    const match = /^([0-9a-f]+)-([0-9a-f]+) r-[x-]p .* \/.*$/m.exec(mapping)
+    // Pages that the dynamic linker has relocated are in memory only.
+    if (match === null || !/^Anonymous: +0 kB$/m.test(mapping)) continue
     const start = BigInt(`0x${match[1]}`)
-    madvise(start, Number(BigInt(`0x${match[2]}`) - start), MADV_DONTNEED)
+    found.push({ start, bytes: Number(BigInt(`0x${match[2]}`) - start) })
   }
+  return found
 }

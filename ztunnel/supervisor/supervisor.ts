@@ -2,7 +2,7 @@
 // Keeps what must outlive a version: pods, their sockets and rules, and a data process that serves them. One that dies is
 // replaced within a second.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
-import { releaseCodePages, trimMemory } from '../../mesh/reactor/trim-memory.ts'
+import { releaseFilePages, trimMemory } from '../../mesh/reactor/trim-memory.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
@@ -150,7 +150,7 @@ export class Supervisor {
       const delayMs = this.#watch === null ? TRIM_DELAY_MS : WATCH_TRIM_DELAY_MS
       setTimeout(() => {
         trimMemory()
-        releaseCodePages()
+        releaseFilePages()
       }, delayMs).unref()
     } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
     else {

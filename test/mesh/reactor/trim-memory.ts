@@ -23,10 +23,10 @@ t.test('garbage and free memory go back to the system', async (t) => {
   }
 })
 
-t.test('code pages are let go of, and the process goes on working', async (t) => {
+t.test('pages of files are let go of, and the process goes on working', async (t) => {
   const script = `
     const { readFileSync } = await import('node:fs')
-    const { releaseCodePages } = await import('./mesh/reactor/trim-memory.ts')
+    const { releaseFilePages } = await import('./mesh/reactor/trim-memory.ts')
     const kb = () => Number(/^RssFile:\\s+(\\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))[1])
     // Work in all parts of Node's code: parser, compiler, regular expressions, cryptography, compression.
     const work = async () => {
@@ -36,21 +36,32 @@ t.test('code pages are let go of, and the process goes on working', async (t) =>
       const again = gunzipSync(gzipSync(text)).toString().replace(/x+/g, (found) => found.toUpperCase())
       return createHash('sha256').update(again + new Function('return 6 * 7')()).digest('hex')
     }
+    const constants = () => readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-)/m)
+      .filter((each) => / r--p .*\\/node\\n/.test(each.slice(0, each.indexOf('\\n') + 1)))
+      .reduce((sum, each) => sum + Number(/^Rss:\\s+(\\d+)/m.exec(each)[1]), 0)
     const first = await work()
+    const constantsBefore = constants()
     const before = kb()
-    releaseCodePages()
+    releaseFilePages()
     const after = kb()
-    releaseCodePages()
+    const constantsAfter = constants()
+    releaseFilePages()
     const results = await Promise.all([work(), work(), new Promise((done) => setTimeout(() => done(work()), 5))])
-    console.log(JSON.stringify({ before, after, isSame: results.every((each) => each === first) }))`
+    console.log(JSON.stringify({ before, after, constantsBefore, constantsAfter, isSame: results.every((each) => each === first) }))`
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
   t.equal(done.status, 0, done.stderr)
   // as: what the script prints
-  const { before, after, isSame } = JSON.parse(done.stdout) as {
+  const { before, after, constantsBefore, constantsAfter, isSame } = JSON.parse(done.stdout) as {
     before: number
     after: number
+    constantsBefore: number
+    constantsAfter: number
     isSame: boolean
   }
   t.ok(isSame)
   t.ok(after < before - 5000, `${before} kB of files before, ${after} kB after`)
+  t.ok(
+    constantsAfter < constantsBefore / 2,
+    `${constantsBefore} kB of constants before, ${constantsAfter} kB after`,
+  )
 })
