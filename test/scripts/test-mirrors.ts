@@ -256,6 +256,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/ztunnel-worker.ts',
   ],
   'test/cluster/enrolment.ts': [
+    'ztunnel/supervisor/enroll/left-rules.ts',
     'ztunnel/supervisor/enroll/pod-watch.ts',
     'ztunnel/supervisor/enroll/start-pod-watch.ts',
   ],

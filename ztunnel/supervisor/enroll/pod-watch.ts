@@ -2,7 +2,6 @@
 // The agent of a node: watches its pods and all namespaces at the apiserver, enrols running pods by their labels without a
 // restart, and says so in the cluster. What it has enrolled stays while the apiserver is away.
 import { closeSync, fstatSync } from 'node:fs'
-import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import {
   ListWatch,
@@ -12,82 +11,43 @@ import {
   type WatchTiming,
 } from '../../../mesh/kubernetes/list-watch.ts'
 import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
-import { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
-import { Backoff } from '../../../mesh/runtime/backoff.ts'
-import type { Clock, ClockTimer } from '../../../mesh/runtime/clock.ts'
-import type { Log } from '../../../mesh/runtime/log.ts'
-import { type AgentPod, decidePod, readAgentPod, toldRedirection } from './decide-enrolment.ts'
-import { findPodNamespaces } from './pod-namespaces.ts'
+import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
+import { type AgentPod, decidePod, type PodGoal, readAgentPod, toldRedirection } from './decide-enrolment.ts'
+import { removeLeftRules } from './left-rules.ts'
+import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
 import type { PodRoster } from './pod-roster.ts'
+import {
+  isSought,
+  newStanding,
+  nextStanding,
+  type PodEffect,
+  type PodEvent,
+  type PodStanding,
+  type PodState,
+  redirectionOf,
+} from './pod-state.ts'
 import type { ProbeRules } from './probe-rules.ts'
-import { readRedirectRules, removeRedirectRules } from './redirect-rules.ts'
-import { type Redirection, RedirectionTeller } from './redirection-teller.ts'
+import { RedirectionTeller } from './redirection-teller.ts'
 
 /** What is not done by an event is looked at this often. */
 const TICK_MS = 500
 /** Namespaces of enrolled pods are compared this often: a node may give a pod another one. */
 const REFRESH_TICKS = 20
-/** First wait before a pod without a process is sought again. */
-const SEEK_FIRST_MS = 50
-/** A pod that belongs to the mesh and has no process yet is sought at least this often. */
-const SEEK_MAX_MS = 2_000
-/** A pod that nobody serves for this long is told as such: a data process is replaced within a second. */
-const UNSERVED_MS = 5_000
-/** Others get so long to hear that a pod leaves, before it does. */
-const LEAVE_MS = 1_000
 /** At the end, all pods are told as out within this. */
 const STOP_TIMEOUT_MS = 3_000
 
-/**
- *   out ─► wanted ─► enrolling ─► enrolled ─► leaving ─► out
- *    ▲       │           │  ▲                   │
- *    └───────┘           ▼  │    wanted again:  └─► enrolled
- *                       failed
- *
- * A pod that is deleted, or has ended, is forgotten at once from wherever it is.
- */
-export type PodState =
-  /** Not in the mesh, and need not be. */
-  | 'out'
-  /** Belongs to the mesh; its network namespace is sought. */
-  | 'wanted'
-  /** Its namespace is handed over. */
-  | 'enrolling'
-  /** It could not be enrolled; the roster tries again. */
-  | 'failed'
-  /** Its rules and listeners stand. */
-  | 'enrolled'
-  /** Belongs to the mesh no more; goes out when others have heard it. */
-  | 'leaving'
-
 interface Entry {
   pod: AgentPod
-  state: PodState
-  /** What the cluster has been told. */
-  told: string | null
-  /** A data process serves it. */
-  isServed: boolean
-  /** Since when it is not both enrolled and served. */
-  unservedMs: number
-  /** When it goes out; null while others are not told. */
-  leaveAtMs: number | null
-  /** The namespace that was handed over; 0 for none. */
-  inode: number
+  standing: PodStanding
 }
 
 /** What the agent needs. */
-export interface PodWatchOptions {
+export interface PodWatchOptions extends SeekerOptions {
   readonly client: KubernetesClient
   readonly nodeName: string
   readonly roster: PodRoster
   /** The kubelet's probes of enrolled pods; null when the rules of pods are somebody else's. */
   readonly probes: Pick<ProbeRules, 'set' | 'remove' | 'sync' | 'close'> | null
-  /** Where the processes of the node are seen. */
-  readonly procPath: string
-  readonly clock: Clock
-  /** Uniform in [0, 1). */
-  readonly random: () => number
-  readonly log: Log
   readonly timing?: WatchTiming
 }
 
@@ -95,24 +55,25 @@ export interface PodWatchOptions {
 export class PodWatch {
   readonly #options: PodWatchOptions
   readonly #teller: RedirectionTeller
-  readonly #seekBackoff: Backoff
+  readonly #seeker: NamespaceSeeker
   readonly #stopped = new AbortController()
   readonly #entries = new Map<string, Entry>()
   readonly #namespaces = new Map<string, RawMap>()
   #hasPods = false
   #hasNamespaces = false
   #isCurrent = false
-  #isSeeking = false
-  #seekTimer: ClockTimer | null = null
   #tickTimer: ClockTimer | null = null
   #ticks = 0
   #work: Promise<unknown> = Promise.resolve()
 
   constructor(options: PodWatchOptions) {
     this.#options = options
-    const { client, clock, random, log } = options
-    this.#teller = new RedirectionTeller({ client, clock, random, log })
-    this.#seekBackoff = new Backoff({ initialMs: SEEK_FIRST_MS, maxMs: SEEK_MAX_MS, random })
+    this.#teller = new RedirectionTeller(options)
+    this.#seeker = new NamespaceSeeker(options, {
+      sought: () => [...this.#entries].filter(([, { standing }]) => isSought(standing)).map(([uid]) => uid),
+      isMissing: () => [...this.#entries.values()].some(({ standing }) => standing.state === 'wanted'),
+      onFound: async (uid, fd) => await this.#found(uid, fd),
+    })
   }
 
   start(): void {
@@ -152,11 +113,11 @@ export class PodWatch {
   async stop(): Promise<void> {
     this.#stopped.abort()
     this.#tickTimer?.cancel()
-    this.#seekTimer?.cancel()
+    this.#seeker.stop()
     await this.#work
     const { promise: isLate, resolve } = Promise.withResolvers<void>()
     const timer = this.#options.clock.startTimer(STOP_TIMEOUT_MS, resolve)
-    const told = [...this.#entries.values()].filter(({ told }) => told !== null)
+    const told = [...this.#entries.values()].filter(({ standing }) => standing.told !== null)
     await Promise.race([isLate, Promise.all(told.map(({ pod }) => this.#teller.tell(pod.info, null)))])
     timer.cancel()
   }
@@ -168,30 +129,22 @@ export class PodWatch {
 
   /** What the roster tells: rules and listeners of the pod stand. */
   onEnrolled(uid: string): void {
-    const entry = this.#entries.get(uid)
-    if (entry === undefined) return
-    if (entry.state === 'enrolling' || entry.state === 'failed') this.#enter(entry, 'enrolled')
+    this.#happen(this.#entries.get(uid), { type: 'enrolled' })
   }
 
   /** A data process serves the pod. */
   onServed(uid: string): void {
-    const entry = this.#entries.get(uid)
-    if (entry === undefined) return
-    entry.isServed = true
-    this.#tell(entry)
+    this.#happen(this.#entries.get(uid), { type: 'served' })
   }
 
   /** No data process serves anybody. */
   onUnserved(): void {
-    for (const entry of this.#entries.values()) {
-      if (entry.isServed) entry.unservedMs = this.#options.clock.nowMs
-      entry.isServed = false
-    }
+    for (const entry of this.#entries.values()) this.#happen(entry, { type: 'unserved' })
   }
 
   /** States by uid, for people and tests. */
   states(): ReadonlyMap<string, PodState> {
-    return new Map([...this.#entries].map(([uid, { state }]) => [uid, state]))
+    return new Map([...this.#entries].map(([uid, { standing }]) => [uid, standing.state]))
   }
 
   #collection<T>(path: string, read: (object: unknown) => T) {
@@ -218,48 +171,59 @@ export class PodWatch {
   }
 
   #put(pod: AgentPod): void {
-    const before = this.#entries.get(pod.info.uid)
-    const entry: Entry = before ?? {
-      ...{ pod, state: 'out', told: null, isServed: false, leaveAtMs: null, inode: 0 },
-      unservedMs: this.#options.clock.nowMs,
-    }
+    const { uid } = pod.info
+    const standing = newStanding(this.#options.clock.nowMs)
+    const entry: Entry = this.#entries.get(uid) ?? { pod, standing }
     entry.pod = pod
-    entry.told = toldRedirection(pod)
-    this.#entries.set(pod.info.uid, entry)
-    if (entry.inode !== 0) this.#options.probes?.set(pod.info.uid, pod.ips)
-    this.#look(entry)
-    // Something has become of it: perhaps its first process.
-    if (entry.state === 'wanted') this.#seekSoon()
+    this.#entries.set(uid, entry)
+    if (entry.standing.inode !== 0) this.#options.probes?.set(uid, pod.ips)
+    const goal = this.#goalOf(entry)
+    if (goal === 'hopeless') this.#forget(uid)
+    else this.#happen(entry, { type: 'shown', told: toldRedirection(pod), goal })
   }
 
   #lookAtAll(namespace?: string): void {
-    for (const entry of [...this.#entries.values()])
-      if (namespace === undefined || entry.pod.info.namespace === namespace) this.#look(entry)
+    for (const entry of [...this.#entries.values()]) {
+      if (namespace !== undefined && entry.pod.info.namespace !== namespace) continue
+      const goal = this.#goalOf(entry)
+      if (goal === 'hopeless') this.#forget(entry.pod.info.uid)
+      else if (goal !== null) this.#happen(entry, { type: 'decided', goal })
+    }
   }
 
-  /** Decides what the pod should be, and begins it. */
-  #look(entry: Entry): void {
-    if (!this.#hasPods || !this.#hasNamespaces) return
+  get #isReady(): boolean {
+    return this.#hasPods && this.#hasNamespaces
+  }
+
+  /** What the pod should be; null before all is known that decides it. */
+  #goalOf({ pod }: Entry): PodGoal | null {
+    if (!this.#isReady) return null
     if (!this.#isCurrent) this.#options.roster.setCurrent(true)
     this.#isCurrent = true
-    const { goal } = decidePod(entry.pod, this.#namespaces.get(entry.pod.info.namespace))
-    const { state } = entry
-    if (goal === 'hopeless') this.#forget(entry.pod.info.uid)
-    else if (goal === 'in') {
-      if (state === 'out') this.#enter(entry, 'wanted')
-      else if (state === 'leaving') this.#enter(entry, entry.inode === 0 ? 'wanted' : 'enrolled')
-    } else if (state === 'wanted' && entry.told === null) this.#enter(entry, 'out')
-    else if (state !== 'leaving' && (state !== 'out' || entry.told !== null)) this.#enter(entry, 'leaving')
-    this.#tell(entry)
+    return decidePod(pod, this.#namespaces.get(pod.info.namespace)).goal
   }
 
-  #enter(entry: Entry, state: PodState): void {
+  /** Something has happened to a pod; true when its namespace, which was found, is to be handed over. */
+  #happen(entry: Entry | undefined, event: PodEvent): boolean {
+    if (entry === undefined) return false
+    const before = entry.standing.state
+    const { standing, effect } = nextStanding(entry.standing, event, this.#options.clock.nowMs)
+    entry.standing = standing
     const { uid, name, namespace } = entry.pod.info
-    this.#options.log.debug({ uid, pod: name, namespace, from: entry.state, to: state }, 'enrolment')
-    entry.state = state
-    entry.leaveAtMs = null
-    if (state === 'wanted') this.#seekSoon()
+    if (before !== standing.state)
+      this.#options.log.debug({ uid, pod: name, namespace, from: before, to: standing.state }, 'enrolment')
+    this.#carryOut(uid, effect)
     this.#tell(entry)
+    return effect === 'enrol'
+  }
+
+  #carryOut(uid: string, effect: PodEffect): void {
+    const { roster, probes, log } = this.#options
+    if (effect === 'seek') this.#seeker.soon()
+    if (effect !== 'release' && effect !== 'restore') return
+    if (effect === 'release') roster.remove(uid)
+    else void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))
+    probes?.remove(uid)
   }
 
   /** A pod that is gone, or has ended. */
@@ -272,12 +236,9 @@ export class PodWatch {
   #tick(): void {
     if (this.#stopped.signal.aborted) return
     const { clock } = this.#options
-    for (const entry of [...this.#entries.values()]) {
-      this.#tell(entry)
-      if (entry.leaveAtMs !== null && clock.nowMs >= entry.leaveAtMs) this.#leave(entry)
-    }
+    for (const entry of [...this.#entries.values()]) this.#happen(entry, { type: 'passed' })
     if (++this.#ticks % REFRESH_TICKS === 0) {
-      this.#seekSoon()
+      this.#seeker.soon()
       if (this.#isCurrent) this.#options.probes?.sync()
     }
     this.#tickTimer = clock.startTimer(TICK_MS, () => this.#tick())
@@ -285,108 +246,31 @@ export class PodWatch {
 
   /** Says what is, if it is not said. */
   #tell(entry: Entry): void {
-    const redirection = this.#redirectionOf(entry)
-    const { pod, state } = entry
-    if (state === 'leaving' && entry.told === null) entry.leaveAtMs ??= this.#options.clock.nowMs + LEAVE_MS
-    if (redirection === undefined || redirection === entry.told || this.#stopped.signal.aborted) return
+    const { pod, standing } = entry
+    const redirection = redirectionOf(standing, this.#options.clock.nowMs)
+    if (redirection === undefined || redirection === standing.told) return
+    // Before all is known, what was said may be right.
+    if (!this.#isReady || this.#stopped.signal.aborted) return
     if (!this.#teller.canTell(pod.info)) return
     void this.#teller.tell(pod.info, redirection).then((isTold) => {
       if (!isTold) return
-      entry.told = redirection
       // Meanwhile it may have become something else; and others wait for their turn.
+      this.#happen(entry, { type: 'told', redirection })
       for (const each of this.#entries.values()) this.#tell(each)
     })
   }
 
-  /** What is to be said; undefined: what was said before may stay. */
-  #redirectionOf({ state, isServed, unservedMs }: Entry): Redirection | undefined {
-    if (state === 'out' || state === 'leaving') return null
-    if (state === 'enrolled' && isServed) return 'enabled'
-    if (this.#options.clock.nowMs - unservedMs < UNSERVED_MS) return undefined
-    return state === 'enrolled' ? 'pending' : null
-  }
-
-  #leave(entry: Entry): void {
-    const { uid } = entry.pod.info
-    if (entry.inode !== 0) this.#options.roster.remove(uid)
-    else void this.#restore(uid)
-    this.#options.probes?.remove(uid)
-    entry.inode = 0
-    entry.isServed = false
-    this.#enter(entry, 'out')
-  }
-
-  /** Takes away what a supervisor before us has left in the namespace of a pod. */
-  async #restore(uid: string): Promise<void> {
-    const { log } = this.#options
-    const fd = (await this.#find([uid])).get(uid)
-    if (fd === undefined) return
-    try {
-      const namespace = NetworkNamespace.fromDescriptor(fd)
-      if (readRedirectRules(namespace).tables.length === 0) return
-      removeRedirectRules(namespace)
-      log.info({ uid }, 'rules that were left behind are removed')
-    } catch (error) {
-      if (!(error instanceof MeshError)) throw error
-      log.warn({ uid, reason: error.code, detail: error.detail }, 'rules could not be removed')
-    } finally {
-      closeSync(fd)
-    }
-  }
-
-  #seekSoon(): void {
-    this.#seekBackoff.reset()
-    this.#seekTimer?.cancel()
-    this.#seekTimer = null
-    if (!this.#isSeeking) void this.#seek()
-  }
-
-  /** Looks for the namespaces of all pods that need one, and again while one is missing. */
-  async #seek(): Promise<void> {
-    this.#isSeeking = true
-    // What is told in one breath is sought in one look.
-    await new Promise((resolve) => setImmediate(resolve))
-    const isSought = ({ state }: Entry): boolean => !['out', 'leaving'].includes(state)
-    const sought = [...this.#entries].filter(([, entry]) => isSought(entry)).map(([uid]) => uid)
-    const found = await this.#find(sought)
-    this.#isSeeking = false
-    for (const [uid, fd] of found) await this.#handOver(uid, fd)
-    if (this.#stopped.signal.aborted || this.#isSeeking) return
-    if ([...this.#entries.values()].some(({ state }) => state === 'wanted'))
-      this.#seekTimer ??= this.#options.clock.startTimer(this.#seekBackoff.next(), () => {
-        this.#seekTimer = null
-        if (!this.#isSeeking) void this.#seek()
-      })
-  }
-
-  /** None where the processes of the node cannot be seen. */
-  async #find(uids: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    const { procPath, log } = this.#options
-    try {
-      return uids.length === 0 ? new Map() : await findPodNamespaces(new Set(uids), procPath)
-    } catch (err) {
-      log.warn({ err, procPath }, 'the processes of the node cannot be seen')
-      return new Map()
-    }
-  }
-
-  async #handOver(uid: string, fd: number): Promise<void> {
+  async #found(uid: string, fd: number): Promise<void> {
     const entry = this.#entries.get(uid)
-    const { ino } = fstatSync(fd)
-    const isWanted = entry !== undefined && !['out', 'leaving'].includes(entry.state) && entry.inode !== ino
-    if (!isWanted || this.#stopped.signal.aborted) {
+    const isNews = this.#happen(entry, { type: 'found', inode: fstatSync(fd).ino })
+    if (entry === undefined || !isNews) {
       closeSync(fd)
       return
     }
-    entry.inode = ino
-    entry.isServed = false
-    entry.unservedMs = this.#options.clock.nowMs
-    this.#enter(entry, 'enrolling')
     // First: from its rules on, a probe that is not known as one would be taken for plain traffic.
     this.#options.probes?.set(uid, entry.pod.ips)
     const failure = await this.#options.roster.add(entry.pod.info, fd)
-    // By onEnrolled it may be further already.
-    if (entry.state === 'enrolling') this.#enter(entry, failure === null ? 'enrolled' : 'failed')
+    this.#happen(entry, { type: 'answered', isEnrolled: failure === null })
   }
 }
 
