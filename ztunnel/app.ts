@@ -2,7 +2,6 @@
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import { closeSync } from 'node:fs'
-import { getHeapStatistics } from 'node:v8'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
@@ -11,6 +10,7 @@ import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
+import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
@@ -22,7 +22,6 @@ import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
-import { ModelTrim } from './model-trim.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { PolicyNumbers } from './policy-numbers.ts'
 import { RecordWriter } from './record-writer.ts'
@@ -80,14 +79,7 @@ export class App {
   readonly #policyNumbers = new PolicyNumbers((number, policy) =>
     this.workers.broadcast({ type: 'policies', policies: new Map([[number, policy]]) }),
   )
-  readonly #modelTrim = new ModelTrim({
-    clock: systemClock,
-    heapBytes: () => getHeapStatistics().total_heap_size,
-    trim: () => {
-      trimMemory()
-      releaseFilePages()
-    },
-  })
+  readonly #trim = new QuietTrim(systemClock)
   #nextNumber = 1
   #hasSnapshot = false
   #wasReady = false
@@ -333,7 +325,7 @@ export class App {
     this.workers.broadcast({ type: 'confirm-model', version: state.version })
     const { nowMs } = systemClock
     const receivedMs = this.sources.model.receivedMs ?? nowMs
-    this.#modelTrim.onModel()
+    this.#trim.onWork()
     this.modelProgress.onSent(state.version, receivedMs, nowMs, this.workers.count)
     this.#reportReady()
   }

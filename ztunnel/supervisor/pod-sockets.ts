@@ -20,6 +20,7 @@ import {
   applyRedirectRules,
   findRuleDrift,
   MESH_MARK,
+  readRuleGeneration,
   redirectRules,
   removeRedirectRules,
 } from './enroll/redirect-rules.ts'
@@ -44,6 +45,8 @@ export class PodSockets {
   readonly namespace: NetworkNamespace | null
   readonly listeners: ReadonlyMap<ListenerKind, number>
   readonly #isRedirected: boolean
+  /** Generation of the namespace's tables at which ours were found whole; null: not known. */
+  #wholeGeneration: number | null = null
 
   private constructor(
     pod: EnrolledPod,
@@ -91,7 +94,10 @@ export class PodSockets {
       if (getIntOption(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1)
         return { part: 'listeners', detail: `nobody listens on ${PORTS[kind]}` }
     if (this.namespace === null || !this.#isRedirected) return null
-    const detail = findRuleDrift(this.namespace, redirectRules())
+    const generation = readRuleGeneration(this.namespace)
+    const areTablesWhole = generation !== null && generation === this.#wholeGeneration
+    const detail = findRuleDrift(this.namespace, redirectRules(), areTablesWhole)
+    this.#wholeGeneration = detail === null ? generation : null
     return detail === null ? null : { part: 'rules', detail }
   }
 

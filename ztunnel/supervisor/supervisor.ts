@@ -2,7 +2,7 @@
 // Keeps what must outlive a version: pods, their sockets and rules, and a data process that serves them. One that dies is
 // replaced within a second.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
-import { releaseFilePages, trimMemory } from '../../mesh/reactor/trim-memory.ts'
+import { QuietTrim } from '../../mesh/reactor/quiet-trim.ts'
 import { Backoff } from '../../mesh/runtime/backoff.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
@@ -24,10 +24,6 @@ const HEALTHY_AFTER_MS = 10_000
 const EXIT_GRACE_MS = 2500
 /** Rules and listeners of every pod are compared with what they should be this often. */
 const DRIFT_CHECK_MS = 10_000
-/** Start-up garbage is collected this long after the data process became ready. */
-const TRIM_DELAY_MS = 1000
-/** With an agent that watches the apiserver: its first lists leave some too. */
-const WATCH_TRIM_DELAY_MS = 5000
 
 /** The supervisor of one node. */
 export class Supervisor {
@@ -39,6 +35,7 @@ export class Supervisor {
   #agent: ZdsClient | null = null
   #watch: PodWatch | null = null
   readonly #backoff = new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random })
+  readonly #trim = new QuietTrim(systemClock)
   #data: DataProcess | null = null
   #startedMs = 0
   readonly #compileCache: string | null
@@ -93,7 +90,10 @@ export class Supervisor {
   #checkDrift(): void {
     setTimeout(() => {
       if (this.#isStopping) return
-      void this.#pods.checkDrift().then(() => this.#checkDrift())
+      void this.#pods.checkDrift().then(() => {
+        this.#trim.onWork()
+        this.#checkDrift()
+      })
     }, DRIFT_CHECK_MS).unref()
   }
 
@@ -147,11 +147,7 @@ export class Supervisor {
   #onDataMessage(message: DataMessage): void {
     if (message.type === 'ready') {
       this.#log.info({ pods: this.#pods.count }, 'data process ready')
-      const delayMs = this.#watch === null ? TRIM_DELAY_MS : WATCH_TRIM_DELAY_MS
-      setTimeout(() => {
-        trimMemory()
-        releaseFilePages()
-      }, delayMs).unref()
+      this.#trim.onWork()
     } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
     else {
       this.#log.debug({ uid: message.uid }, 'pod served')

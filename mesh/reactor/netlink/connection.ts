@@ -72,10 +72,18 @@ export interface RequestOptions {
   readonly tolerated?: readonly number[]
 }
 
+let receiveBlock: Block | null = null
+
+/** One for all connections of a thread: a datagram is copied out of it before anything else can be received. */
+function sharedReceiveBlock(): Block {
+  receiveBlock ??= allocateBlock(RECEIVE_BYTES)
+  return receiveBlock
+}
+
 /** A netlink socket. Owns its descriptor; not for use from two threads. */
 export class NetlinkConnection {
   readonly #timeoutMs: number
-  readonly #receive: Block = allocateBlock(RECEIVE_BYTES)
+  readonly #receive: Block = sharedReceiveBlock()
   readonly #from: Block = allocateBlock(SOCKADDR_NL_BYTES + 4)
   #fd: number
   #sequence = 1

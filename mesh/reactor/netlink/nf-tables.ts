@@ -40,7 +40,9 @@ const NFT_MSG = {
   GETSET: 10,
   NEWSETELEM: 12,
   GETSETELEM: 13,
+  GETGEN: 16,
 } as const
+const NFTA_GEN_ID = 1
 const NFTA_TABLE_NAME = 1
 const NFTA_CHAIN_TABLE = 1
 const NFTA_CHAIN_NAME = 3
@@ -200,6 +202,15 @@ export function replaceTables(connection: NetlinkConnection, tables: readonly Nf
 /** Removes tables in one transaction. Those that are gone already are fine. @throws NETLINK */
 export function deleteTables(connection: NetlinkConnection, tables: readonly NfTableName[]): void {
   connection.batch(batchLimit(BATCH_BEGIN), tables.flatMap(removal), batchLimit(BATCH_END), 'delete tables')
+}
+
+/** A number that every change of any table of the namespace makes another one. @throws NETLINK */
+export function readGeneration(connection: NetlinkConnection): number | null {
+  const type = (SUBSYSTEM << 8) | NFT_MSG.GETGEN
+  const [reply] = connection.request(type, 0, (message) => message.raw(nfgenmsg(0)), {
+    label: 'get generation',
+  })
+  return reply === undefined ? null : (attributesOf(reply, NFGENMSG_BYTES).u32be(NFTA_GEN_ID) ?? null)
 }
 
 /** Names of the tables of the families we use. */

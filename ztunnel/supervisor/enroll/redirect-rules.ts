@@ -30,6 +30,7 @@ import {
   type InstalledTable,
   type NfBase,
   type NfTable,
+  readGeneration,
   readTable,
   replaceTables,
   withoutState,
@@ -221,15 +222,34 @@ export function applyRedirectRules(namespace: NetworkNamespace, ruleSet: RuleSet
 
 /**
  * What of `ruleSet` is not there as applyRedirectRules left it, in a few words for people; null when all is. Counters and
- * rules of others do not matter. @throws NETLINK, NAMESPACE_GONE
+ * rules of others do not matter. `areTablesWhole`: nobody has touched tables since they were looked at, so only
+ * routing is. @throws NETLINK, NAMESPACE_GONE
  */
-export function findRuleDrift(namespace: NetworkNamespace, ruleSet: RuleSet): string | null {
+export function findRuleDrift(
+  namespace: NetworkNamespace,
+  ruleSet: RuleSet,
+  areTablesWhole = false,
+): string | null {
+  return (areTablesWhole ? null : findTableDrift(namespace, ruleSet)) ?? findRoutingDrift(namespace, ruleSet)
+}
+
+/** Another number after every change of any table there: whoever kept it need not read them. @throws NETLINK, NAMESPACE_GONE */
+export function readRuleGeneration(namespace: NetworkNamespace): number | null {
+  return NetlinkConnection.use(NETLINK_NETFILTER, namespace, readGeneration)
+}
+
+function findTableDrift(namespace: NetworkNamespace, ruleSet: RuleSet): string | null {
   const installed = readRedirectRules(namespace)
   for (const table of ruleSet.tables) {
     const found = installed.tables.find(({ name }) => name === table.name)
     if (found === undefined) return `table ${table.name} is gone`
     if (!isDeepStrictEqual(withoutState(found), table)) return `table ${table.name} was changed`
   }
+  return null
+}
+
+function findRoutingDrift(namespace: NetworkNamespace, ruleSet: RuleSet): string | null {
+  const installed = readRouting(namespace)
   const { routes, markRules } = routingOf(namespace, ruleSet)
   for (const wanted of markRules)
     if (!installed.markRules.some((found) => isDeepStrictEqual(found, wanted)))
@@ -271,8 +291,11 @@ export function readRedirectRules(namespace: NetworkNamespace): InstalledRuleSet
   const tables = NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) =>
     [MANGLE_TABLE, NAT_TABLE].map((name) => readTable(connection, { family: 'inet', name })),
   )
+  return { tables: tables.filter((table) => table !== null), ...readRouting(namespace) }
+}
+
+function readRouting(namespace: NetworkNamespace): Pick<InstalledRuleSet, 'markRules' | 'routes'> {
   return NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => ({
-    tables: tables.filter((table) => table !== null),
     markRules: listMarkRules(connection),
     routes: listRoutes(connection, RETURN_TABLE),
   }))
