@@ -13,6 +13,8 @@ export const QUIET_MS = 3000
 export interface TrimmedMemory {
   /** Size of the heap with its free parts, and of what hangs on it outside. */
   readonly heapBytes: () => number
+  /** What the thread has worked so far. */
+  readonly busyMs: () => number
   readonly trim: () => void
 }
 
@@ -20,6 +22,10 @@ const OWN_MEMORY: TrimmedMemory = {
   heapBytes: () => {
     const { total_heap_size, external_memory } = getHeapStatistics()
     return total_heap_size + external_memory
+  },
+  busyMs: () => {
+    const { user, system } = process.threadCpuUsage()
+    return (user + system) / 1000
   },
   trim: () => {
     trimMemory()
@@ -47,11 +53,10 @@ export class QuietTrim {
   }
 
   #look(): void {
-    const { heapBytes, trim } = this.#memory
+    const { heapBytes, busyMs, trim } = this.#memory
     this.#timer = null
-    // Growth is the only reason here: small work leaves little outside the heap.
-    if (!this.#reserve.takeIfWorth(heapBytes(), 0, this.#clock.nowMs)) return
+    if (!this.#reserve.takeIfWorth(heapBytes(), busyMs(), this.#clock.nowMs)) return
     trim()
-    this.#reserve.trimmed(heapBytes(), 0)
+    this.#reserve.trimmed(heapBytes(), busyMs())
   }
 }

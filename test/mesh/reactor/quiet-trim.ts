@@ -6,9 +6,11 @@ import { ManualClock } from '../../support/manual-clock.ts'
 t.test('a burst is followed by one collection, and small changes by none', async (t) => {
   const clock = new ManualClock()
   let heap = 40_000_000
+  let busyMs = 0
   let trims = 0
   const trim = new QuietTrim(clock, {
     heapBytes: () => heap,
+    busyMs: () => busyMs,
     trim: () => {
       trims++
       heap -= 20_000_000
@@ -29,5 +31,9 @@ t.test('a burst is followed by one collection, and small changes by none', async
   trim.onWork()
   clock.advance(QUIET_MS)
   t.equal(trims, 2)
+  busyMs += 100
+  trim.onWork()
+  clock.advance(QUIET_MS)
+  t.equal(trims, 3, 'much was done: what it left outside the heap')
   t.equal(clock.pendingCount, 0, 'nothing goes on by itself')
 })
