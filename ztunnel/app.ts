@@ -26,6 +26,7 @@ import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { PolicyNumbers } from './policy-numbers.ts'
 import { RecordWriter } from './record-writer.ts'
 import { Revocations } from './revocations.ts'
+import { NodeSnapshot } from './snapshot/node-snapshot.ts'
 import { Sources } from './sources.ts'
 import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
 import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
@@ -67,6 +68,7 @@ export class App {
   readonly #status: AdminServer
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
+  readonly snapshot: NodeSnapshot
   readonly certificateWatch: CertificateWatch
   readonly revocations: Revocations
   /** Peers turned away because they are revoked. */
@@ -96,9 +98,15 @@ export class App {
     })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
+    this.snapshot = new NodeSnapshot({
+      ...{ config, clock: systemClock, log },
+      compact: (...journal) => this.#background.call('compactJournal', ...journal),
+      certificates: () => this.secrets.list().flatMap(({ certificate }) => certificate ?? []),
+    })
     this.sources = new Sources(config, this.#background, log, {
       onConfig: (mesh) => this.model.replace(mesh),
       onRevocations: (lists) => this.revocations.receive(lists),
+      journal: this.snapshot.journal,
     })
     this.revocations = new Revocations({
       ...{ directory: config.stateDirectory, clock: systemClock, log },
@@ -113,6 +121,7 @@ export class App {
       clock: systemClock,
       random: Math.random,
       ttlSeconds: config.certificateTtlSeconds,
+      saved: (identity) => this.snapshot.certificateOf(identity),
     })
     this.questions = new WorkerQuestions(this.workers)
     this.certificateWatch = this.#createCertificateWatch()
@@ -151,8 +160,9 @@ export class App {
     this.secrets.subscribe((certificate) => {
       this.revocations.believe(certificate)
       this.workers.broadcast(certificateMessage(certificate))
+      this.snapshot.certificatesChanged()
     })
-    await this.revocations.start()
+    await Promise.all([this.revocations.start(), this.snapshot.start()])
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
@@ -203,11 +213,11 @@ export class App {
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
     this.certificateWatch.close()
     this.sources.close()
-    this.secrets.close()
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
-    await this.revocations.close()
+    await Promise.all([this.revocations.close(), this.snapshot.close()])
+    this.secrets.close()
     await this.#background.close()
   }
 
@@ -252,6 +262,7 @@ export class App {
       ![...this.#pods.values()].some((other) => this.#identityOf(other) === identityOf(own))
     ) {
       this.secrets.forget(identityOf(own))
+      this.snapshot.certificatesChanged()
       this.workers.broadcast({ type: 'certificate-forgotten', identity: identityOf(own) })
     }
     // The workers use these descriptors until they have read the message: main closes its copies afterwards.

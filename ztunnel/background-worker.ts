@@ -13,6 +13,8 @@ import {
 } from '../mesh/model/local-config.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import { type Methods, serveMethods } from '../mesh/runtime/transient-worker.ts'
+import type { SealedPlace } from './snapshot/read-frames.ts'
+import type { SealedEnd } from './snapshot/write-sealed.ts'
 
 let authority: Promise<EmbeddedAuthority> | null = null
 
@@ -43,6 +45,13 @@ const methods = {
   },
   parseConfig(text: string, options: LocalConfigOptions): LocalConfig | ConfigFindings {
     return parseLocalConfig(text, options)
+  },
+  async compactJournal(
+    place: SealedPlace,
+    lastMac: Uint8Array,
+  ): Promise<SealedEnd & { readonly path: string }> {
+    const { compactJournal } = await import('./snapshot/compact-journal.ts')
+    return compactJournal({ ...place, key: Buffer.from(place.key) }, lastMac)
   },
 } satisfies Methods
 

@@ -58,6 +58,7 @@ export function formatMetrics(app: App): string {
     )
     return family(name, 'counter', HELP[name], samples)
   })
+  const age = app.sources.model.snapshotAgeSeconds
   const node = app.sources.nodeCertificate()
   const expiries = [...app.secrets.list(), ...(node === null ? [] : [node])].flatMap(
     ({ identity, certificate }) =>
@@ -91,6 +92,12 @@ export function formatMetrics(app: App): string {
       'gauge',
       'revocation lists that are current, past their end and yet in force (overdue), signed by no root of this node (undecided)',
       revocationLists(app),
+    ),
+    family(
+      'sidestep_snapshot_age_seconds',
+      'gauge',
+      'age of the saved configuration that is in force because no controller answers; absent while one does',
+      age === null ? [] : [`sidestep_snapshot_age_seconds ${age}`],
     ),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(

@@ -3,6 +3,7 @@
 // gRPC.
 import { hostname } from 'node:os'
 import type { DiscoveryClient, DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
+import { systemClock } from '../mesh/runtime/clock.ts'
 import type { ModelSource } from './model-source.ts'
 
 /** What stands for an address that nobody told. SPEC XDS §1.2. */
@@ -60,7 +61,13 @@ export class ModelDiscovery implements ModelSource {
     return Number.isNaN(lastResponseMs) ? null : lastResponseMs
   }
 
+  get snapshotAgeSeconds(): number | null {
+    const { snapshotMs } = this.#client?.status() ?? { snapshotMs: Number.NaN }
+    return Number.isNaN(snapshotMs) ? null : Math.max(0, Math.round((systemClock.nowMs - snapshotMs) / 1000))
+  }
+
   status(): Readonly<Record<string, unknown>> {
-    return { kind: 'controller', ...this.#client?.status() }
+    const { snapshotAgeSeconds } = this
+    return { kind: 'controller', ...this.#client?.status(), snapshotAgeSeconds }
   }
 }

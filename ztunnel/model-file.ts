@@ -49,6 +49,10 @@ export class ModelFile implements ModelSource {
     return null
   }
 
+  get snapshotAgeSeconds(): null {
+    return null
+  }
+
   status(): Readonly<Record<string, unknown>> {
     return { kind: 'file', file: this.#options.file }
   }

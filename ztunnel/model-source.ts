@@ -10,6 +10,8 @@ export interface ModelSource {
   readonly findings: readonly string[]
   /** When what made the current configuration was received, epoch ms; null: not known. */
   readonly receivedMs: number | null
+  /** How old the configuration in force is when it is one that was saved; null: it is not. */
+  readonly snapshotAgeSeconds: number | null
   /** For the admin API. */
   status(): Readonly<Record<string, unknown>>
 }

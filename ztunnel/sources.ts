@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the model and certificates of this process come from, as configured: files and an embedded CA, or controllers.
 // What speaks gRPC is loaded only when a controller is named.
+import type { DiscoveryJournal } from '../mesh/discovery/discovery-journal.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
 import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
@@ -19,6 +20,8 @@ export interface SourceHandler {
   readonly onConfig: OnModelConfig
   /** Lists of a controller, DER each, unverified. */
   readonly onRevocations: (lists: readonly Buffer[]) => void
+  /** Keeps the configuration of a controller. */
+  readonly journal: DiscoveryJournal | null
 }
 
 type Background = TransientWorker<BackgroundMethods>
@@ -77,7 +80,7 @@ export class Sources {
     })
   }
 
-  #controller(handler: SourceHandler): ModelSource {
+  #controller({ journal, ...handler }: SourceHandler): ModelSource {
     return new ModelDiscovery(async () => {
       const { parseAddresses } = await import('./controller-link.ts')
       return {
@@ -88,6 +91,7 @@ export class Sources {
         random: Math.random,
         log: this.#log,
         ...handler,
+        ...(journal === null ? {} : { journal }),
       }
     })
   }

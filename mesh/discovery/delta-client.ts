@@ -51,6 +51,10 @@ export interface Applied {
   /** Revocation lists as they came, DER, unverified; null: this response was not about them. */
   readonly revocations: readonly Buffer[] | null
   readonly refused: readonly RefusedResource[]
+  /** Refused policies in whose place a denial was put. */
+  readonly denied: readonly string[]
+  /** Whoever wants to know what this client holds has to know this response. */
+  readonly isWorthKeeping: boolean
 }
 
 /** What is held; lives longer than a stream. */
@@ -63,9 +67,12 @@ export class DeltaClient {
   readonly #services = new Map<string, Service>()
   readonly #policies = new Map<string, Policy>()
   readonly #answered = new Set<string>()
+  /** Answered by a controller, not from what was saved. */
+  readonly #confirmed = new Set<string>()
   readonly #pool = new TextPool()
   /** Those of the response being applied. */
   #revocations: readonly Buffer[] | null = null
+  #denied: string[] = []
 
   constructor(node: DiscoveryNode) {
     this.#node = node
@@ -74,6 +81,11 @@ export class DeltaClient {
   /** True once a response of every type was taken: from then on the configuration is whole. */
   get isComplete(): boolean {
     return TYPES.every((typeUrl) => this.#answered.has(typeUrl))
+  }
+
+  /** True once a controller has answered for every type: what was restored has been corrected. */
+  get isConfirmed(): boolean {
+    return TYPES.every((typeUrl) => this.#confirmed.has(typeUrl))
   }
 
   /** Everything that is held, as a new object. */
@@ -104,10 +116,23 @@ export class DeltaClient {
     })
   }
 
-  /** Takes a response: updates first, then removals. */
-  apply({ typeUrl, nonce, resources, removedResources }: DeltaDiscoveryResponse): Applied {
+  /** Takes a response of a controller: updates first, then removals. */
+  apply(response: DeltaDiscoveryResponse): Applied {
+    const applied = this.#take(response)
+    if (applied.refused.length === 0) this.#confirmed.add(response.typeUrl)
+    return applied
+  }
+
+  /** Takes a response that a controller has sent to an earlier run. */
+  restore(response: DeltaDiscoveryResponse): Applied {
+    return this.#take(response)
+  }
+
+  #take({ typeUrl, nonce, resources, removedResources }: DeltaDiscoveryResponse): Applied {
     const versions = this.#versions.get(typeUrl)
+    const wasAnswered = this.#answered.has(typeUrl)
     this.#revocations = null
+    this.#denied = []
     const refused: RefusedResource[] = []
     if (versions !== undefined) {
       for (const { name, version, resource } of resources) {
@@ -132,7 +157,15 @@ export class DeltaClient {
     })
     const isConfiguration = TYPES.includes(typeUrl)
     const hasChanged = isConfiguration && resources.length + removedResources.length > 0
-    return { answer, hasChanged, revocations: this.#revocations, refused }
+    const isWorthKeeping = isConfiguration && (hasChanged || !wasAnswered)
+    return {
+      answer,
+      hasChanged,
+      revocations: this.#revocations,
+      refused,
+      denied: this.#denied,
+      isWorthKeeping,
+    }
   }
 
   #put(typeUrl: string, name: string, bytes: Uint8Array, isKnown: boolean): void {
@@ -142,8 +175,10 @@ export class DeltaClient {
         this.#policies.set(name, decodePolicy(wire))
       } catch (error) {
         // The earlier version stays; where there is none, what it may cover is closed rather than open.
-        if (!isKnown && error instanceof ResourceError && !wire.dryRun)
+        if (!isKnown && error instanceof ResourceError && !wire.dryRun) {
           this.#policies.set(name, denyInstead(wire))
+          this.#denied.push(name)
+        }
         throw error
       }
       return

@@ -14,6 +14,7 @@ import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import type { Log } from '../runtime/log.ts'
 import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
+import type { DiscoveryJournal } from './discovery-journal.ts'
 import { DELTA_PATH } from './protocol.ts'
 
 /** Wait for a connection to a controller: as Istio's ztunnel. SPEC XDS §1.1. */
@@ -23,6 +24,8 @@ const BACKOFF_INITIAL_MS = 10
 const BACKOFF_MAX_MS = 15_000
 /** A stream that lived so long was a good one: the next pause is the first again. */
 const GOOD_STREAM_MS = 10_000
+/** A controller that has not told all by then is not waited for when there is a saved configuration. */
+const SNAPSHOT_WAIT_MS = 1_000
 
 /** gRPC: INVALID_ARGUMENT, UNIMPLEMENTED: the server does not like what it was asked. */
 const REQUEST_REFUSED = [3, 12]
@@ -44,6 +47,8 @@ export interface DiscoveryClientOptions {
   readonly onConfig: (config: MeshConfig) => void
   /** Revocation lists of the trust domain as they came, DER each, unverified. */
   readonly onRevocations?: (lists: readonly Buffer[]) => void
+  /** Keeps the configuration for a start without a controller. */
+  readonly journal?: DiscoveryJournal
 }
 
 /** The state for people. */
@@ -55,12 +60,16 @@ export interface DiscoveryStatus {
   /** Why the last stream ended; '' while there was none. */
   readonly lastFailure: string
   readonly refused: readonly RefusedResource[]
+  /** Where the configuration in force is from. */
+  readonly configuration: 'none' | 'snapshot' | 'controller'
+  /** When a controller last confirmed the saved configuration, epoch ms; NaN unless that one is in force. */
+  readonly snapshotMs: number
 }
 
-/** stopped → connecting ⇄ streaming → stopped. */
+/** stopped → (reads what was saved →) connecting ⇄ streaming → stopped. */
 export class DiscoveryClient {
   readonly #options: DiscoveryClientOptions
-  readonly #state: DeltaClient
+  #state: DeltaClient
   readonly #backoff: Backoff
   readonly #refused = new Map<string, RefusedResource>()
   #stream: ClientStream | null = null
@@ -70,7 +79,12 @@ export class DiscoveryClient {
   #isConnected = false
   #lastResponseMs = Number.NaN
   #lastFailure = ''
-  #hasTold = false
+  #told: DiscoveryStatus['configuration'] = 'none'
+  /** Something changed that has not been told. */
+  #isUntold = false
+  /** Of the saved configuration that was read; NaN without one. */
+  #snapshotMs = Number.NaN
+  #snapshotTimer: ClockTimer | null = null
   /** The current stream was asked for what comes after the configuration. */
   #hasAskedLater = false
   /** Controllers that ended a stream because of that: they are asked no more. */
@@ -86,12 +100,13 @@ export class DiscoveryClient {
 
   start(): void {
     this.#isStopped = false
-    void this.#connect()
+    void this.#begin()
   }
 
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
+    this.#snapshotTimer?.cancel()
     this.#stream?.close()
     this.#stream = null
     this.#isConnected = false
@@ -104,12 +119,43 @@ export class DiscoveryClient {
       lastResponseMs: this.#lastResponseMs,
       lastFailure: this.#lastFailure,
       refused: [...this.#refused.values()],
+      configuration: this.#told,
+      snapshotMs: this.#told === 'snapshot' ? this.#snapshotMs : Number.NaN,
     }
   }
 
   get #address(): string {
     const { addresses } = this.#options
     return addresses[this.#next % addresses.length] ?? ''
+  }
+
+  /** What was saved is read first: the controller need not send it again. It is in force when nobody says better. */
+  async #begin(): Promise<void> {
+    const { journal, node, clock } = this.#options
+    if (journal !== undefined) {
+      const state = new DeltaClient(node)
+      const savedMs = await journal.read((bytes) => {
+        this.#noteRefused(state.restore(fromBinary(DeltaDiscoveryResponseSchema, bytes)).refused)
+      })
+      if (this.#isStopped) return
+      if (savedMs === null) this.#refused.clear()
+      else {
+        this.#state = state
+        this.#snapshotMs = savedMs
+        this.#snapshotTimer = clock.startTimer(SNAPSHOT_WAIT_MS, () => this.#useSnapshot())
+      }
+    }
+    await this.#connect()
+  }
+
+  #useSnapshot(): void {
+    if (this.#isStopped || this.#told !== 'none' || Number.isNaN(this.#snapshotMs) || !this.#state.isComplete)
+      return
+    const { clock, log } = this.#options
+    this.#told = 'snapshot'
+    const ageSeconds = Math.round((clock.nowMs - this.#snapshotMs) / 1000)
+    log.warn({ ageSeconds }, 'no controller answers: the saved configuration is in force')
+    this.#options.onConfig(this.#state.config())
   }
 
   async #connect(): Promise<void> {
@@ -138,7 +184,7 @@ export class DiscoveryClient {
   }
 
   #askLater(stream: ClientStream): void {
-    if (this.#hasAskedLater || !this.#state.isComplete || this.#plainAddresses.has(this.#address)) return
+    if (this.#hasAskedLater || !this.#state.isConfirmed || this.#plainAddresses.has(this.#address)) return
     this.#hasAskedLater = true
     for (const greeting of this.#state.laterGreetings())
       stream.write(toBinary(DeltaDiscoveryRequestSchema, greeting))
@@ -159,20 +205,35 @@ export class DiscoveryClient {
       log.info({ address: this.#address }, 'following the controller')
     }
     this.#lastResponseMs = clock.nowMs
-    const { answer, hasChanged, revocations, refused } = this.#state.apply(response)
+    const { answer, hasChanged, revocations, refused, isWorthKeeping } = this.#state.apply(response)
     for (const { name } of response.resources) this.#refused.delete(`${response.typeUrl} ${name}`)
     for (const name of response.removedResources) this.#refused.delete(`${response.typeUrl} ${name}`)
-    for (const each of refused) {
-      this.#refused.set(`${each.typeUrl} ${each.name}`, each)
-      log.error({ reason: 'CONFIG_INVALID', ...each }, 'a resource of the controller is refused')
-    }
+    this.#noteRefused(refused)
+    if (isWorthKeeping) this.#options.journal?.append(bytes)
     stream.write(toBinary(DeltaDiscoveryRequestSchema, answer))
     if (revocations !== null) this.#options.onRevocations?.(revocations)
     this.#askLater(stream)
-    if (this.#state.isComplete && (hasChanged || !this.#hasTold)) {
-      this.#hasTold = true
-      this.#options.onConfig(this.#state.config())
+    this.#isUntold ||= hasChanged
+    if (this.#state.isConfirmed) this.#tell()
+  }
+
+  #noteRefused(refused: readonly RefusedResource[]): void {
+    for (const each of refused) {
+      this.#refused.set(`${each.typeUrl} ${each.name}`, each)
+      this.#options.log.error(
+        { reason: 'CONFIG_INVALID', ...each },
+        'a resource of the controller is refused',
+      )
     }
+  }
+
+  /** The controller's configuration is whole. */
+  #tell(): void {
+    const hasNews = this.#isUntold || this.#told === 'none'
+    this.#told = 'controller'
+    this.#isUntold = false
+    this.#options.journal?.setConfirmed(true)
+    if (hasNews) this.#options.onConfig(this.#state.config())
   }
 
   #onClose(failure: string, startedMs: number): void {
@@ -181,6 +242,8 @@ export class DiscoveryClient {
     this.#isConnected = false
     this.#stream = null
     this.#lastFailure = failure
+    this.#options.journal?.setConfirmed(false)
+    this.#useSnapshot()
     this.#next++
     const delayMs = this.#backoff.next()
     log.warn({ failure, delayMs }, 'no stream to the controller; what is known stays in force')

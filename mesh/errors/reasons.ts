@@ -215,6 +215,14 @@ const ROWS = {
     'the apiserver refuses the controller: apply controller/rbac.yaml and look at the service account'],
   STATUS_REFUSED: [157, 409, 9, 'CANCEL', '-',
     'the apiserver does not take the status of one object, the detail says why; it is tried again later'],
+  SNAPSHOT_INVALID: [170, 500, 15, 'INTERNAL_ERROR', '-',
+    'what the node saved is damaged, changed or another node’s: it is not used; all is well once the controller answers'],
+  SNAPSHOT_TOO_OLD: [171, 503, 14, 'CANCEL', '-',
+    'the saved configuration is older than 7 days: it is not used; bring a controller back, or set the clock'],
+  SNAPSHOT_PERMISSIONS: [172, 500, 7, 'INTERNAL_ERROR', '-',
+    'others may read or write the node’s state: chmod 600 the file, 700 the directory; remove node.key if it was read'],
+  SNAPSHOT_NOT_SAVED: [173, 500, 8, 'INTERNAL_ERROR', '-',
+    'the state directory cannot be written: traffic goes on, a restart knows less; free the disk or mend the directory'],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

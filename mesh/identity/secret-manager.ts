@@ -18,6 +18,8 @@ const RETRY_INITIAL_MS = 500
 const RETRY_MAX_MS = 150_000 // longest pause after a failure: as Istio's ztunnel
 const ISSUE_TIMEOUT_MS = 10_000 // a CA that is silent for longer is treated as unreachable
 const RENEWAL_JITTER = 0.05 // of the lifetime, early only: nodes that started together renew apart
+/** A CA that has not answered by then is not waited for when an earlier run has left a certificate. */
+const SAVED_WAIT_MS = 1_000
 const MIN_RENEWAL_MS = 1_000 // a CA that issues very short certificates must not make us spin
 const MIN_RENEWAL_SHARE = 1 / 8 // of what is left: nor one whose clock is behind ours, so that half is always over
 /** A jump of the clock over a due renewal is noticed within this. */
@@ -61,6 +63,8 @@ export interface SecretManagerOptions {
   readonly random: () => number
   /** Lifetime to ask for. Default 24 h. */
   readonly ttlSeconds?: number
+  /** What an earlier run has left for an identity: used until the CA answers, never beyond its end. */
+  readonly saved?: (identity: string) => WorkloadCertificate | undefined
 }
 
 /** Told of every new certificate, the first of an identity included. Must not throw. */
@@ -78,6 +82,9 @@ class Entry {
   reason = ''
   reasonCode: ReasonCode = 'CERT_UNAVAILABLE'
   certificate: WorkloadCertificate | null = null
+  /** Until it is asked for, after that in `certificate` or dropped. */
+  saved: WorkloadCertificate | null = null
+  savedTimer: ClockTimer | null = null
   renewalFailures = 0
   failingSinceMs: number | null = null
   renewalDueMs: number | null = null
@@ -164,7 +171,9 @@ export class SecretManager {
     this.#entries.delete(identity)
     entry.isForgotten = true
     entry.timer?.cancel()
+    entry.savedTimer?.cancel()
     entry.certificate = null
+    entry.saved = null
     if (entry.queuedAs !== null) this.#queues[entry.queuedAs].delete(entry)
     this.#rejectWaiters(entry, new MeshError('CERT_UNAVAILABLE', { detail: `${identity} was forgotten` }))
   }
@@ -202,9 +211,22 @@ export class SecretManager {
       new Backoff({ initialMs: RETRY_INITIAL_MS, maxMs: RETRY_MAX_MS, random }),
     )
     this.#entries.set(identity, entry)
+    entry.saved = this.#options.saved?.(identity) ?? null
+    if (entry.saved !== null)
+      entry.savedTimer = this.#options.clock.startTimer(SAVED_WAIT_MS, () => this.#useSaved(entry))
     this.#enqueue(entry, priority)
     this.#pump()
     return entry
+  }
+
+  /** The CA does not answer; it goes on being asked. */
+  #useSaved(entry: Entry): void {
+    const { saved } = entry
+    entry.savedTimer?.cancel()
+    entry.saved = null
+    if (saved === null || this.#options.clock.nowMs >= saved.notAfterMs) return
+    entry.renewalDueMs = this.#options.clock.nowMs
+    this.#accept(entry, saved)
   }
 
   /** Queues, or moves to a more urgent queue. */
@@ -287,8 +309,8 @@ export class SecretManager {
   }
 
   #onCertificate(entry: Entry, certificate: WorkloadCertificate): void {
-    entry.certificate = certificate
-    entry.state = 'Available'
+    entry.savedTimer?.cancel()
+    entry.saved = null
     entry.reason = ''
     entry.renewalFailures = 0
     entry.failingSinceMs = null
@@ -296,6 +318,12 @@ export class SecretManager {
     const delayMs = this.#renewalDelayMs(certificate)
     entry.renewalDueMs = this.#options.clock.nowMs + delayMs
     this.#scheduleAfter(entry, delayMs)
+    this.#accept(entry, certificate)
+  }
+
+  #accept(entry: Entry, certificate: WorkloadCertificate): void {
+    entry.certificate = certificate
+    entry.state = 'Available'
     for (const listener of this.#listeners) listener(certificate)
     const waiters = entry.waiters
     entry.waiters = []
@@ -308,6 +336,7 @@ export class SecretManager {
     const nowMs = this.#options.clock.nowMs
     entry.renewalFailures++
     entry.failingSinceMs ??= nowMs
+    this.#useSaved(entry)
     const remainingMs = (entry.certificate?.notAfterMs ?? 0) - nowMs
     const hasValid = remainingMs > 0
     if (!hasValid) entry.state = 'Unavailable'

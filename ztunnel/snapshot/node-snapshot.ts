@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the data process keeps for a start without controller and CA, in the directory of the node's state. A node that has
+// neither, because it reads files, keeps nothing.
+import { join } from 'node:path'
+import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
+import type { Clock } from '../../mesh/runtime/clock.ts'
+import type { Log } from '../../mesh/runtime/log.ts'
+import type { ZtunnelConfig } from '../config.ts'
+import { ModelJournal, type ModelJournalOptions } from './model-journal.ts'
+import { openNodeKey } from './node-key.ts'
+import type { SealedPlace } from './read-frames.ts'
+import { SavedCertificates } from './saved-certificates.ts'
+import type { SealPurpose } from './sealed-frames.ts'
+
+const FILES: Readonly<Record<SealPurpose, string>> = {
+  model: 'model.journal',
+  certificates: 'certificates.sealed',
+  pods: 'pods.sealed',
+}
+
+/** Where a file of this node is; makes the directory and the key when asked for the first time. */
+export function sealedPlace(config: ZtunnelConfig, purpose: SealPurpose): () => Promise<SealedPlace> {
+  const { stateDirectory, trustDomain, clusterId, nodeName } = config
+  return async () => ({
+    ...{ path: join(stateDirectory, FILES[purpose]), purpose, owner: { trustDomain, clusterId, nodeName } },
+    key: await openNodeKey(stateDirectory),
+  })
+}
+
+/** What it is made of. */
+export interface NodeSnapshotOptions {
+  readonly config: ZtunnelConfig
+  readonly compact: ModelJournalOptions['compact']
+  readonly certificates: () => readonly WorkloadCertificate[]
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class NodeSnapshot {
+  /** null: there is no controller. */
+  readonly journal: ModelJournal | null
+  readonly #certificates: SavedCertificates | null
+
+  constructor({ config, compact, certificates: current, clock, log }: NodeSnapshotOptions) {
+    const { controllerAddresses, caDirectory } = config
+    const place = sealedPlace(config, 'model')
+    this.journal = controllerAddresses === '' ? null : new ModelJournal({ place, compact, clock, log })
+    this.#certificates =
+      caDirectory === ''
+        ? new SavedCertificates({ place: sealedPlace(config, 'certificates'), current, clock, log })
+        : null
+  }
+
+  /** Before the first certificate is asked for. Never rejects. */
+  async start(): Promise<void> {
+    await this.#certificates?.start()
+  }
+
+  certificateOf(identity: string): WorkloadCertificate | undefined {
+    return this.#certificates?.of(identity)
+  }
+
+  certificatesChanged(): void {
+    this.#certificates?.changed()
+  }
+
+  /** What came is on the disk. Before certificates are dropped from memory. */
+  async close(): Promise<void> {
+    await Promise.all([this.journal?.close(), this.#certificates?.close()])
+  }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small sealed file that is read at the start and written as a whole after every change, some time later, so that many
+// changes cost one write. A disk that takes nothing is tried again; nobody waits for it.
+import { isErrno } from '../../mesh/errors/errno.ts'
+import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
+import type { Log } from '../../mesh/runtime/log.ts'
+import { readFrames, type SealedPlace } from './read-frames.ts'
+import { SnapshotAlarm } from './snapshot-alarm.ts'
+import { sweepBeside, writeSealed } from './write-sealed.ts'
+
+/** Changes within this are one write. */
+const SAVE_DELAY_MS = 200
+/** A disk that would not take it is tried again after this. */
+const SAVE_RETRY_MS = 10_000
+
+/** What a document is made of. */
+export interface SavedDocumentOptions {
+  /** For the log. */
+  readonly what: string
+  /** May reject; asked again then. */
+  readonly place: () => Promise<SealedPlace>
+  /** What is to be there now. */
+  readonly content: () => unknown
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** A document as it was saved. */
+export interface FoundDocument {
+  readonly savedMs: number
+  readonly content: unknown
+}
+
+/** idle → due → writing → idle, or due again; closed. */
+export class SavedDocument {
+  readonly #options: SavedDocumentOptions
+  readonly #alarm: SnapshotAlarm
+  #timer: ClockTimer | null = null
+  #work: Promise<void> | null = null
+  #isDue = false
+  #isClosed = false
+
+  constructor(options: SavedDocumentOptions) {
+    this.#options = options
+    this.#alarm = new SnapshotAlarm(options.what, options.log)
+  }
+
+  /** What an earlier run has left; null: nothing, or nothing that may be used. Never rejects. */
+  async load(): Promise<FoundDocument | null> {
+    const { what, place: openPlace, log } = this.#options
+    try {
+      const place = await openPlace()
+      await sweepBeside(place.path)
+      let found: FoundDocument | null = null
+      for await (const { kind, timeMs, payload } of readFrames(place))
+        if (kind === 'content')
+          found = { savedMs: timeMs, content: JSON.parse(payload.toString()) as unknown }
+      if (found === null)
+        throw new MeshError('SNAPSHOT_INVALID', { detail: `${place.path} has lost its end` })
+      return found
+    } catch (err) {
+      if (isErrno(err, 'ENOENT')) return null
+      log.error(
+        { reason: err instanceof MeshError ? err.code : 'SNAPSHOT_INVALID', what, err },
+        'what was saved is not used',
+      )
+      return null
+    }
+  }
+
+  /** Its content is another one. */
+  changed(): void {
+    this.#isDue = true
+    this.#startTimer(SAVE_DELAY_MS)
+  }
+
+  /** Writes what is due. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    await this.#work
+    if (this.#isDue) await this.#save()
+  }
+
+  #startTimer(delayMs: number): void {
+    if (this.#isClosed || this.#timer !== null || this.#work !== null) return
+    this.#timer = this.#options.clock.startTimer(delayMs, () => {
+      this.#timer = null
+      this.#work = this.#save().finally(() => {
+        this.#work = null
+        if (this.#isDue) this.#startTimer(this.#alarm.isRaised ? SAVE_RETRY_MS : SAVE_DELAY_MS)
+      })
+    })
+  }
+
+  /** Never rejects. */
+  async #save(): Promise<void> {
+    const { place, content, clock } = this.#options
+    this.#isDue = false
+    try {
+      const payload = Buffer.from(JSON.stringify(content()))
+      await writeSealed(await place(), clock.nowMs, [{ kind: 'content', timeMs: clock.nowMs, payload }])
+      this.#alarm.clear()
+    } catch (err) {
+      this.#isDue = true
+      this.#alarm.raise(err)
+    }
+  }
+}
