@@ -54,7 +54,7 @@ export const ZTUNNEL_OPTIONS = {
     type: 'path',
     default: '/var/lib/sidestep',
     meaning:
-      'directory only this process can read; holds the certificate of a node that joined by token, and what is revoked',
+      'directory only this process can write; holds what a start without controller and CA needs, keys of workloads included, and what is revoked',
   },
   podName: { type: 'text', default: '', meaning: 'name of this pod', synonyms: ['POD_NAME'] },
   podNamespace: {

@@ -13,8 +13,8 @@ interface Held {
   readonly accepted: Map<string, Resource>
   /** Refused policies that stand as a denial, by name. */
   readonly denied: Map<string, Resource>
-  /** A client knows that this is all there is. */
-  isAnswered: boolean
+  /** Responses as they came, as long as none was without a refusal: no client knows yet that this is all there is. */
+  unanswered: Buffer[] | null
 }
 
 /** Takes responses one after the other, then tells what is left. */
@@ -25,37 +25,43 @@ export class ResponseCompactor {
 
   /** @throws Error when it is no response */
   add(bytes: Buffer): void {
-    const response = fromBinary(DeltaDiscoveryResponseSchema, bytes)
-    const { refused, denied } = this.#client.restore(response)
-    const held = this.#types.get(response.typeUrl) ?? newHeld()
-    this.#types.set(response.typeUrl, held)
-    const refusedNames = new Set(refused.map(({ name }) => name))
-    for (const resource of response.resources) {
-      if (denied.includes(resource.name)) held.denied.set(resource.name, resource)
-      if (refusedNames.has(resource.name)) continue
-      held.accepted.set(resource.name, resource)
-      held.denied.delete(resource.name)
+    const { typeUrl, resources, removedResources } = fromBinary(DeltaDiscoveryResponseSchema, bytes)
+    const held = this.#types.get(typeUrl) ?? newHeld()
+    this.#types.set(typeUrl, held)
+    let isAnswer = true
+    // One by one: a response may name a resource twice.
+    for (const resource of resources) {
+      const alone = create(DeltaDiscoveryResponseSchema, { typeUrl, resources: [resource] })
+      const { refused, denied } = this.#client.restore(alone)
+      if (denied.length > 0) held.denied.set(resource.name, resource)
+      if (refused.length > 0) isAnswer = false
+      else {
+        held.accepted.set(resource.name, resource)
+        held.denied.delete(resource.name)
+      }
     }
-    for (const name of response.removedResources) {
+    this.#client.restore(create(DeltaDiscoveryResponseSchema, { typeUrl, removedResources }))
+    for (const name of removedResources) {
       held.accepted.delete(name)
       held.denied.delete(name)
     }
-    held.isAnswered ||= refused.length === 0
+    if (isAnswer) held.unanswered = null
+    else held.unanswered?.push(bytes)
   }
 
   /** The fewer responses. */
   *responses(): Generator<Uint8Array> {
-    for (const [typeUrl, { accepted, denied, isAnswered }] of this.#types) {
-      const resources = [...accepted.values()]
-      // A response without a refusal is an answer: one that never came must not come of this.
-      const chunks = isAnswered ? chunksOf(resources) : [[...resources, ...denied.values()]]
-      for (const chunk of chunks) yield encode(typeUrl, chunk)
-      if (isAnswered && denied.size > 0) yield encode(typeUrl, [...denied.values()])
+    for (const [typeUrl, { accepted, denied, unanswered }] of this.#types) {
+      if (unanswered !== null) yield* unanswered
+      else {
+        for (const chunk of chunksOf([...accepted.values()])) yield encode(typeUrl, chunk)
+        if (denied.size > 0) yield encode(typeUrl, [...denied.values()])
+      }
     }
   }
 }
 
-const newHeld = (): Held => ({ accepted: new Map(), denied: new Map(), isAnswered: false })
+const newHeld = (): Held => ({ accepted: new Map(), denied: new Map(), unanswered: [] })
 
 function encode(typeUrl: string, resources: Resource[]): Uint8Array {
   return toBinary(DeltaDiscoveryResponseSchema, create(DeltaDiscoveryResponseSchema, { typeUrl, resources }))

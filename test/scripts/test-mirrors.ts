@@ -17,6 +17,7 @@ const TYPES_ONLY = [
   'controller/watch/config-source.ts',
   'controller/watch/source-mistake.ts',
   'mesh/balance/picker.ts',
+  'mesh/discovery/discovery-journal.ts',
   'mesh/identity/ca-client.ts',
   'mesh/kubernetes/access.ts',
   'mesh/reactor/scheduler.ts',
@@ -110,6 +111,9 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/node-certificate.ts',
   ],
   'test/ztunnel/model-file.ts': ['ztunnel/model-store.ts'],
+  'test/ztunnel/snapshot/model-journal.ts': ['ztunnel/snapshot/compact-journal.ts'],
+  'test/ztunnel/snapshot/read-frames.ts': ['ztunnel/snapshot/write-sealed.ts'],
+  'test/ztunnel/snapshot/saved-document.ts': ['ztunnel/snapshot/snapshot-alarm.ts'],
   'test/mesh/discovery/discovery-client.ts': [
     'mesh/discovery/delta-client.ts',
     'mesh/discovery/protocol.ts',

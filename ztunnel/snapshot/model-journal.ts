@@ -3,7 +3,7 @@
 // stays in the file until that has doubled, then the transient thread copies what is still true. A process has a file of
 // its own, put in the place of its forerunner's, which may still be draining.
 import { constants } from 'node:fs'
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import type { DiscoveryJournal } from '../../mesh/discovery/discovery-journal.ts'
 import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
@@ -14,7 +14,7 @@ import { readFrames, type SealedPlace } from './read-frames.ts'
 import { FrameChain } from './sealed-frames.ts'
 import { assessAge } from './snapshot-age.ts'
 import { SnapshotAlarm } from './snapshot-alarm.ts'
-import { type NewFrame, type SealedEnd, sweepBeside, writeBeside } from './write-sealed.ts'
+import { moveInto, type NewFrame, type SealedEnd, sweepBeside, writeBeside } from './write-sealed.ts'
 
 /** While a controller is there, that is written down this often: the age of a snapshot is right to that. */
 const CONFIRM_INTERVAL_MS = 600_000
@@ -92,6 +92,11 @@ export class ModelJournal implements DiscoveryJournal {
       log.error({ reason, err }, 'the saved configuration is not used')
       return null
     }
+  }
+
+  /** Something is on its way to the disk. */
+  get isWriting(): boolean {
+    return this.#work !== null
   }
 
   append(response: Buffer): void {
@@ -226,20 +231,14 @@ async function takePlace(
   place: SealedPlace,
   { path, length, mac }: SealedEnd & { readonly path: string },
 ): Promise<OwnFile> {
+  const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW)
   try {
-    const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW)
     const { ino: inode } = await handle.stat()
-    await rename(path, place.path)
-    return {
-      place,
-      handle,
-      inode,
-      chain: new FrameChain(place.key, Buffer.from(mac)),
-      length,
-      firstLength: length,
-    }
+    await moveInto(place.path, path)
+    const chain = new FrameChain(place.key, Buffer.from(mac))
+    return { place, handle, inode, chain, length, firstLength: length }
   } catch (error) {
-    await rm(path, { force: true })
+    await handle.close()
     throw error
   }
 }

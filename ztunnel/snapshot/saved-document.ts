@@ -46,6 +46,11 @@ export class SavedDocument {
     this.#alarm = new SnapshotAlarm(options.what, options.log)
   }
 
+  /** Something is on its way to the disk. */
+  get isWriting(): boolean {
+    return this.#work !== null
+  }
+
   /** What an earlier run has left; null: nothing, or nothing that may be used. Never rejects. */
   async load(): Promise<FoundDocument | null> {
     const { what, place: openPlace, log } = this.#options

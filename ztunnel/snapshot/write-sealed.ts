@@ -56,8 +56,18 @@ export async function writeSealed(
   frames: Iterable<NewFrame>,
 ): Promise<SealedEnd> {
   const { path, ...end } = await writeBeside(place, timeMs, frames)
-  await rename(path, place.path)
+  await moveInto(place.path, path)
   return end
+}
+
+/** Puts what was written beside its place into it; what cannot be put there is removed. */
+export async function moveInto(place: string, path: string): Promise<void> {
+  try {
+    await rename(path, place)
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  }
 }
 
 /** Removes what writers that were killed have left beside `path`. */

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { DeltaServer } from '../../../controller/publish/delta-server.ts'
 import { type Published, Publisher } from '../../../controller/publish/publisher.ts'
 import { DiscoveryClient, type DiscoveryClientOptions } from '../../../mesh/discovery/discovery-client.ts'
+import type { DiscoveryJournal } from '../../../mesh/discovery/discovery-journal.ts'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import type { GrpcMethod, ServerStream } from '../../../mesh/grpc/calls.ts'
 import { GrpcServer } from '../../../mesh/grpc/server.ts'
@@ -287,4 +288,114 @@ t.test('a server that cannot bear the question for revocation lists is not asked
     configs.every(({ workloads }) => workloads.length > 0),
     'never empty in between',
   )
+})
+
+/** A journal in memory; `end` is what a later run reads. */
+function memoryJournal(
+  responses: readonly Buffer[] = [],
+  savedMs: number | null = responses.length === 0 ? null : 1,
+) {
+  const kept = [...responses]
+  const confirmed: boolean[] = []
+  const journal: DiscoveryJournal = {
+    read: async (onResponse) => {
+      for (const response of responses) onResponse(response)
+      return savedMs
+    },
+    append: (response) => void kept.push(Buffer.from(response)),
+    setConfirmed: (isConfirmed) => void confirmed.push(isConfirmed),
+    close: async () => {},
+  }
+  return { journal, kept, confirmed }
+}
+
+/** What a client of this configuration has kept. */
+async function keptOf(t: Test, config: Published): Promise<readonly Buffer[]> {
+  const { delta, address, stop } = await controller(t)
+  delta.publish(config)
+  const { journal, kept } = memoryJournal()
+  const { client, until } = follow(t, [address], { journal })
+  await until(() => true)
+  client.stop()
+  await stop()
+  return kept
+}
+
+t.test('a client that starts without a controller goes on where an earlier one ended', async (t) => {
+  const kept = await keptOf(t, pods('cart', 'web'))
+  t.equal(kept.length, 2, 'one response of each type')
+  const { client, until } = follow(t, ['localhost:1'], { journal: memoryJournal(kept, 77).journal })
+  t.same(uids(await until(() => true)), [uidOf('cart'), uidOf('web')])
+  t.match(client.status(), { configuration: 'snapshot', snapshotMs: 77, isConnected: false })
+})
+
+t.test('what may not be used is not: no configuration, and everything is asked for again', async (t) => {
+  const kept = await keptOf(t, pods('cart'))
+  const refused = follow(t, ['localhost:1'], { journal: memoryJournal(kept, null).journal })
+  while (refused.client.status().lastFailure === '') await new Promise((resolve) => setTimeout(resolve, 5))
+  t.same(refused.configs, [])
+  const half = follow(t, ['localhost:1'], { journal: memoryJournal(kept.slice(0, 1)).journal })
+  while (half.client.status().lastFailure === '') await new Promise((resolve) => setTimeout(resolve, 5))
+  t.same(half.configs, [], 'half a configuration is none')
+})
+
+t.test('a silent controller is waited for no longer than a second', async (t) => {
+  const kept = await keptOf(t, pods('cart'))
+  const mute = createServer((socket) => t.teardown(() => socket.destroy())).listen(0, '127.0.0.1')
+  t.teardown(() => mute.close())
+  await once(mute, 'listening')
+  const { port } = mute.address() as { port: number } // as: it listens on an IP
+  const startedMs = performance.now()
+  const { until, client } = follow(t, [`localhost:${port}`], { journal: memoryJournal(kept).journal })
+  await until(() => true)
+  const tookMs = performance.now() - startedMs
+  t.ok(tookMs > 900 && tookMs < 3000, `${tookMs}`)
+  t.equal(client.status().lastFailure, '')
+})
+
+t.test('a controller that is there says only what differs, and that is kept too', async (t) => {
+  const kept = await keptOf(t, pods('cart', 'web', 'old'))
+  const { delta, address } = await controller(t, 0, (method) =>
+    method.kind !== 'stream'
+      ? method
+      : {
+          ...method,
+          handle: (stream: ServerStream) =>
+            method.handle({
+              ...{ metadata: stream.metadata, peer: stream.peer, signal: stream.signal },
+              write: (bytes) => {
+                sent.push(Buffer.from(bytes))
+                return stream.write(bytes)
+              },
+              ...{ unsentBytes: 0, pause: () => stream.pause(), resume: () => stream.resume() },
+              ...{ end: () => stream.end(), fail: (error) => stream.fail(error) },
+              start: (handler) => stream.start(handler),
+            }),
+        },
+  )
+  const sent: Buffer[] = []
+  delta.publish(pods('cart', 'web', 'new'))
+  const { journal, kept: more, confirmed } = memoryJournal(kept)
+  const { client, configs, until } = follow(t, [address], { journal })
+  const config = await until(() => true)
+  t.same(uids(config), [uidOf('cart'), uidOf('new'), uidOf('web')])
+  t.equal(configs.length, 1, 'the saved one was never in force')
+  t.match(client.status(), { configuration: 'controller' })
+  t.same(confirmed, [true])
+  const all = Buffer.concat(sent)
+  t.ok(all.includes('shop/new') && all.includes('shop/old'), 'the new one, and that the old one is gone')
+  t.notOk(all.includes('shop/cart') || all.includes('shop/web'))
+  t.equal(more.length, kept.length + 1)
+})
+
+t.test('the controller comes later: what is in force is told again only when it differs', async (t) => {
+  const kept = await keptOf(t, pods('cart'))
+  const { delta, address, stop } = await controller(t)
+  delta.publish(pods('cart'))
+  const { client, configs } = follow(t, ['localhost:1', address], { journal: memoryJournal(kept).journal })
+  while (client.status().configuration !== 'controller')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  t.equal(configs.length, 1)
+  t.ok(Number.isNaN(client.status().snapshotMs))
+  await stop()
 })

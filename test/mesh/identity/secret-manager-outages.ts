@@ -185,3 +185,90 @@ t.test(
     }
   },
 )
+
+/** A manager that finds a certificate of an earlier run, and a CA that answers as `ca` says. */
+function withSaved(t: Test, hours: number) {
+  const clock = new ManualClock()
+  const certificate = (serialNumber: string, lifetimeMs: number): WorkloadCertificate => ({
+    ...{ kind: 'workload-certificate', identity: URI, chainPem: [], rootsPem: [], trustBundleId: '' },
+    ...{ privateKeyPem: '', notBeforeMs: clock.nowMs, notAfterMs: clock.nowMs + lifetimeMs, serialNumber },
+  })
+  const saved = certificate('saved', hours * HOUR_MS)
+  const ca = { answer: 'none' as 'none' | 'failure' | 'certificate' }
+  const manager = new SecretManager({
+    issuer: {
+      issue: async () => {
+        if (ca.answer === 'none') return new Promise(() => {})
+        if (ca.answer === 'failure') throw new MeshError('CERT_UNAVAILABLE', { retryable: true })
+        return []
+      },
+    },
+    requests: {
+      begin: async (identity) => ({
+        ...{ owner: { identity, privateKeyPem: '', publicKeyInfo: new Uint8Array() }, csrPem: '' },
+      }),
+      finish: async () => certificate('fresh', 24 * HOUR_MS),
+    },
+    ...{ clock, random: () => 0, saved: (identity) => (identity === URI ? saved : undefined) },
+  })
+  t.teardown(() => manager.close())
+  const told: string[] = []
+  manager.subscribe(({ serialNumber }) => void told.push(serialNumber))
+  return { clock, ca, manager, told }
+}
+
+const turns = async (): Promise<void> => {
+  for (let turn = 0; turn < 12; turn++) await new Promise<void>((resolve) => setImmediate(resolve))
+}
+
+t.test('a CA that answers is listened to, whatever was saved', async (t) => {
+  const { clock, ca, manager, told } = withSaved(t, 1)
+  ca.answer = 'certificate'
+  t.equal((await manager.get(URI)).serialNumber, 'fresh')
+  clock.advance(2000)
+  t.same(told, ['fresh'])
+})
+
+t.test('a CA that fails: what was saved serves at once; one that is silent: after a second', async (t) => {
+  for (const [answer, waitMs] of [
+    ['failure', 0],
+    ['none', 1000],
+  ] as const) {
+    const { clock, ca, manager, told } = withSaved(t, 1)
+    ca.answer = answer
+    const got = manager.get(URI)
+    await turns()
+    clock.advance(waitMs - 1)
+    await turns()
+    if (waitMs > 0) t.same(told, [])
+    clock.advance(1)
+    t.equal((await got).serialNumber, 'saved')
+    t.match(manager.list(), [{ state: 'Available' }])
+    ca.answer = 'certificate'
+    clock.advance(20_000)
+    await turns()
+    clock.advance(1000)
+    await turns()
+    t.same(told, ['saved', 'fresh'], 'and goes on being asked')
+  }
+})
+
+t.test('what was saved serves to its end and not beyond', async (t) => {
+  const { clock, ca, manager } = withSaved(t, 1)
+  ca.answer = 'failure'
+  t.equal((await manager.get(URI)).serialNumber, 'saved')
+  for (let minute = 0; minute < 59; minute++) {
+    clock.advance(60_000)
+    await turns()
+  }
+  t.equal(manager.current(URI)?.serialNumber, 'saved')
+  clock.advance(60_000)
+  await turns()
+  t.equal(manager.current(URI), undefined)
+  await t.rejects(manager.get(URI), { code: 'CERT_UNAVAILABLE' })
+
+  const late = withSaved(t, 0)
+  late.ca.answer = 'failure'
+  await t.rejects(late.manager.get(URI), { code: 'CERT_UNAVAILABLE' })
+  t.same(late.told, [], 'one that has ended already is nothing')
+})
