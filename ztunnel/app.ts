@@ -20,6 +20,7 @@ import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
+import { decideDns } from './dns/dns-decision.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
@@ -363,6 +364,9 @@ export class App {
       case 'resolve-host':
         this.#resolveHost(worker, message.uid, message.host)
         break
+      case 'resolve-dns':
+        this.#resolveName(worker, message.uid, message.name, message.queryType)
+        break
       case 'resolve-caller': {
         const workload = this.model.state?.workloadByIp(this.config.network, message.ip)
         const facts = workload === undefined ? null : workloadFacts(workload)
@@ -412,6 +416,16 @@ export class App {
     const service = parseIp(host) === undefined ? this.model.state?.serviceByHost(host, namespace) : undefined
     const vip = service?.vips.find(({ network }) => network === this.config.network)
     this.workers.post(worker, { type: 'host', uid, host, ip: parseIp(host) ?? vip?.ip ?? null })
+  }
+
+  /** Before the first model nothing is known to be ours: that changes with it. */
+  #resolveName(worker: number, uid: string, name: string, queryType: number): void {
+    const { network, clusterDomain } = this.config
+    const client = { namespace: this.#pods.get(uid)?.info.namespace ?? '', network, clusterDomain }
+    const { state } = this.model
+    const decision = state === null ? null : decideDns(name, queryType, client, state, Math.random)
+    const verdict = decision?.kind === 'answer' ? decision.records : null
+    this.workers.post(worker, { type: 'dns', uid, name, queryType, verdict })
   }
 
   #reportReady(): void {

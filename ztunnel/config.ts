@@ -164,6 +164,19 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'offer SOCKS5 on port 15080 of every pod',
     synonyms: ['UNSTABLE_ENABLE_SOCKS5'],
   },
+  dnsCapture: {
+    type: 'boolean',
+    default: 'true',
+    meaning:
+      'DNS questions of pods come to the mesh, unless the pod’s annotation ambient.istio.io/dns-capture says otherwise',
+    synonyms: ['ISTIO_META_DNS_CAPTURE', 'DNS_CAPTURE'],
+  },
+  clusterDomain: {
+    type: 'text',
+    default: 'cluster.local',
+    meaning: 'domain of Kubernetes services, for short names and headless services',
+    synonyms: ['CLUSTER_DOMAIN'],
+  },
   ipv6: { type: 'boolean', default: 'true', meaning: 'listen on IPv6 as well', synonyms: ['IPV6_ENABLED'] },
   drainSeconds: {
     type: 'integer',

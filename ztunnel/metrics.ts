@@ -11,6 +11,8 @@ const HELP: Readonly<Record<(typeof TRAFFIC_METRICS)[number], string>> = {
   istio_tcp_connections_failed: 'connections that ended with a reason other than OK',
   istio_tcp_received_bytes: 'bytes from client to server',
   istio_tcp_sent_bytes: 'bytes from server to client',
+  istio_dns_requests:
+    'DNS questions of pods by their end: answered, forwarded to the resolver the pod chose, failed with a reason',
 }
 
 function family(name: string, type: 'counter' | 'gauge', help: string, samples: readonly string[]): string {

@@ -10,9 +10,26 @@ export interface PodInfo {
 }
 
 /** The listening sockets of a pod, in the order their descriptors travel. */
-export const LISTENER_KINDS = ['outbound', 'inbound', 'passthrough', 'socks5'] as const
-/** outbound 15001 · inbound (HBONE) 15008 · passthrough (plaintext in) 15006 · socks5 15080 */
+export const LISTENER_KINDS = [
+  'outbound',
+  'inbound',
+  'passthrough',
+  'socks5',
+  'dns-tcp',
+  'dns-tcp6',
+  'dns-udp',
+  'dns-udp6',
+] as const
+/** outbound 15001 · inbound (HBONE) 15008 · passthrough (plaintext in) 15006 · socks5 15080 · DNS 15053 on loopback */
 export type ListenerKind = (typeof LISTENER_KINDS)[number]
+
+/** The listening sockets that take datagrams. */
+export type DatagramKind = Extract<ListenerKind, `dns-udp${string}`>
+export type StreamKind = Exclude<ListenerKind, DatagramKind>
+
+export function isDatagramKind(kind: ListenerKind): kind is DatagramKind {
+  return kind === 'dns-udp' || kind === 'dns-udp6'
+}
 
 /** Supervisor to data process. */
 export type SupervisorMessage =

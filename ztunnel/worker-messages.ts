@@ -8,6 +8,7 @@ import type { PresentedCertificate } from '../mesh/reactor/presented-certificate
 import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
+import type { NameVerdict } from './dns/name-verdicts.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
 
 /** What a worker is started with. */
@@ -61,6 +62,13 @@ export type DownMessage =
       readonly host: string
       /** null: no such name. */
       readonly ip: string | null
+    }
+  | {
+      readonly type: 'dns'
+      readonly uid: string
+      readonly name: string
+      readonly queryType: number
+      readonly verdict: NameVerdict
     }
   | {
       readonly type: 'caller'
@@ -118,6 +126,12 @@ export interface TurnReport {
 export type UpMessage =
   | { readonly type: 'resolve'; readonly uid: string; readonly ip: string; readonly port: number }
   | { readonly type: 'resolve-host'; readonly uid: string; readonly host: string }
+  | {
+      readonly type: 'resolve-dns'
+      readonly uid: string
+      readonly name: string
+      readonly queryType: number
+    }
   | { readonly type: 'resolve-caller'; readonly ip: string }
   | { readonly type: 'labels'; readonly slot: number; readonly labels: string }
   | { readonly type: 'pod-ready'; readonly uid: string }

@@ -7,7 +7,7 @@ import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
-import { TcpListener } from '../mesh/reactor/tcp-listener.ts'
+import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
@@ -23,7 +23,9 @@ import { ServedPod } from './carry/served-pod.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
 import { WorkerPolicies } from './carry/worker-policies.ts'
-import { LISTENER_KINDS, type ListenerKind } from './pods.ts'
+import { DnsResources } from './dns/dns-resources.ts'
+import { DnsServer } from './dns/dns-server.ts'
+import { isDatagramKind, LISTENER_KINDS, type ListenerKind, type StreamKind } from './pods.ts'
 import type {
   ConnectionReport,
   DownMessage,
@@ -40,17 +42,20 @@ const DRAIN_CHECK_MS = 50
 /** Warnings of one kind are sent at most this often. */
 const WARN_INTERVAL_MS = 1000
 
-const ACCEPT: Readonly<Record<ListenerKind, (pod: ServedPod, fd: number) => void>> = {
+type DnsKind = Extract<StreamKind, `dns-${string}`>
+const ACCEPT: Readonly<Record<Exclude<StreamKind, DnsKind>, (pod: ServedPod, fd: number) => void>> = {
   outbound: acceptOutbound,
   inbound: acceptInbound,
   passthrough: acceptPassthrough,
   socks5: acceptSocks5,
 }
-const ACCEPT_KIND: Readonly<Record<ListenerKind, AcceptKind>> = {
+const ACCEPT_KIND: Readonly<Record<StreamKind, AcceptKind>> = {
   outbound: 'stream',
   inbound: 'tunnel',
   passthrough: 'stream',
   socks5: 'stream',
+  'dns-tcp': 'stream',
+  'dns-tcp6': 'stream',
 }
 
 /** One worker of the data process. Made in its own thread. */
@@ -62,6 +67,9 @@ export class ZtunnelWorker {
   readonly #pods = new Map<string, ServedPod>()
   readonly #byNumber = new Map<number, ServedPod>()
   readonly #listeners = new Map<string, TcpListener[]>()
+  readonly #dnsResources: DnsResources
+  /** Of the pods whose questions come here. */
+  readonly #dns = new Map<string, DnsServer>()
   #isDraining = false
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
@@ -70,6 +78,7 @@ export class ZtunnelWorker {
     const { reactor } = this.#thread
     const post = (message: UpMessage): void => void this.#thread.post(message)
     this.#index = data.index
+    this.#dnsResources = new DnsResources(reactor)
     this.#context = new WorkerContext({
       reactor,
       resources: new SessionResources({ scheduler: reactor, allocateBlock }),
@@ -126,12 +135,16 @@ export class ZtunnelWorker {
       case 'host':
         this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
         break
+      case 'dns':
+        this.#dns.get(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
+        break
       case 'caller':
         this.#context.callers.learn(message.ip, message.workload)
         break
       case 'model':
         this.#context.callers.invalidate()
         for (const pod of this.#pods.values()) pod.destinations.invalidate()
+        for (const { names } of this.#dns.values()) names.invalidate()
         break
       case 'confirm-model':
         this.#context.post({ type: 'model-in-force', version: message.version })
@@ -176,35 +189,49 @@ export class ZtunnelWorker {
   }
 
   #listen(pod: ServedPod, listeners: ReadonlyMap<ListenerKind, number>): void {
-    const opened = [...listeners].map(
-      ([kind, fd]) =>
-        new TcpListener(
-          this.#context.reactor,
-          fd,
-          {
-            onAccept: (connection) => this.#onAccept(pod, kind, connection),
-            onAcceptRefused: (error) => this.#onAcceptRefused(pod, error),
-          },
-          true,
-        ),
-    )
+    const opened: TcpListener[] = []
     this.#listeners.set(pod.info.uid, opened)
+    for (const [kind, fd] of listeners) {
+      if (isDatagramKind(kind)) {
+        this.#dnsOf(pod).listen(fd)
+        continue
+      }
+      const handler: AcceptHandler = {
+        onAccept: (connection) => this.#onAccept(pod, kind, connection),
+        onAcceptRefused: (error) => this.#onAcceptRefused(pod, error),
+      }
+      opened.push(new TcpListener(this.#context.reactor, fd, handler, true))
+    }
   }
 
-  #onAccept(pod: ServedPod, kind: ListenerKind, fd: number): void {
+  #dnsOf(pod: ServedPod): DnsServer {
+    const { uid } = pod.info
+    const known = this.#dns.get(uid)
+    if (known !== undefined) return known
+    const server = new DnsServer(pod, this.#dnsResources)
+    this.#dns.set(uid, server)
+    return server
+  }
+
+  #onAccept(pod: ServedPod, kind: StreamKind, fd: number): void {
     const listener = pod.number * LISTENER_KINDS.length + LISTENER_KINDS.indexOf(kind)
-    if (this.#context.share.keep(ACCEPT_KIND[kind], fd, listener)) ACCEPT[kind](pod, fd)
+    if (this.#context.share.keep(ACCEPT_KIND[kind], fd, listener)) this.#serve(pod, kind, fd)
+  }
+
+  #serve(pod: ServedPod, kind: StreamKind, fd: number): void {
+    if (kind !== 'dns-tcp' && kind !== 'dns-tcp6') ACCEPT[kind](pod, fd)
+    else this.#dnsOf(pod).accept(fd, () => this.#context.share.released(ACCEPT_KIND[kind]))
   }
 
   /** A connection another worker accepted for us. */
   #adopt(fd: number, listener: number): void {
     const kind = LISTENER_KINDS[listener % LISTENER_KINDS.length]
     const pod = this.#byNumber.get(Math.floor(listener / LISTENER_KINDS.length))
-    if (kind === undefined) return
+    if (kind === undefined || isDatagramKind(kind)) return
     if (pod === undefined) {
       this.#context.reactor.closeLater(fd)
       this.#context.share.released(ACCEPT_KIND[kind])
-    } else ACCEPT[kind](pod, fd)
+    } else this.#serve(pod, kind, fd)
   }
 
   #onAcceptRefused(pod: ServedPod, error: MeshError): void {
@@ -238,6 +265,8 @@ export class ZtunnelWorker {
     this.#listeners.delete(uid)
     this.#pods.delete(uid)
     this.#byNumber.delete(pod.number)
+    this.#dns.get(uid)?.close(reason)
+    this.#dns.delete(uid)
     pod.close(reason)
   }
 
@@ -280,12 +309,13 @@ export class ZtunnelWorker {
     this.#isDraining = true
     for (const listeners of this.#listeners.values()) for (const listener of listeners) listener.close()
     this.#listeners.clear()
+    for (const server of this.#dns.values()) server.drain()
     for (const pod of this.#pods.values()) pod.drain()
     this.#checkDrained()
   }
 
   #checkDrained(): void {
-    const isEmpty = [...this.#pods.values()].every((pod) => pod.isIdle)
+    const isEmpty = [...this.#pods.values(), ...this.#dns.values()].every(({ isIdle }) => isIdle)
     if (isEmpty) this.#context.post({ type: 'drained' })
     else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#checkDrained())
   }

@@ -7,6 +7,8 @@ export const OUTBOUND_PORT = 15_001
 export const INBOUND_PLAINTEXT_PORT = 15_006
 /** HBONE: mTLS with HTTP/2 CONNECT. */
 export const HBONE_PORT = 15_008
+/** DNS questions of a pod, on its loopback addresses. */
+export const DNS_PORT = 15_053
 /** Outbound traffic by SOCKS5, when enabled. */
 export const SOCKS5_PORT = 15_080
 

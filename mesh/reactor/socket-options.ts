@@ -6,6 +6,7 @@ import type { ReasonCode } from '../errors/reasons.ts'
 import type { Block } from './byte-stream.ts'
 import * as c from './ffi/constants.ts'
 import {
+  connect,
   describeErrno,
   E,
   errno,
@@ -16,7 +17,13 @@ import {
   socket,
 } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
-import { decodeSocketAddress, isIpv6, SOCKADDR_BYTES, type SocketAddress } from './socket-address.ts'
+import {
+  decodeSocketAddress,
+  encodeSocketAddress,
+  isIpv6,
+  SOCKADDR_BYTES,
+  type SocketAddress,
+} from './socket-address.ts'
 
 const value: Block = allocateBlock(SOCKADDR_BYTES)
 const length: Block = allocateBlock(4)
@@ -116,6 +123,13 @@ export function setKeepalive(fd: number, keepalive: Keepalive): void {
   setInt(fd, c.IPPROTO_TCP, c.TCP_KEEPIDLE, keepalive.idleSeconds, 'TCP_KEEPIDLE')
   setInt(fd, c.IPPROTO_TCP, c.TCP_KEEPINTVL, keepalive.intervalSeconds, 'TCP_KEEPINTVL')
   setInt(fd, c.IPPROTO_TCP, c.TCP_KEEPCNT, keepalive.probes, 'TCP_KEEPCNT')
+}
+
+/** Datagrams of others do not arrive any more; the kernel tells when nobody takes ours. @throws SYSTEM_CALL */
+export function connectDatagrams(fd: number, peer: SocketAddress): void {
+  const address = encodeSocketAddress(peer.ip, peer.port)
+  if (connect(fd, address.address, address.bytes) !== 0)
+    throw systemError(`connect ${peer.ip}:${peer.port} udp`)
 }
 
 /** SO_ERROR: the result of a connect, errno value or 0; reading clears it. */

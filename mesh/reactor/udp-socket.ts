@@ -8,6 +8,7 @@ import {
   AF_INET,
   AF_INET6,
   EPOLLERR,
+  EPOLLEXCLUSIVE,
   EPOLLIN,
   MSG_ERRQUEUE,
   MSG_NOSIGNAL,
@@ -101,21 +102,32 @@ export class UdpSocket implements ReadinessHandler {
   readonly #datagram: MutableDatagram
   readonly #maxBytes: number
   readonly #isIpv6: boolean
+  readonly #isShared: boolean
   #local: SocketAddress
   #isOpen = true
 
-  /** Takes over `fd` of openDatagramSocket. Datagrams longer than `maxBytes` arrive truncated, and say so. */
-  constructor(reactor: Reactor, fd: number, handler: DatagramHandler, maxBytes = MAX_DATAGRAM_BYTES) {
+  /**
+   * Takes over `fd` of openDatagramSocket; `isShared`: it belongs to somebody else and other threads receive from it too.
+   * Datagrams longer than `maxBytes` arrive truncated, and say so.
+   */
+  constructor(
+    reactor: Reactor,
+    fd: number,
+    handler: DatagramHandler,
+    maxBytes = MAX_DATAGRAM_BYTES,
+    isShared = false,
+  ) {
     this.#reactor = reactor
     this.fd = fd
     this.#handler = handler
     this.#datagram = new MutableDatagram(reactor.readBlock)
+    this.#isShared = isShared
     this.#maxBytes = Math.min(maxBytes, MAX_DATAGRAM_BYTES)
     const local = localAddress(fd)
     if (local === null) throw systemError('getsockname')
     this.#local = local
     this.#isIpv6 = isIpv6(local.ip)
-    reactor.watch(fd, EPOLLIN, this)
+    reactor.watch(fd, isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN, this, isShared)
     udpSocketCount.open++
   }
 
@@ -197,11 +209,17 @@ export class UdpSocket implements ReadinessHandler {
     }
   }
 
-  /** Closes at the end of the turn; no callback follows. Idempotent. */
+  /** Nothing is received any more; sending goes on. */
+  stopReceiving(): void {
+    if (this.#isOpen) this.#reactor.unwatch(this.fd)
+  }
+
+  /** Closes at the end of the turn, unless it is shared; no callback follows. Idempotent. */
   close(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    this.#reactor.closeLater(this.fd)
+    if (this.#isShared) this.#reactor.unwatch(this.fd)
+    else this.#reactor.closeLater(this.fd)
     udpSocketCount.open--
   }
 }

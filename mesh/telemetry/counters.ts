@@ -5,7 +5,7 @@
 /** Label sets per worker; later ones share the last slot, which is exposed as `other`. */
 export const MAX_LABEL_SETS = 8192
 /** Values kept per label set. */
-export const VALUES_PER_SET = 5
+export const VALUES_PER_SET = 6
 
 /** What is counted per label set, in the order of the slots. */
 export const TRAFFIC_METRICS = [
@@ -14,12 +14,14 @@ export const TRAFFIC_METRICS = [
   'istio_tcp_connections_failed',
   'istio_tcp_received_bytes',
   'istio_tcp_sent_bytes',
+  'istio_dns_requests',
 ] as const
 export const OPENED = 0
 export const CLOSED = 1
 export const FAILED = 2
 export const RECEIVED_BYTES = 3
 export const SENT_BYTES = 4
+export const DNS_REQUESTS = 5
 
 /** Shared memory of one worker's counters. */
 export function createCounterMemory(): SharedArrayBuffer {

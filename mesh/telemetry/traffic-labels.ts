@@ -25,7 +25,8 @@ export interface TrafficLabels {
   readonly isMutualTls: boolean
 }
 
-function quoted(name: string, value: string | undefined): string {
+/** One label; a missing value is `unknown`. */
+export function quotedLabel(name: string, value: string | undefined): string {
   const text = value === undefined || value === '' ? 'unknown' : value
   // SPEC OpenMetrics 1.0 §4: backslash, quote and newline are escaped in label values.
   return `${name}="${text.replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))}"`
@@ -40,32 +41,37 @@ export function formatTrafficLabels(labels: TrafficLabels): string {
   const { source, destination, service, isMutualTls } = labels
   const app = (workload: LabelledWorkload | null): string => workload?.canonicalName ?? ''
   return [
-    quoted('reporter', labels.reporter),
-    quoted('source_workload', source?.workloadName || source?.name),
-    quoted('source_canonical_service', app(source)),
-    quoted('source_canonical_revision', source?.canonicalRevision),
-    quoted('source_workload_namespace', source?.namespace),
-    quoted('source_principal', principal(source, isMutualTls)),
-    quoted('source_app', app(source)),
-    quoted('source_version', source?.canonicalRevision),
-    quoted('source_cluster', source?.clusterId),
-    quoted('destination_service', service?.hostname),
-    quoted('destination_service_namespace', service?.namespace),
-    quoted('destination_service_name', service?.name),
-    quoted('destination_workload', destination?.workloadName || destination?.name),
-    quoted('destination_canonical_service', app(destination)),
-    quoted('destination_canonical_revision', destination?.canonicalRevision),
-    quoted('destination_workload_namespace', destination?.namespace),
-    quoted('destination_principal', principal(destination, isMutualTls)),
-    quoted('destination_app', app(destination)),
-    quoted('destination_version', destination?.canonicalRevision),
-    quoted('destination_cluster', destination?.clusterId),
+    quotedLabel('reporter', labels.reporter),
+    quotedLabel('source_workload', source?.workloadName || source?.name),
+    quotedLabel('source_canonical_service', app(source)),
+    quotedLabel('source_canonical_revision', source?.canonicalRevision),
+    quotedLabel('source_workload_namespace', source?.namespace),
+    quotedLabel('source_principal', principal(source, isMutualTls)),
+    quotedLabel('source_app', app(source)),
+    quotedLabel('source_version', source?.canonicalRevision),
+    quotedLabel('source_cluster', source?.clusterId),
+    quotedLabel('destination_service', service?.hostname),
+    quotedLabel('destination_service_namespace', service?.namespace),
+    quotedLabel('destination_service_name', service?.name),
+    quotedLabel('destination_workload', destination?.workloadName || destination?.name),
+    quotedLabel('destination_canonical_service', app(destination)),
+    quotedLabel('destination_canonical_revision', destination?.canonicalRevision),
+    quotedLabel('destination_workload_namespace', destination?.namespace),
+    quotedLabel('destination_principal', principal(destination, isMutualTls)),
+    quotedLabel('destination_app', app(destination)),
+    quotedLabel('destination_version', destination?.canonicalRevision),
+    quotedLabel('destination_cluster', destination?.clusterId),
     'request_protocol="tcp"',
     `response_flags="${labels.responseFlag}"`,
     `connection_security_policy="${isMutualTls ? 'mutual_tls' : 'unknown'}"`,
-    ...(source === null ? [] : [quoted('source_region', source.region), quoted('source_zone', source.zone)]),
+    ...(source === null
+      ? []
+      : [quotedLabel('source_region', source.region), quotedLabel('source_zone', source.zone)]),
     ...(destination === null
       ? []
-      : [quoted('destination_region', destination.region), quoted('destination_zone', destination.zone)]),
+      : [
+          quotedLabel('destination_region', destination.region),
+          quotedLabel('destination_zone', destination.zone),
+        ]),
   ].join(',')
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sockets of a pod in its own namespace: those the supervisor listens on, and those its workers connect with.
-import { readdirSync } from 'node:fs'
+import { openSync, readdirSync } from 'node:fs'
+import { pino } from 'pino'
 import t from 'tap'
 import { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
 import * as c from '../../mesh/reactor/ffi/constants.ts'
@@ -15,11 +16,20 @@ import {
 } from '../../mesh/reactor/socket-options.ts'
 import { PodDialer } from '../../ztunnel/carry/pod-dialer.ts'
 import { readConfig, type ZtunnelConfig } from '../../ztunnel/config.ts'
+import { EnrolledPods } from '../../ztunnel/supervisor/enroll/enrolled-pods.ts'
 import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { PodSockets } from '../../ztunnel/supervisor/pod-sockets.ts'
 import { acceptFrom, connectFrom, createLab, listenIn } from '../support/lab.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 
 const MESH_MARK = 0x539
+const DNS_IPS: Readonly<Record<string, string>> = {
+  'dns-tcp': '127.0.0.1',
+  'dns-tcp6': '::1',
+  'dns-udp': '127.0.0.1',
+  'dns-udp6': '::1',
+}
+const DNS = Object.keys(DNS_IPS)
 const SPEC = {
   nodes: [
     {
@@ -58,10 +68,14 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
   const network = createLab(t, SPEC)
   const { namespace } = network.pod('b')
   for (const [flags, kinds] of [
-    [[], ['outbound', 'inbound', 'passthrough']],
+    [
+      ['--dns-capture', 'false'],
+      ['outbound', 'inbound', 'passthrough'],
+    ],
+    [[], ['outbound', 'inbound', 'passthrough', ...DNS]],
     [
       ['--socks5', 'true'],
-      ['outbound', 'inbound', 'passthrough', 'socks5'],
+      ['outbound', 'inbound', 'passthrough', 'socks5', ...DNS],
     ],
   ] as const) {
     const before = descriptors().length
@@ -69,7 +83,8 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
     t.same([...sockets.listeners.keys()], kinds)
     for (const [kind, fd] of sockets.listeners) {
       t.equal(getIntOption(fd, c.SOL_SOCKET, c.SO_MARK), MESH_MARK, kind)
-      t.equal(localAddress(fd)?.ip, kind === 'socks5' ? '127.0.0.1' : '::')
+      t.equal(localAddress(fd)?.ip, kind === 'socks5' ? '127.0.0.1' : (DNS_IPS[kind] ?? '::'), kind)
+      if (kind.startsWith('dns')) t.equal(localAddress(fd)?.port, 15_053)
     }
     t.ok(readRedirectRules(namespace).tables.length > 0, 'the rules are there')
     const client = connectFrom(network.pod('a').namespace, '10.1.0.3', 15_008)
@@ -82,11 +97,39 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
   }
 })
 
+t.test('a pod changes its mind about its redirection under its listeners', async (t) => {
+  const { namespace } = createLab(t, SPEC).pod('b')
+  const pod = podAt(namespace)
+  const tablesNow = (): readonly string[] => readRedirectRules(namespace).tables.map(({ name }) => name)
+  const sockets = PodSockets.open(pod, configOf())
+  const listeners = [...sockets.listeners.values()]
+  t.ok(tablesNow().includes('sidestep-raw'))
+  const optedOut = { ...pod, redirect: { isDnsCaptured: false } }
+  t.ok(sockets.adopt(optedOut))
+  t.notOk(tablesNow().includes('sidestep-raw'))
+  t.equal(sockets.findDrift(), null)
+  t.same(sockets.pod, optedOut)
+  t.ok(sockets.adopt({ ...pod, redirect: { isInboundBypassed: true, virtualInterfaces: ['vm0'] } }))
+  t.ok(tablesNow().includes('sidestep-raw'))
+  t.equal(sockets.findDrift(), null)
+  t.same([...sockets.listeners.values()], listeners, 'no listener was opened anew')
+  t.notOk(sockets.adopt({ ...pod, name: 'another' }))
+  sockets.close()
+  t.same(readRedirectRules(namespace), NO_RULES)
+  const without = PodSockets.open(pod, configOf('--dns-capture', 'false'))
+  t.notOk(tablesNow().includes('sidestep-raw'))
+  t.notOk(without.adopt({ ...pod, redirect: { isDnsCaptured: true } }), 'there are no listeners for it')
+  t.notOk(tablesNow().includes('sidestep-raw'), 'and nothing has changed')
+  without.close()
+})
+
 t.test('a pod whose rules are somebody else’s gets listeners only', async (t) => {
   const { namespace } = createLab(t, SPEC).pod('b')
   const sockets = PodSockets.open(podAt(namespace), configOf('--redirect', 'false', '--ipv6', 'false'))
   t.same(readRedirectRules(namespace), NO_RULES)
-  for (const fd of sockets.listeners.values()) t.equal(localAddress(fd)?.ip, '0.0.0.0')
+  for (const [kind, fd] of sockets.listeners) t.equal(localAddress(fd)?.ip, DNS_IPS[kind] ?? '0.0.0.0', kind)
+  t.notOk(sockets.listeners.has('dns-udp6'), 'without IPv6')
+  t.ok(sockets.listeners.has('dns-udp'), 'the other agent may capture DNS')
   sockets.close()
 })
 
@@ -119,6 +162,53 @@ t.test('a namespace has one pod, by whatever path it is named', async (t) => {
   const second = PodSockets.open(podAt(b), configOf(), [first])
   second.close()
   first.close()
+})
+
+t.test('datagrams leave from inside, marked, and come from their peer alone', async (t) => {
+  const network = createLab(t, SPEC)
+  const { namespace } = network.pod('b')
+  const table = new DescriptorTable()
+  const dialer = new PodDialer(namespace, table)
+  for (const peer of [
+    { ip: '10.1.0.2', port: 53 },
+    { ip: 'fd00:1::2', port: 53 },
+  ]) {
+    const fd = dialer.openDatagrams(peer)
+    t.same(peerAddress(fd), peer)
+    t.equal(localAddress(fd)?.ip, peer.ip.includes(':') ? 'fd00:1::3' : '10.1.0.3')
+    t.equal(getIntOption(fd, c.SOL_SOCKET, c.SO_MARK), MESH_MARK)
+    t.notOk(table.has(fd), 'what was handed out is the caller’s')
+    close(fd)
+  }
+  dialer.close()
+  t.same(table.list(), [])
+  const homeless = new PodDialer(null, table)
+  t.throws(() => homeless.openDatagrams({ ip: '10.1.0.2', port: 53 }), { code: 'NAMESPACE_GONE' })
+})
+
+t.test('a pod that an agent has handed over is redirected as it wishes, and stays enrolled', async (t) => {
+  const { namespace } = createLab(t, SPEC).pod('b')
+  const heard: string[] = []
+  const pods = new EnrolledPods(configOf(), new ManualClock(), pino({ level: 'silent' }), {
+    onAdded: ({ pod }) => heard.push(`added ${pod.uid}`),
+    onRemoved: (uid) => heard.push(`removed ${uid}`),
+    onMended: (uid) => heard.push(`mended ${uid}`),
+  })
+  const info = { uid: 'u', name: 'b', namespace: 'shop', serviceAccount: 'b' }
+  const descriptor = (): number => openSync(namespace.path, 'r')
+  const hasDns = (): boolean =>
+    readRedirectRules(namespace).tables.some(({ name }) => name === 'sidestep-raw')
+  t.equal(await pods.add(info, descriptor(), { isDnsCaptured: false }), null)
+  t.notOk(hasDns())
+  pods.redirect('u', null)
+  t.ok(hasDns())
+  t.equal(await pods.add(info, descriptor(), { isDnsCaptured: false }), null, 'the agent was away')
+  t.notOk(hasDns())
+  pods.redirect('another', null)
+  await pods.checkDrift()
+  t.same(heard, ['added u'])
+  pods.close()
+  t.same(readRedirectRules(namespace), NO_RULES)
 })
 
 t.test('connections are made inside, marked, kept alive, and show the source asked for', async (t) => {

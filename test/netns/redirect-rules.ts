@@ -12,6 +12,7 @@ import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { originalDestination, peerAddress } from '../../mesh/reactor/socket-options.ts'
 import {
   applyRedirectRules,
+  findRuleDrift,
   PROBE_IP,
   PROBE_IP6,
   readRedirectRules,
@@ -50,11 +51,23 @@ table inet sidestep-nat {
   chain output { type nat hook output priority -100; policy accept;
     ip daddr 169.254.7.127 meta l4proto tcp counter accept
     ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff meta l4proto tcp counter accept
+    meta nfproto ipv4 oifname != "lo" udp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+    ip daddr != 127.0.0.1 tcp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+    meta nfproto ipv6 oifname != "lo" udp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+    ip6 daddr != ::1 tcp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
     meta l4proto tcp meta mark & 0xfff == 0x111 counter accept
     ip daddr != 127.0.0.1 oifname "lo" counter accept
     ip6 daddr != ::1 oifname "lo" counter accept
     ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 counter redirect to :15001
     ip6 daddr != ::1 meta l4proto tcp meta mark & 0xfff != 0x539 counter redirect to :15001
+  }
+}
+table inet sidestep-raw {
+  chain prerouting { type filter hook prerouting priority -300; policy accept;
+    udp sport 53 meta mark & 0xfff != 0x539 counter ct zone set 1
+  }
+  chain output { type filter hook output priority -300; policy accept;
+    udp dport 53 meta mark & 0xfff == 0x539 counter ct zone set 1
   }
 }
 `
@@ -86,7 +99,7 @@ function reach(
 t.test('nft shows the rules of the specification, and the kernel gives back what was written', async (t) => {
   const lab = createLab(t, SPEC)
   const [a, b] = [lab.pod('a').namespace, lab.pod('b').namespace]
-  const rules = redirectRules()
+  const rules = redirectRules({ dnsFamilies: [4, 6] })
   applyRedirectRules(a, rules)
   b.run(() => execFileSync('nft', ['-f', '-'], { input: NFT_WORDS }))
   t.same(nftView(a), nftView(b))
@@ -101,10 +114,15 @@ t.test('applying twice changes nothing, and removing leaves nothing', async (t) 
   const lab = createLab(t, SPEC)
   const namespace = lab.pod('a').namespace
   const before = [nftView(namespace), textIn(namespace, 'ip rule; ip route show table all | sort')]
-  const [rules, lessRules] = [redirectRules(), redirectRules({ isInboundBypassed: true, hasIpv6: false })]
+  const [rules, lessRules] = [
+    redirectRules({ dnsFamilies: [4] }),
+    redirectRules({ isInboundBypassed: true, hasIpv6: false }),
+  ]
   applyRedirectRules(namespace, lessRules)
   t.same(readRedirectRules(namespace).tables.map(withoutState), lessRules.tables)
+  t.match(findRuleDrift(namespace, rules), /table sidestep-(nat|raw)/)
   applyRedirectRules(namespace, rules)
+  t.match(findRuleDrift(namespace, lessRules), 'table sidestep-')
   const once = nftView(namespace)
   applyRedirectRules(namespace, rules)
   t.same(nftView(namespace), once)
@@ -112,6 +130,18 @@ t.test('applying twice changes nothing, and removing leaves nothing', async (t) 
   removeRedirectRules(namespace)
   removeRedirectRules(namespace)
   t.same([nftView(namespace), textIn(namespace, 'ip rule; ip route show table all | sort')], before)
+})
+
+t.test('rules for DNS that should not be there any more are found', async (t) => {
+  const { namespace } = createLab(t, SPEC).pod('a')
+  const without = redirectRules()
+  applyRedirectRules(namespace, redirectRules({ dnsFamilies: [4, 6] }))
+  applyRedirectRules(namespace, without)
+  t.equal(findRuleDrift(namespace, without), null)
+  textIn(namespace, 'nft add table inet sidestep-raw')
+  t.equal(findRuleDrift(namespace, without), 'table sidestep-raw does not belong here')
+  applyRedirectRules(namespace, without)
+  t.equal(findRuleDrift(namespace, without), null)
 })
 
 t.test('a rule set that the kernel refuses leaves the old one, counts included', async (t) => {

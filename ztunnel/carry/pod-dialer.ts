@@ -6,14 +6,16 @@
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
-import { AF_INET, AF_INET6, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
+import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { bind, close } from '../../mesh/reactor/ffi/libc.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
-import { encodeSocketAddress, isIpv6 } from '../../mesh/reactor/socket-address.ts'
+import { encodeSocketAddress, isIpv6, type SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
+  connectDatagrams,
   createSocket,
   DEFAULT_KEEPALIVE,
   setBindWithoutPort,
+  setDatagramFacts,
   setKeepalive,
   setMark,
   setTransparent,
@@ -29,8 +31,8 @@ const BATCH = 8
 export class PodDialer {
   readonly #namespace: NetworkNamespace | null
   readonly #descriptors: DescriptorTable
-  readonly #spare4: number[] = []
-  readonly #spare6: number[] = []
+  /** By type and family. */
+  readonly #spares = new Map<string, number[]>()
 
   /** `namespace` null: the pod shares the host's; sockets are then neither marked nor given a foreign source. */
   constructor(namespace: NetworkNamespace | null, descriptors: DescriptorTable) {
@@ -45,11 +47,7 @@ export class PodDialer {
   open(ip: string, sourceIp: string | null): number {
     const family = isIpv6(ip) ? AF_INET6 : AF_INET
     if (this.#namespace === null) return createHostSocket(family)
-    const spare = family === AF_INET6 ? this.#spare6 : this.#spare4
-    if (spare.length === 0) this.#fill(this.#namespace, family, spare)
-    const fd = spare.pop()
-    if (fd === undefined) throw systemError('socket')
-    this.#descriptors.remove(fd)
+    const fd = this.#take(this.#namespace, family, SOCK_STREAM)
     try {
       if (sourceIp !== null && isIpv6(sourceIp) === isIpv6(ip)) bindSource(fd, family, sourceIp)
       return fd
@@ -59,20 +57,48 @@ export class PodDialer {
     }
   }
 
-  #fill(namespace: NetworkNamespace, family: number, spare: number[]): void {
+  /**
+   * A socket of datagrams to and from `peer` alone; the caller owns it.
+   * @throws NAMESPACE_GONE (also when the pod has none), OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL (no route)
+   */
+  openDatagrams(peer: SocketAddress): number {
+    if (this.#namespace === null) throw new MeshError('NAMESPACE_GONE', { detail: 'a pod without one' })
+    const fd = this.#take(this.#namespace, isIpv6(peer.ip) ? AF_INET6 : AF_INET, SOCK_DGRAM)
+    try {
+      connectDatagrams(fd, peer)
+      return fd
+    } catch (error) {
+      close(fd)
+      throw error
+    }
+  }
+
+  #take(namespace: NetworkNamespace, family: number, type: number): number {
+    const key = `${type}|${family}`
+    const spare = this.#spares.get(key) ?? []
+    this.#spares.set(key, spare)
+    if (spare.length === 0) this.#fill(namespace, family, type, spare)
+    const fd = spare.pop()
+    if (fd === undefined) throw systemError('socket')
+    this.#descriptors.remove(fd)
+    return fd
+  }
+
+  #fill(namespace: NetworkNamespace, family: number, type: number, spare: number[]): void {
     namespace.run(() => {
       for (let i = 0; i < BATCH; i++) {
-        const fd = createSocket(family, SOCK_STREAM)
+        const fd = createSocket(family, type)
         this.#descriptors.add(fd)
         spare.push(fd)
         setMark(fd, MESH_MARK)
-        setKeepalive(fd, DEFAULT_KEEPALIVE)
+        if (type === SOCK_STREAM) setKeepalive(fd, DEFAULT_KEEPALIVE)
+        else setDatagramFacts(fd, family)
       }
     })
   }
 
   close(): void {
-    for (const spare of [this.#spare4, this.#spare6]) {
+    for (const spare of this.#spares.values()) {
       for (const fd of spare.splice(0)) {
         this.#descriptors.remove(fd)
         close(fd)

@@ -49,7 +49,8 @@ export class ServedPod {
   lastVerdict: Verdict | null = null
   /** Who this pod is when it connects; null as long as it is not configured. */
   source: OutboundSource | null = null
-  readonly #namespace: NetworkNamespace | null
+  /** Main's to close; null when the pod shares the host's. */
+  readonly namespace: NetworkNamespace | null
   #isDraining = false
 
   /** `namespaceFd` stays main's; null when the pod shares the host's namespace. */
@@ -57,8 +58,8 @@ export class ServedPod {
     this.context = context
     this.info = info
     this.number = number
-    this.#namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
-    this.dialer = new PodDialer(this.#namespace, context.reactor.descriptors)
+    this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
+    this.dialer = new PodDialer(this.namespace, context.reactor.descriptors)
     this.destinations = new Destinations(context.reactor, (ip, port) =>
       context.post({ type: 'resolve', uid: info.uid, ip, port }),
     )
@@ -70,7 +71,7 @@ export class ServedPod {
 
   /** True when connections to the application may show the client's address. */
   get canShowSource(): boolean {
-    return this.#namespace !== null && this.context.originalSource
+    return this.namespace !== null && this.context.originalSource
   }
 
   /** The pod's own identity, '' while unknown. */

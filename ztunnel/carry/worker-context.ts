@@ -60,7 +60,7 @@ export class WorkerContext {
   readonly originalSource: boolean
   readonly isSocks5Enabled: boolean
   readonly post: (message: UpMessage) => void
-  readonly #counters: TrafficCounters
+  readonly counters: TrafficCounters
   readonly #records: RecordRing
 
   constructor(parts: {
@@ -85,7 +85,7 @@ export class WorkerContext {
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post
-    this.#counters = parts.counters
+    this.counters = parts.counters
     this.#records = parts.records
   }
 
@@ -93,7 +93,7 @@ export class WorkerContext {
   opened(facts: ConnectionFacts): void {
     facts.connectedMs = this.reactor.nowMs
     facts.slot = this.#slot(facts, '-')
-    this.#counters.add(facts.slot, OPENED, 1)
+    this.counters.add(facts.slot, OPENED, 1)
   }
 
   /** The connection has ended: its one record, its counters. */
@@ -101,13 +101,13 @@ export class WorkerContext {
     const { nowMs } = this.reactor
     const isOutbound = facts.direction === 'outbound'
     if (facts.slot >= 0) {
-      if (bytesToServer > 0) this.#counters.add(facts.slot, RECEIVED_BYTES, bytesToServer)
-      if (bytesToClient > 0) this.#counters.add(facts.slot, SENT_BYTES, bytesToClient)
+      if (bytesToServer > 0) this.counters.add(facts.slot, RECEIVED_BYTES, bytesToServer)
+      if (bytesToClient > 0) this.counters.add(facts.slot, SENT_BYTES, bytesToClient)
     }
     const { responseFlag } = REASONS[reason.code]
     const slot = responseFlag === '-' && facts.slot >= 0 ? facts.slot : this.#slot(facts, responseFlag)
-    if (facts.connectedMs >= 0) this.#counters.add(slot, CLOSED, 1)
-    if (reason.code !== 'OK') this.#counters.add(slot, FAILED, 1)
+    if (facts.connectedMs >= 0) this.counters.add(slot, CLOSED, 1)
+    if (reason.code !== 'OK') this.counters.add(slot, FAILED, 1)
     this.#records.push(
       formatConnectionRecord({
         endMs: performance.timeOrigin + nowMs,
@@ -134,7 +134,7 @@ export class WorkerContext {
   #slot(facts: ConnectionFacts, responseFlag: string): number {
     const { direction, source, destination, service, transport } = facts
     const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${responseFlag}`
-    return this.#counters.slotOf(key, () =>
+    return this.counters.slotOf(key, () =>
       formatTrafficLabels({
         reporter: direction === 'outbound' ? 'source' : 'destination',
         source,

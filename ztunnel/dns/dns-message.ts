@@ -5,10 +5,10 @@
 export const TYPE_A = 1
 export const TYPE_CNAME = 5
 export const TYPE_AAAA = 28
-export const TYPE_SRV = 33
 const TYPE_OPT = 41
 const CLASS_IN = 1
-const HEADER_BYTES = 12
+/** What every message begins with. */
+export const HEADER_BYTES = 12
 const MAX_NAME_BYTES = 255
 const MAX_LABEL_BYTES = 63
 /** A pointer to the question's name, which always stands behind the header. */
@@ -19,7 +19,7 @@ const FLAG_TRUNCATED = 0x0200
 const FLAG_RECURSION_DESIRED = 0x0100
 const FLAG_RECURSION_AVAILABLE = 0x0080
 const OPCODE_MASK = 0x7800
-export const RCODE_SERVFAIL = 2
+const RCODE_SERVFAIL = 2
 
 /** Every UDP answer may be this long; longer ones only for who said so. */
 export const MIN_PAYLOAD_BYTES = 512
@@ -43,7 +43,6 @@ export interface DnsQuery {
 export type DnsRecord =
   | { readonly kind: 'A' | 'AAAA'; readonly name: string | null; readonly bytes: Uint8Array }
   | { readonly kind: 'CNAME'; readonly name: string | null; readonly target: string }
-  | { readonly kind: 'SRV'; readonly name: string | null; readonly port: number; readonly target: string }
 
 /** Reads a query from `bytes[start, end)`. Null: not one simple question; it is to be forwarded. */
 export function parseQuery(bytes: Uint8Array, start: number, end: number): DnsQuery | null {
@@ -155,7 +154,6 @@ export interface DnsReply {
   readonly request: Uint8Array
   readonly start: number
   readonly records: readonly DnsRecord[]
-  readonly rcode: number
   /** By UDP: what does not fit is left out and the answer says that it is truncated. */
   readonly isUdp: boolean
   readonly ttlSeconds: number
@@ -163,7 +161,7 @@ export interface DnsReply {
 
 /** Writes it to `out` at `at`; returns where it ends. `out` has room for 64 KiB. */
 export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number {
-  const { query, request, start, records, rcode, isUdp, ttlSeconds } = reply
+  const { query, request, start, records, isUdp, ttlSeconds } = reply
   const writer = new Writer(out, at + HEADER_BYTES)
   out.set(request.subarray(start + HEADER_BYTES, query.questionEnd), writer.at)
   writer.at += query.questionEnd - start - HEADER_BYTES
@@ -192,8 +190,7 @@ export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number
       FLAG_AUTHORITATIVE |
       (isTruncated ? FLAG_TRUNCATED : 0) |
       (query.isRecursionDesired ? FLAG_RECURSION_DESIRED : 0) |
-      FLAG_RECURSION_AVAILABLE |
-      rcode,
+      FLAG_RECURSION_AVAILABLE,
   )
   writer.word(1)
   writer.word(count)
@@ -203,15 +200,10 @@ export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number
 }
 
 function writeRecord(writer: Writer, record: DnsRecord, ttlSeconds: number): void {
-  const type = { A: TYPE_A, AAAA: TYPE_AAAA, CNAME: TYPE_CNAME, SRV: TYPE_SRV }[record.kind]
+  const type = { A: TYPE_A, AAAA: TYPE_AAAA, CNAME: TYPE_CNAME }[record.kind]
   const start = writer.record(record.name, type, ttlSeconds)
   if (record.kind === 'CNAME') writer.name(record.target)
-  else if (record.kind === 'SRV') {
-    writer.word(0) // priority
-    writer.word(1) // weight
-    writer.word(record.port)
-    writer.name(record.target)
-  } else {
+  else {
     writer.bytes.set(record.bytes, writer.at)
     writer.at += record.bytes.length
   }
@@ -224,4 +216,51 @@ function writeOpt(writer: Writer, payloadBytes: number): void {
   writer.word(payloadBytes)
   writer.long(0)
   writer.word(0)
+}
+
+/** As much of a message as a failure repeats of it. */
+export const MAX_FAILURE_BYTES = HEADER_BYTES + MAX_NAME_BYTES + 4
+
+/**
+ * Writes SERVFAIL for the request `bytes[start, end)`, whatever it asks, to `out` at `at`; returns where it ends: at
+ * once (`at`) when the request is none that may be answered. Needs only the first MAX_FAILURE_BYTES of the request.
+ */
+export function writeFailure(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  out: Uint8Array,
+  at: number,
+): number {
+  if (end - start < HEADER_BYTES) return at
+  const word = (index: number): number => ((bytes[index] ?? 0) << 8) | (bytes[index + 1] ?? 0)
+  const flags = word(start + 2)
+  // SPEC RFC1035 §4.1.1: who answers answers would keep two servers busy for ever.
+  if ((flags & FLAG_RESPONSE) !== 0) return at
+  const questionEnd = word(start + 4) === 0 ? -1 : endOfQuestion(bytes, start + HEADER_BYTES, end)
+  const writer = new Writer(out, at)
+  writer.word(word(start))
+  writer.word(FLAG_RESPONSE | (flags & (OPCODE_MASK | FLAG_RECURSION_DESIRED)) | RCODE_SERVFAIL)
+  writer.word(questionEnd < 0 ? 0 : 1)
+  for (let count = 0; count < 3; count++) writer.word(0)
+  if (questionEnd < 0) return writer.at
+  out.set(bytes.subarray(start + HEADER_BYTES, questionEnd), writer.at)
+  return writer.at + questionEnd - start - HEADER_BYTES
+}
+
+/** Behind a question of any name and type; -1 when there is none. */
+function endOfQuestion(bytes: Uint8Array, start: number, end: number): number {
+  for (let at = start; at < end && at - start < MAX_NAME_BYTES; ) {
+    const length = bytes[at] ?? 0
+    if (length === 0) return at + 5 <= end ? at + 5 : -1
+    if (length > MAX_LABEL_BYTES) return -1
+    at += 1 + length
+  }
+  return -1
+}
+
+/** Type of the first question, for counters; 0 when there is none. */
+export function questionType(bytes: Uint8Array, start: number, end: number): number {
+  const questionEnd = end - start < HEADER_BYTES ? -1 : endOfQuestion(bytes, start + HEADER_BYTES, end)
+  return questionEnd < 0 ? 0 : ((bytes[questionEnd - 4] ?? 0) << 8) | (bytes[questionEnd - 3] ?? 0)
 }

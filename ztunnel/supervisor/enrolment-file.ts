@@ -4,6 +4,7 @@
 //
 //   pods:
 //   - { uid: u1, name: front, namespace: shop, serviceAccount: front, netns: /run/netns/front }
+//     # optional: dnsCapture (true, false), bypassInboundCapture (true), rerouteVirtualInterfaces (names, by commas)
 //   - { uid: u2, name: cart, namespace: shop, serviceAccount: cart, address: 127.0.0.2 }   # without a namespace
 import type { Node } from 'yaml'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
@@ -11,12 +12,14 @@ import { formatFinding } from '../../mesh/model/finding.ts'
 import { type Fields, YamlReader } from '../../mesh/model/yaml-reader.ts'
 import { parseIp } from '../../mesh/net/address.ts'
 import type { PodInfo } from '../pods.ts'
+import { type PodRedirect, parseVirtualInterfaces } from './enroll/pod-redirect.ts'
 
 /** More pods than any node runs. */
 const MAX_PODS = 4096
 const MAX_FILE_BYTES = 4 * 1024 * 1024
 const REQUIRED = ['uid', 'name', 'namespace', 'serviceAccount'] as const
-const FIELDS = [...REQUIRED, 'netns', 'address'] as const
+const REDIRECT = ['dnsCapture', 'bypassInboundCapture', 'rerouteVirtualInterfaces'] as const
+const FIELDS = [...REQUIRED, 'netns', 'address', ...REDIRECT] as const
 
 /** One pod to serve: in its own namespace, or on an address of this machine. */
 export interface EnrolledPod extends PodInfo {
@@ -24,6 +27,8 @@ export interface EnrolledPod extends PodInfo {
   readonly netns: string | null
   /** Address its listeners are bound to when it shares the host's namespace. */
   readonly address: string | null
+  /** What it wishes of its redirection; left out when nothing. */
+  readonly redirect?: PodRedirect
 }
 
 /** Reads the text of an enrolment file. `file` names it in the refusal. */
@@ -75,5 +80,21 @@ function readPod(reader: YamlReader, node: Node, path: string): EnrolledPod | un
   const ip = address == null ? undefined : parseIp(address)
   if (address && ip === undefined)
     reader.fail(fields.get('address') ?? node, fields.pathOf('address'), 'must be an IP address')
-  return { uid, name, namespace, serviceAccount, netns: netns ?? null, address: ip ?? null }
+  const redirect = readRedirect(reader, fields)
+  const pod = { uid, name, namespace, serviceAccount, netns: netns ?? null, address: ip ?? null }
+  return redirect === null ? pod : { ...pod, redirect }
+}
+
+/** What the annotations of a pod are in a cluster; null when nothing is said. */
+function readRedirect(reader: YamlReader, fields: Fields): PodRedirect | null {
+  if (!REDIRECT.some((key) => fields.get(key) !== undefined)) return null
+  const interfaces = parseVirtualInterfaces(reader.text(fields, 'rerouteVirtualInterfaces'))
+  const named = fields.get('rerouteVirtualInterfaces')
+  if (named !== undefined && interfaces.length === 0)
+    reader.fail(named, fields.pathOf('rerouteVirtualInterfaces'), 'expected names of interfaces')
+  return {
+    ...(fields.get('dnsCapture') !== undefined && { isDnsCaptured: reader.flag(fields, 'dnsCapture') }),
+    ...(reader.flag(fields, 'bypassInboundCapture') && { isInboundBypassed: true }),
+    ...(interfaces.length > 0 && { virtualInterfaces: interfaces }),
+  }
 }

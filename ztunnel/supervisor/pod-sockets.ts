@@ -2,24 +2,36 @@
 // What the supervisor keeps for one pod: its namespace, its redirect rules and its listening sockets. They outlive
 // every generation of the data process, so that connects wait in the sockets' queues while one is replaced.
 import { closeSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
-import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
+import {
+  DNS_PORT,
+  HBONE_PORT,
+  INBOUND_PLAINTEXT_PORT,
+  OUTBOUND_PORT,
+  SOCKS5_PORT,
+} from '../../mesh/net/mesh-ports.ts'
 import { AF_INET6, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
   DEFAULT_KEEPALIVE,
   getIntOption,
+  localAddress,
   setKeepalive,
   setMark,
   setTransparent,
 } from '../../mesh/reactor/socket-options.ts'
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
+import { openDatagramSocket } from '../../mesh/reactor/udp-socket.ts'
 import type { ZtunnelConfig } from '../config.ts'
-import { LISTENER_KINDS, type ListenerKind } from '../pods.ts'
+import { isDatagramKind, LISTENER_KINDS, type ListenerKind } from '../pods.ts'
+import type { PodRedirect } from './enroll/pod-redirect.ts'
 import {
   applyRedirectRules,
   findRuleDrift,
+  hasLoopbackIpv6,
   MESH_MARK,
+  type RuleSet,
   readRuleGeneration,
   redirectRules,
   removeRedirectRules,
@@ -31,7 +43,19 @@ const PORTS: Readonly<Record<ListenerKind, number>> = {
   inbound: HBONE_PORT,
   passthrough: INBOUND_PLAINTEXT_PORT,
   socks5: SOCKS5_PORT,
+  'dns-tcp': DNS_PORT,
+  'dns-tcp6': DNS_PORT,
+  'dns-udp': DNS_PORT,
+  'dns-udp6': DNS_PORT,
 }
+
+/** What the listeners of DNS are bound to: only the pod itself asks. */
+const DNS_ADDRESSES: ReadonlyMap<ListenerKind, string> = new Map([
+  ['dns-tcp', '127.0.0.1'],
+  ['dns-tcp6', '::1'],
+  ['dns-udp', '127.0.0.1'],
+  ['dns-udp6', '::1'],
+])
 
 /** What is not as it was made. Rules can be written anew; listeners are opened again with their pod. */
 export interface PodDrift {
@@ -41,23 +65,29 @@ export interface PodDrift {
 
 /** One enrolled pod. */
 export class PodSockets {
-  readonly pod: EnrolledPod
   readonly namespace: NetworkNamespace | null
   readonly listeners: ReadonlyMap<ListenerKind, number>
   readonly #isRedirected: boolean
   /** Generation of the namespace's tables at which ours were found whole; null: not known. */
   #wholeGeneration: number | null = null
+  readonly #capturesDns: boolean
+  #pod: EnrolledPod
 
   private constructor(
     pod: EnrolledPod,
+    config: ZtunnelConfig,
     namespace: NetworkNamespace | null,
     listeners: ReadonlyMap<ListenerKind, number>,
-    isRedirected: boolean,
   ) {
-    this.pod = pod
+    this.#pod = pod
     this.namespace = namespace
     this.listeners = listeners
-    this.#isRedirected = isRedirected
+    this.#isRedirected = namespace !== null && config.redirect
+    this.#capturesDns = config.dnsCapture
+  }
+
+  get pod(): EnrolledPod {
+    return this.#pod
   }
 
   /**
@@ -68,7 +98,6 @@ export class PodSockets {
   static open(pod: EnrolledPod, config: ZtunnelConfig, others: Iterable<PodSockets> = []): PodSockets {
     const namespace = pod.netns === null ? null : NetworkNamespace.open(pod.netns)
     const listeners = new Map<ListenerKind, number>()
-    const isRedirected = namespace !== null && config.redirect
     try {
       if (namespace !== null) assertUnshared(namespace, pod, others)
       const openAll = (): void => {
@@ -76,8 +105,9 @@ export class PodSockets {
       }
       if (namespace === null) openAll()
       else namespace.run(openAll)
-      if (namespace !== null && isRedirected) applyRedirectRules(namespace, redirectRules())
-      return new PodSockets(pod, namespace, listeners, isRedirected)
+      const sockets = new PodSockets(pod, config, namespace, listeners)
+      sockets.mendRules()
+      return sockets
     } catch (error) {
       for (const fd of listeners.values()) closeSync(fd)
       namespace?.close()
@@ -91,19 +121,42 @@ export class PodSockets {
    */
   findDrift(): PodDrift | null {
     for (const [kind, fd] of this.listeners)
-      if (getIntOption(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1)
-        return { part: 'listeners', detail: `nobody listens on ${PORTS[kind]}` }
+      if (!isListening(kind, fd)) return { part: 'listeners', detail: `nobody listens on ${PORTS[kind]}` }
     if (this.namespace === null || !this.#isRedirected) return null
     const generation = readRuleGeneration(this.namespace)
     const areTablesWhole = generation !== null && generation === this.#wholeGeneration
-    const detail = findRuleDrift(this.namespace, redirectRules(), areTablesWhole)
+    const detail = findRuleDrift(this.namespace, this.#rules(this.#pod.redirect), areTablesWhole)
     this.#wholeGeneration = detail === null ? generation : null
     return detail === null ? null : { part: 'rules', detail }
   }
 
   /** Writes the rules anew. @throws NETLINK, NAMESPACE_GONE */
   mendRules(): void {
-    if (this.namespace !== null && this.#isRedirected) applyRedirectRules(this.namespace, redirectRules())
+    if (this.namespace !== null && this.#isRedirected)
+      applyRedirectRules(this.namespace, this.#rules(this.#pod.redirect))
+  }
+
+  /**
+   * Makes it what `pod` is now, when that differs in redirection only and the listeners for it are open: true, and no
+   * connection has noticed. False, and nothing has changed, when it must be opened anew. @throws NETLINK, NAMESPACE_GONE
+   */
+  adopt(pod: EnrolledPod): boolean {
+    if (!isDeepStrictEqual({ ...pod, redirect: null }, { ...this.#pod, redirect: null })) return false
+    if (this.#wantsDns(pod.redirect) && !this.listeners.has('dns-udp')) return false
+    this.#pod = pod
+    this.mendRules()
+    return true
+  }
+
+  #wantsDns(redirect: PodRedirect | undefined): boolean {
+    return this.#isRedirected && (redirect?.isDnsCaptured ?? this.#capturesDns)
+  }
+
+  #rules(redirect: PodRedirect | undefined): RuleSet {
+    const families = ([4, 6] as const).filter((family) =>
+      this.listeners.has(family === 4 ? 'dns-udp' : 'dns-udp6'),
+    )
+    return redirectRules({ ...redirect, dnsFamilies: this.#wantsDns(redirect) ? families : [] })
   }
 
   /** Un-enrols: rules first, so that nothing is redirected to closed ports. A vanished namespace is fine. */
@@ -134,10 +187,30 @@ function assertUnshared(
 function kindsFor(pod: EnrolledPod, config: ZtunnelConfig): readonly ListenerKind[] {
   // Without a namespace of its own nothing can be redirected to the pod: callers come through SOCKS5.
   if (pod.netns === null) return ['inbound', 'socks5']
-  return LISTENER_KINDS.filter((kind) => kind !== 'socks5' || config.socks5)
+  // Also where another agent writes the rules, and for a pod that wishes none: it may change its mind.
+  const hasDns = config.dnsCapture || pod.redirect?.isDnsCaptured === true
+  const hasIpv6 = hasDns && config.ipv6 && hasLoopbackIpv6()
+  return LISTENER_KINDS.filter((kind) => {
+    const ip = DNS_ADDRESSES.get(kind)
+    if (ip !== undefined) return ip === '::1' ? hasIpv6 : hasDns
+    return kind !== 'socks5' || config.socks5
+  })
+}
+
+/** A socket of datagrams that somebody destroyed has lost its port. */
+function isListening(kind: ListenerKind, fd: number): boolean {
+  if (isDatagramKind(kind)) return localAddress(fd)?.port === PORTS[kind]
+  return getIntOption(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1
 }
 
 function open(kind: ListenerKind, pod: EnrolledPod, config: ZtunnelConfig): number {
+  const dnsIp = DNS_ADDRESSES.get(kind)
+  if (dnsIp !== undefined) {
+    const prepare = (fd: number): void => setMark(fd, MESH_MARK)
+    return isDatagramKind(kind)
+      ? openDatagramSocket(dnsIp, PORTS[kind], { prepare })
+      : openListener(dnsIp, PORTS[kind], { prepare })
+  }
   const wildcard = config.ipv6 ? '::' : '0.0.0.0'
   const ip = pod.address ?? (kind === 'socks5' ? '127.0.0.1' : wildcard)
   return openListener(ip, PORTS[kind], {

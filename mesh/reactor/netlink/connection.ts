@@ -203,6 +203,11 @@ export class NetlinkConnection {
     if (failure !== null) throw failure
   }
 
+  /** -1 once it is closed. */
+  get fd(): number {
+    return this.#fd
+  }
+
   /** Idempotent. */
   close(): void {
     if (this.#fd < 0) return

@@ -107,8 +107,7 @@ export class ConnectionTable {
   /**
    * Where the flow from `peer`, which arrived at `local`, was sent to by its opener; `local` itself when nothing
    * redirected it. A refusal when the table does not know the flow (it forgets a silent UDP flow after 30 s) or cannot
-   * be asked: MISSING_CAPABILITY (NET_ADMIN), NETLINK (a kernel without conntrack). The caller then falls back on the
-   * name servers of the pod's resolv.conf, which is not done here.
+   * be asked: MISSING_CAPABILITY (NET_ADMIN), NETLINK (a kernel without conntrack).
    */
   originalDestination(
     local: SocketAddress,
@@ -128,6 +127,11 @@ export class ConnectionTable {
     } catch (error) {
       return refusalOf(error)
     }
+  }
+
+  /** For the book of what a thread has open; -1 once it is closed. */
+  get fd(): number {
+    return this.#connection.fd
   }
 
   /** Idempotent. */

@@ -192,10 +192,17 @@ function writeChain(message: MessageBuilder, table: NfTable, chain: NfChain): vo
 
 /**
  * Makes the tables what is given, in one transaction: older tables of the same names go in the same step, others
- * stay untouched. @throws NETLINK, and then nothing has changed
+ * stay untouched; those `removed` go with them. @throws NETLINK, and then nothing has changed
  */
-export function replaceTables(connection: NetlinkConnection, tables: readonly NfTable[]): void {
-  const messages = tables.flatMap((table) => [...removal(table), ...creation(table)])
+export function replaceTables(
+  connection: NetlinkConnection,
+  tables: readonly NfTable[],
+  removed: readonly NfTableName[] = [],
+): void {
+  const messages = [
+    ...removed.flatMap(removal),
+    ...tables.flatMap((table) => [...removal(table), ...creation(table)]),
+  ]
   connection.batch(batchLimit(BATCH_BEGIN), messages, batchLimit(BATCH_END), 'replace tables')
 }
 

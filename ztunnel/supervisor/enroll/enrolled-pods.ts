@@ -2,6 +2,7 @@
 // The pods this node serves: what sources of enrolment want, made true. A pod that cannot be served now is tried again
 // until nobody wants it any more.
 import { closeSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../../mesh/errors/reasons.ts'
 import { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
@@ -11,6 +12,7 @@ import type { ZtunnelConfig } from '../../config.ts'
 import type { PodInfo } from '../../pods.ts'
 import type { EnrolledPod } from '../enrolment-file.ts'
 import { PodSockets } from '../pod-sockets.ts'
+import type { PodRedirect } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
 
 /** A pod whose namespace was not there is looked at again after this. */
@@ -65,16 +67,25 @@ export class EnrolledPods implements PodRoster {
     this.#reconcile()
   }
 
-  async add(pod: PodInfo, netns: number): Promise<string | null> {
+  async add(pod: PodInfo, netns: number, redirect: PodRedirect | null = null): Promise<string | null> {
     const before = this.#handed.get(pod.uid)
-    if (before !== undefined && isSameNamespace(before.netns, netns) && isSamePod(before.pod, pod))
+    if (before !== undefined && isSameNamespace(before.netns, netns) && isSamePod(before.pod, pod)) {
       closeSync(netns) // named again after the agent was away
-    else {
+      this.redirect(pod.uid, redirect)
+    } else {
       if (before !== undefined) closeSync(before.netns)
-      this.#handed.set(pod.uid, { pod: { ...pod, netns: `/proc/self/fd/${netns}`, address: null }, netns })
+      const enrolled = { ...pod, netns: `/proc/self/fd/${netns}`, address: null }
+      this.#handed.set(pod.uid, { pod: withRedirect(enrolled, redirect), netns })
     }
     this.#reconcile()
     return this.#failures.get(pod.uid) ?? null
+  }
+
+  redirect(uid: string, redirect: PodRedirect | null): void {
+    const handed = this.#handed.get(uid)
+    if (handed === undefined || isDeepStrictEqual(handed.pod.redirect ?? null, redirect)) return
+    this.#handed.set(uid, { ...handed, pod: withRedirect(handed.pod, redirect) })
+    this.#reconcile()
   }
 
   remove(uid: string): void {
@@ -149,11 +160,22 @@ export class EnrolledPods implements PodRoster {
     for (const uid of this.#failures.keys()) if (!wanted.has(uid)) this.#failures.delete(uid)
     for (const [uid, sockets] of this.#served) {
       const pod = wanted.get(uid)
-      if (pod !== undefined && JSON.stringify(pod) === JSON.stringify(sockets.pod)) wanted.delete(uid)
+      if (pod !== undefined && this.#keep(sockets, pod)) wanted.delete(uid)
       else this.#end(uid, sockets)
     }
     for (const pod of wanted.values()) this.#begin(pod)
     if (this.#failures.size > 0) this.#retry = this.#clock.startTimer(RETRY_POD_MS, () => this.#reconcile())
+  }
+
+  /** True when what is served is what is wanted, or could be made so under its connections. */
+  #keep(sockets: PodSockets, pod: EnrolledPod): boolean {
+    if (isDeepStrictEqual(pod, sockets.pod)) return true
+    try {
+      return sockets.adopt(pod)
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      return false // opening it anew says what is wrong
+    }
   }
 
   #begin(pod: EnrolledPod): void {
@@ -199,4 +221,8 @@ function isSamePod(left: PodInfo, right: PodInfo): boolean {
     left.namespace === right.namespace &&
     left.serviceAccount === right.serviceAccount
   )
+}
+
+function withRedirect({ redirect: _, ...pod }: EnrolledPod, redirect: PodRedirect | null): EnrolledPod {
+  return redirect === null ? pod : { ...pod, redirect }
 }

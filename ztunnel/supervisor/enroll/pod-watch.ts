@@ -15,6 +15,7 @@ import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
 import { type AgentPod, decidePod, type PodGoal, readAgentPod, toldRedirection } from './decide-enrolment.ts'
 import { removeLeftRules } from './left-rules.ts'
 import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
+import { readRedirectAnnotations } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
 import {
   isSought,
@@ -177,6 +178,7 @@ export class PodWatch {
     entry.pod = pod
     this.#entries.set(uid, entry)
     if (entry.standing.inode !== 0) this.#options.probes?.set(uid, pod.ips)
+    this.#options.roster.redirect(uid, readRedirectAnnotations(pod.annotations))
     const goal = this.#goalOf(entry)
     if (goal === 'hopeless') this.#forget(uid)
     else this.#happen(entry, { type: 'shown', told: toldRedirection(pod), goal })
@@ -269,7 +271,11 @@ export class PodWatch {
     }
     // First: from its rules on, a probe that is not known as one would be taken for plain traffic.
     this.#options.probes?.set(uid, entry.pod.ips)
-    const failure = await this.#options.roster.add(entry.pod.info, fd)
+    const failure = await this.#options.roster.add(
+      entry.pod.info,
+      fd,
+      readRedirectAnnotations(entry.pod.annotations),
+    )
     this.#happen(entry, { type: 'answered', isEnrolled: failure === null })
   }
 }

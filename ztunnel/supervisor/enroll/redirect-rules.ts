@@ -5,7 +5,7 @@
 // the tables are ours, so both can be told apart.
 import { existsSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../../mesh/net/mesh-ports.ts'
+import { DNS_PORT, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../../mesh/net/mesh-ports.ts'
 import {
   NETLINK_NETFILTER,
   NETLINK_ROUTE,
@@ -16,6 +16,7 @@ import {
   decide,
   type Expressions,
   matchConnectionMark,
+  matchFamily,
   matchInterface,
   matchIp,
   matchL4Protocol,
@@ -24,12 +25,14 @@ import {
   redirectTo,
   restoreMark,
   setConnectionMark,
+  setConnectionZone,
 } from '../../../mesh/reactor/netlink/nf-expressions.ts'
 import {
   deleteTables,
   type InstalledTable,
   type NfBase,
   type NfTable,
+  type NfTableName,
   readGeneration,
   readTable,
   replaceTables,
@@ -48,6 +51,7 @@ import {
   type RouteSpec,
 } from '../../../mesh/reactor/netlink/routes.ts'
 import type { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
+import type { PodRedirect } from './pod-redirect.ts'
 
 /** Mark of the mesh's own sockets: never redirected. */
 export const MESH_MARK = 0x539
@@ -61,18 +65,25 @@ export const PROBE_IP = '169.254.7.127'
 export const PROBE_IP6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff'
 export const NAT_TABLE = 'sidestep-nat'
 export const MANGLE_TABLE = 'sidestep-mangle'
+export const RAW_TABLE = 'sidestep-raw'
+
+/** All there may be. */
+const TABLES = [MANGLE_TABLE, NAT_TABLE, RAW_TABLE]
 
 const NAT_PRIORITY = -100
 const MANGLE_PRIORITY = -150
+const RAW_PRIORITY = -300
+/** Where resolvers listen: only such questions are captured. */
+const RESOLVER_PORT = 53
+/** Zone of the mesh's own questions: they must not be taken for the flows they are asked for. */
+const QUESTION_ZONE = 1
 
-/** What a pod's annotations decide. */
-export interface RedirectOptions {
+/** What is redirected, and for which families of addresses. */
+export interface RedirectOptions extends Omit<PodRedirect, 'isDnsCaptured'> {
   /** False leaves IPv6 alone: for pods that have none. */
   readonly hasIpv6?: boolean
-  /** Inbound traffic goes to the application as it comes. */
-  readonly isInboundBypassed?: boolean
-  /** Interfaces whose inbound traffic is another workload's outbound (virtual machines in the pod). */
-  readonly virtualInterfaces?: readonly string[]
+  /** DNS questions of these families come to the mesh; of others they go where they were sent. None unless given. */
+  readonly dnsFamilies?: readonly IpFamily[]
 }
 
 /** Everything that a pod's namespace needs. */
@@ -113,8 +124,9 @@ function base(type: NfBase['type'], hook: NfBase['hook'], priority: number): NfB
 /** The rules of one pod. */
 export function redirectRules(options: RedirectOptions = {}): RuleSet {
   const families = options.hasIpv6 === false ? [IPV4] : [IPV4, IPV6]
+  const hasDns = (options.dnsFamilies ?? []).length > 0
   return {
-    tables: [mangleTable(), natTable(families, options)],
+    tables: [mangleTable(), natTable(families, options), ...(hasDns ? [rawTable()] : [])],
     markRules: families.map(({ family }) => ({
       family,
       mark: RETURN_MARK,
@@ -146,6 +158,36 @@ function mangleTable(): NfTable {
   }
 }
 
+/** The mesh's own questions and their answers are tracked apart from those of the pod. */
+function rawTable(): NfTable {
+  const zone = setConnectionZone(QUESTION_ZONE)
+  const question = rule(matchPort('udp', 'destination', RESOLVER_PORT), isMesh, count(), zone)
+  const answer = rule(matchPort('udp', 'source', RESOLVER_PORT), isNotMesh, count(), zone)
+  return {
+    family: 'inet',
+    name: RAW_TABLE,
+    chains: [
+      { name: 'prerouting', base: base('filter', 'prerouting', RAW_PRIORITY), rules: [answer] },
+      { name: 'output', base: base('filter', 'output', RAW_PRIORITY), rules: [question] },
+    ],
+  }
+}
+
+/** Questions of the pod to any resolver outside of it. */
+function dnsRules(family: IpFamily): readonly Expressions[] {
+  const { loopback } = family === 4 ? IPV4 : IPV6
+  const redirect = rule(isNotMesh, count(), redirectTo(DNS_PORT))
+  return [
+    rule(
+      matchFamily(family),
+      matchInterface('out', 'lo', true),
+      matchPort('udp', 'destination', RESOLVER_PORT),
+      redirect,
+    ),
+    rule(matchIp('destination', loopback, true), matchPort('tcp', 'destination', RESOLVER_PORT), redirect),
+  ]
+}
+
 function natTable(families: readonly FamilyAddresses[], options: RedirectOptions): NfTable {
   return {
     family: 'inet',
@@ -156,7 +198,7 @@ function natTable(families: readonly FamilyAddresses[], options: RedirectOptions
         base: base('nat', 'prerouting', NAT_PRIORITY),
         rules: inboundRules(families, options),
       },
-      { name: 'output', base: base('nat', 'output', NAT_PRIORITY), rules: outboundRules(families) },
+      { name: 'output', base: base('nat', 'output', NAT_PRIORITY), rules: outboundRules(families, options) },
     ],
   }
 }
@@ -183,12 +225,12 @@ function inboundRules(families: readonly FamilyAddresses[], options: RedirectOpt
   return rules
 }
 
-function outboundRules(families: readonly FamilyAddresses[]): Expressions[] {
+function outboundRules(families: readonly FamilyAddresses[], options: RedirectOptions): Expressions[] {
   const rules: Expressions[] = []
   for (const { probe } of families) {
     rules.push(rule(matchIp('destination', probe), tcp, count(), decide('accept')))
   }
-  // Rows for DNS capture come here, before the general ones (and in a raw table of their own).
+  for (const family of options.dnsFamilies ?? []) rules.push(...dnsRules(family))
   rules.push(rule(tcp, matchMark(RETURN_MARK, MARK_MASK), count(), decide('accept')))
   for (const { loopback } of families) {
     // The application talks to its own address: neither outbound nor, since the packet was decided on here, inbound.
@@ -216,8 +258,14 @@ export function applyRedirectRules(namespace: NetworkNamespace, ruleSet: RuleSet
   })
   // Last: from here on packets are redirected.
   NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
-    replaceTables(connection, ruleSet.tables)
+    replaceTables(connection, ruleSet.tables, absentTables(ruleSet))
   })
+}
+
+/** Tables of ours that are not of this set, but perhaps of the one before. */
+function absentTables({ tables }: RuleSet): readonly NfTableName[] {
+  const absent = TABLES.filter((name) => !tables.some((table) => table.name === name))
+  return absent.map((name) => ({ family: 'inet', name }))
 }
 
 /**
@@ -245,6 +293,8 @@ function findTableDrift(namespace: NetworkNamespace, ruleSet: RuleSet): string |
     if (found === undefined) return `table ${table.name} is gone`
     if (!isDeepStrictEqual(withoutState(found), table)) return `table ${table.name} was changed`
   }
+  for (const { name } of absentTables(ruleSet))
+    if (installed.tables.some((found) => found.name === name)) return `table ${name} does not belong here`
   return null
 }
 
@@ -273,7 +323,8 @@ function routingOf(namespace: NetworkNamespace, ruleSet: RuleSet): Pick<RuleSet,
 export function removeRedirectRules(namespace: NetworkNamespace): void {
   const ruleSet = redirectRules()
   NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
-    deleteTables(connection, ruleSet.tables)
+    const tables = TABLES.map((name): NfTableName => ({ family: 'inet', name }))
+    deleteTables(connection, tables)
   })
   NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => {
     const present = listMarkRules(connection)
@@ -289,7 +340,7 @@ export function removeRedirectRules(namespace: NetworkNamespace): void {
 /** What the namespace has now, with counters: for the drift check and for people. @throws NETLINK, NAMESPACE_GONE */
 export function readRedirectRules(namespace: NetworkNamespace): InstalledRuleSet {
   const tables = NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) =>
-    [MANGLE_TABLE, NAT_TABLE].map((name) => readTable(connection, { family: 'inet', name })),
+    TABLES.map((name) => readTable(connection, { family: 'inet', name })),
   )
   return { tables: tables.filter((table) => table !== null), ...readRouting(namespace) }
 }
@@ -302,7 +353,7 @@ function readRouting(namespace: NetworkNamespace): Pick<InstalledRuleSet, 'markR
 }
 
 /** Runs inside the namespace: its /proc/sys/net shows the settings of the namespace of the thread that looks. */
-function hasLoopbackIpv6(): boolean {
+export function hasLoopbackIpv6(): boolean {
   const path = '/proc/sys/net/ipv6/conf/lo/disable_ipv6'
   return existsSync(path) && readFileSync(path, 'latin1').trim() === '0'
 }

@@ -27,6 +27,10 @@ class Roster implements PodRoster {
     return this.failure
   }
 
+  redirect(uid: string): void {
+    this.calls.push(`redirect ${uid}`)
+  }
+
   remove(uid: string): void {
     this.calls.push(`remove ${uid}`)
     this.pods.delete(uid)

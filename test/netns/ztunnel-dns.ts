@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// DNS of a pod through a real ztunnel: what is of the mesh is answered, all else is the resolver's, byte for byte. The
+// resolver is the one the pod asks, in another namespace; what it saw and said is compared with what the pod sent and got.
+import dnsPacket from 'dns-packet'
+import t from 'tap'
+import { TestClient, TestResolver } from '../support/dns-lab.ts'
+import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+
+t.setTimeout(120_000)
+/** The stranger is not enrolled: it is the pods' resolver. */
+const RESOLVER_IP = '10.1.0.3'
+const MESH = labMesh([])
+  .replace(
+    'services:\n',
+    `services:
+- {name: db, namespace: shop, hostname: db.shop.svc.cluster.local, vips: [], ports: {80: 8080}}
+- {name: api, namespace: shop, hostname: api.example.com, vips: ["/240.240.0.1", "/2001:2::1"], ports: {443: 443}}
+- {name: wild, namespace: shop, hostname: "*.wild.example", vips: ["/240.240.0.2"], ports: {443: 443}}
+`,
+  )
+  .replaceAll('services: {}}\n', 'services: {"shop/db.shop.svc.cluster.local": {80: 8080}}}\n')
+
+let nextId = 1
+type QueryOptions = { readonly edns?: boolean; readonly opcode?: number }
+function query(name: string, type = 'A', { edns = false, opcode = 0 }: QueryOptions = {}): Buffer {
+  const bytes = dnsPacket.encode({
+    ...{ type: 'query', id: nextId++, flags: dnsPacket.RECURSION_DESIRED },
+    questions: [{ type: type as 'A', name, class: 'IN' }], // as: any type is encoded
+    additionals: edns
+      ? [
+          {
+            ...{ type: 'OPT', name: '.', udpPayloadSize: 4096, flags: 0x8000, options: [], flag_do: true },
+            ...{ extendedRcode: 0, ednsVersion: 0 },
+          },
+        ]
+      : [],
+  })
+  bytes[2] = (bytes[2] ?? 0) | (opcode << 3)
+  return bytes
+}
+/** Answer in words: `NOERROR AA A 10.96.0.10 …`. */
+function words(answer: Buffer | undefined): string {
+  if (answer === undefined) return 'nothing'
+  const read = dnsPacket.decode(answer)
+  const { rcode } = read as { rcode?: string } // as: the types forget it
+  const records = (read.answers ?? []).map((record) => `${record.type} ${(record as { data: unknown }).data}`)
+  return [rcode, read.flag_aa ? 'AA' : '', read.flag_tc ? 'TC' : '', ...records.toSorted()]
+    .filter((word) => word !== '')
+    .join(' ')
+}
+
+const lab = await MeshLab.start(t.testdir({}), MESH)
+t.teardown(() => lab.close())
+const resolver = await TestResolver.start(t, lab.namespaceOf('stranger'))
+const client = await TestClient.start(t, lab.namespaceOf('front'))
+const ask = async (protocol: 'udp' | 'tcp', message: Buffer, count = 1) =>
+  await client.ask(protocol, RESOLVER_IP, [message], count)
+
+for (const protocol of ['udp', 'tcp'] as const)
+  t.test(`names of the mesh are answered by ${protocol}, and the resolver hears nothing`, async (t) => {
+    for (const [name, type, expected] of [
+      ['cart', 'A', 'NOERROR AA A 10.96.0.10'],
+      ['cart.shop', 'A', 'NOERROR AA A 10.96.0.10'],
+      ['cArT.Shop.svc.cluster.local', 'A', 'NOERROR AA A 10.96.0.10'],
+      ['cart.shop.svc.cluster.local', 'AAAA', 'NOERROR AA'],
+      ['db.shop.svc.cluster.local', 'A', 'NOERROR AA A 10.1.0.1 A 10.1.0.2'],
+      ['api.example.com', 'A', 'NOERROR AA A 240.240.0.1'],
+      ['api.example.com', 'AAAA', 'NOERROR AA AAAA 2001:2::1'],
+      ['api.example.com.shop.svc.cluster.local', 'A', 'NOERROR AA A 240.240.0.1 CNAME api.example.com'],
+      ['a.b.wild.example', 'A', 'NOERROR AA A 240.240.0.2'],
+    ] as const) {
+      const message = query(name, type)
+      const [answer] = await ask(protocol, message)
+      t.equal(words(answer), expected, `${name} ${type}`)
+      t.same(answer?.subarray(0, 2), message.subarray(0, 2))
+      t.same(answer?.subarray(12, message.length), message.subarray(12), 'letters as they were asked')
+    }
+    t.same(resolver.take(), [])
+  })
+
+for (const protocol of ['udp', 'tcp'] as const)
+  t.test(`everything else goes byte for byte to the resolver and back by ${protocol}`, async (t) => {
+    const update = query('shop.example', 'SOA', { opcode: 5 })
+    const questions: readonly (readonly [string, Buffer, number?])[] = [
+      ['an unknown name', query('www.example.org')],
+      ['mixed case', query('wWw.ExAmPlE.oRg')],
+      ['SRV of a name of the mesh', query('_http._tcp.cart.shop.svc.cluster.local', 'SRV')],
+      ['MX of a name of the mesh', query('cart.shop.svc.cluster.local', 'MX')],
+      ['EDNS with DO', query('www.example.org', 'A', { edns: true })],
+      ['UPDATE', Buffer.concat([update, Buffer.from('c00c00010001000000000000', 'hex')])],
+      ['NOTIFY', query('shop.example', 'SOA', { opcode: 4 })],
+      ['more than 512 bytes', query('big3000.example', 'TXT', { edns: true })],
+      ['30 KiB', query('big30000.example', 'TXT')],
+      ['truncated by UDP', query('trunc.example', 'TXT')],
+      ['no question at all', Buffer.from('abcd01000000000000000000', 'hex')],
+      ['a name that is garbage', Buffer.concat([query('x').subarray(0, 12), Buffer.alloc(30, 0xee)])],
+      ...(protocol === 'tcp'
+        ? [['a zone in three messages', query('shop.example', 'AXFR'), 3] as const]
+        : []),
+    ]
+    for (const [what, message, count] of questions) {
+      const answers = await ask(protocol, message, count)
+      const served = await poll('the resolver', () => (resolver.served.length > 0 ? resolver.take() : null))
+      t.equal(served.length, 1, `${what}: asked once`)
+      t.equal(served[0]?.protocol, protocol)
+      t.same(served[0]?.received, [message.toString('hex')], `${what}: as it was asked`)
+      t.same(
+        answers.map((answer) => answer.toString('hex')),
+        served[0]?.sent,
+        `${what}: as it was answered`,
+      )
+      t.equal(answers.length, count ?? 1, what)
+    }
+  })
+
+t.test('names of both kinds share a connection and a port', async (t) => {
+  const messages = [
+    query('cart'),
+    query('www.example.org'),
+    query('big9000.example', 'TXT'),
+    query('db.shop'),
+  ]
+  for (const protocol of ['udp', 'tcp'] as const) {
+    const answers = await client.ask(protocol, RESOLVER_IP, messages)
+    const ids = (list: readonly Buffer[]) => list.map((bytes) => bytes.readUInt16BE(0)).toSorted()
+    t.same(ids(answers), ids(messages), 'each is answered')
+    t.equal(resolver.take().length, 2)
+  }
+})
+
+t.test('a resolver that answers garbage, or nothing, is SERVFAIL in 5 s', async (t) => {
+  const startedMs = performance.now()
+  const names = ['garbage.example', 'silent.example']
+  const answers = await Promise.all(
+    (['udp', 'tcp'] as const).flatMap((protocol) =>
+      names
+        .filter((name) => protocol === 'udp' || name.startsWith('silent'))
+        .map(async (name) => words((await ask(protocol, query(name)))[0])),
+    ),
+  )
+  t.same(answers, ['SERVFAIL', 'SERVFAIL', 'SERVFAIL'])
+  const tookMs = performance.now() - startedMs
+  t.ok(tookMs > 4500 && tookMs < 8000, `${tookMs} ms`)
+  t.equal(resolver.take().length, 3, 'nobody was asked twice')
+})
+
+t.test('a question sent to the mesh itself has no resolver', async (t) => {
+  t.equal(
+    words((await client.ask('udp', '127.0.0.1', [query('cart')], 1, 15_053))[0]),
+    'NOERROR AA A 10.96.0.10',
+  )
+  for (const protocol of ['udp', 'tcp'] as const) {
+    const [answer] = await client.ask(protocol, '127.0.0.1', [query('www.example.org')], 1, 15_053)
+    t.equal(words(answer), 'SERVFAIL')
+  }
+  t.same(resolver.take(), [])
+})
+
+t.test('a flood of garbage costs nobody else an answer', async (t) => {
+  const garbage = Array.from({ length: 3000 }, (_, index) =>
+    Buffer.from(Array.from({ length: index % 60 }, (_, at) => (index * 31 + at * 17) & 255)),
+  )
+  client.ask('udp', RESOLVER_IP, garbage, 0).catch(() => {}) // nobody answers what is no message
+  const other = await TestClient.start(t, lab.namespaceOf('batch'))
+  const [answer] = await other.ask('udp', RESOLVER_IP, [query('cart')])
+  t.equal(words(answer), 'NOERROR AA A 10.96.0.10')
+  t.equal(words((await ask('udp', query('cart')))[0]), 'NOERROR AA A 10.96.0.10')
+  await poll('what is no message is counted', async () => {
+    const { text } = await lab.admin('n1', '/metrics')
+    return text.includes('reason="DNS_MALFORMED"') || null
+  })
+})
+
+t.test('a change of the mesh is a change of the answers', async (t) => {
+  for (const ip of ['10.96.0.11', '10.96.0.10']) {
+    await lab.configure(MESH.replace('/10.96.0.10', `/${ip}`))
+    const answer = await poll('the new address', async () => {
+      const found = words((await ask('udp', query('cart')))[0])
+      return found.includes(ip) ? found : null
+    })
+    t.equal(answer, `NOERROR AA A ${ip}`)
+  }
+})
+
+t.test('a pod that opts out asks its resolver itself, and keeps its connections', async (t) => {
+  const socket = lab.connect('front', '10.2.0.1', 9001)
+  await socket.until('greeted', ({ text }) => text !== '')
+  resolver.take()
+  await lab.enrol('n1', ['batch'], frontOf(lab, 'false'))
+  await poll('the resolver is asked', async () => (isOfMesh(await ask('udp', query('cart'))) ? null : true))
+  t.notOk(socket.isClosed)
+  t.notOk(isOfMesh(await ask('tcp', query('cart'))))
+  await lab.enrol('n1', ['batch'], frontOf(lab, 'true'))
+  await poll('the mesh is asked', async () => isOfMesh(await ask('udp', query('cart'))) || null)
+  t.notOk(socket.isClosed)
+})
+
+t.test('a resolver that is gone is SERVFAIL, and told', async (t) => {
+  await resolver.stop()
+  for (const protocol of ['udp', 'tcp'] as const)
+    t.equal(words((await ask(protocol, query('www.example.org')))[0]), 'SERVFAIL')
+  t.equal(words((await ask('udp', query('cart')))[0]), 'NOERROR AA A 10.96.0.10')
+  t.match(lab.log('n1'), /"reason":"DNS_UPSTREAM"/)
+  const { text } = await lab.admin('n1', '/metrics')
+  const label = 'source_canonical_service="[^"]*",source_canonical_revision="[^"]*"'
+  for (const end of [
+    'result="answered",reason="OK"',
+    'result="forwarded",reason="OK"',
+    'result="failed",reason="DNS_UPSTREAM"',
+  ])
+    t.match(
+      text,
+      new RegExp(`istio_dns_requests_total\\{request_query_type="a",request_protocol="udp",${label},${end}`),
+    )
+})
+
+function isOfMesh([answer]: readonly Buffer[]): boolean {
+  return words(answer) === 'NOERROR AA A 10.96.0.10'
+}
+
+function frontOf(lab: MeshLab, dnsCapture: string): string {
+  const { path } = lab.namespaceOf('front')
+  return `- {uid: u-front, name: front, namespace: shop, serviceAccount: front, netns: ${path}, dnsCapture: ${dnsCapture}}\n`
+}
