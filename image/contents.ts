@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is in the image: Node with the libraries it is linked to, the locked packages, our own parts. No shell.
+// What is in the image: Node with the libraries it is linked to, the locked packages, our own parts. The shell is for
+// the few lines that restart a supervisor (ztunnel/supervisor/keep.sh).
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ const HOME = 'app'
 /** Who runs the image where nobody says otherwise. */
 export const IMAGE_USER = 65_532
 export const NODE_PATH = '/usr/local/bin/node'
+const SHELL_PATH = '/bin/sh'
 /** Takes the name of a part and its options. */
 export const ENTRY_PATH = `/${HOME}/image/entry.mjs`
 
@@ -17,7 +19,7 @@ export const ENTRY_PATH = `/${HOME}/image/entry.mjs`
 const PARTS = ['mesh', 'ztunnel', 'controller', 'proto/generated']
 /** Our own sources, and the generated ones; types are not loaded. */
 const PART_FILE = /(?<!\.d)\.(ts|js)$/
-const SINGLE_FILES = ['package.json', 'LICENSE', 'image/entry.mjs']
+const SINGLE_FILES = ['package.json', 'LICENSE', 'image/entry.mjs', 'ztunnel/supervisor/keep.sh']
 const TEXTS: Readonly<Record<string, string>> = {
   'etc/passwd': `root:x:0:0:root:/:/sbin/nologin\nsidestep:x:${IMAGE_USER}:${IMAGE_USER}:sidestep:/:/sbin/nologin\n`,
   'etc/group': `root:x:0:\nsidestep:x:${IMAGE_USER}:\n`,
@@ -52,7 +54,8 @@ export function imageLayers(root: string): readonly Layer[] {
   const node = join(root, 'node_modules/node/bin/node')
   base.set(NODE_PATH.slice(1), { mode: 0o755, source: node })
   const native = join(root, 'node_modules/@koromix/koffi-linux-x64/linux_x64/koffi.node')
-  for (const library of [node, native].flatMap(librariesOf))
+  base.set(SHELL_PATH.slice(1), { mode: 0o755, source: realpathSync(SHELL_PATH) })
+  for (const library of [node, native, SHELL_PATH].flatMap(librariesOf))
     base.set(library.slice(1), { mode: 0o755, source: realpathSync(library) })
   for (const [path, text] of Object.entries(TEXTS)) base.set(path, { mode: 0o644, text })
 

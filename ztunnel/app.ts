@@ -9,7 +9,6 @@ import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
-import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
@@ -21,6 +20,7 @@ import type { BackgroundMethods } from './background-worker.ts'
 import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { decideDns } from './dns/dns-decision.ts'
+import { handoverSocket } from './handover.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
@@ -29,6 +29,7 @@ import { RecordWriter } from './record-writer.ts'
 import { Revocations } from './revocations.ts'
 import { NodeSnapshot } from './snapshot/node-snapshot.ts'
 import { Sources } from './sources.ts'
+import { SupervisorLink } from './supervisor-link.ts'
 import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
 import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
 import { WorkerSet } from './worker-set.ts'
@@ -64,7 +65,7 @@ export class App {
   readonly config: ZtunnelConfig
   readonly log: Log
   readonly #pods = new Map<string, Pod>()
-  readonly #channel: DescriptorChannel
+  readonly #supervisor: SupervisorLink
   readonly #admin: AdminServer
   readonly #status: AdminServer
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
@@ -126,11 +127,15 @@ export class App {
     })
     this.questions = new WorkerQuestions(this.workers)
     this.certificateWatch = this.#createCertificateWatch()
-    this.#channel = new DescriptorChannel(channelFd, {
-      onMessage: ({ payload, fds }) => {
-        this.#onSupervisorMessage(JSON.parse(payload.toString()) as SupervisorMessage, fds) // as: our supervisor
-      },
-      onClosed: () => void this.shutdown('SHUTDOWN').then(() => process.exit(0)),
+    this.#supervisor = new SupervisorLink({
+      ...{ channelFd, handoverPath: handoverSocket(config.adminSocket), clock: systemClock, log },
+      onMessage: (message, fds) => this.#onSupervisorMessage(message, fds),
+      keptPods: () =>
+        [...this.#pods.values()].map((pod) => ({
+          ...pod,
+          isServed: pod.servedBy.size >= this.workers.count,
+        })),
+      onAbandoned: () => void (this.#drain ?? this.shutdown('SHUTDOWN')).then(() => process.exit(0)),
     })
     this.#admin = new AdminServer(this, adminRoutes)
     this.#status = new AdminServer(this, statusRoutes)
@@ -174,6 +179,7 @@ export class App {
       statusPort === 0 ? null : this.#status.listenTcp(statusPort),
     ])
     this.certificateWatch.start()
+    this.#supervisor.listen()
   }
 
   get pods(): readonly PodInfo[] {
@@ -199,6 +205,7 @@ export class App {
 
   async #runDrain(): Promise<void> {
     this.log.info({ seconds: this.config.drainSeconds }, 'draining')
+    this.#supervisor.end()
     this.workers.broadcast({ type: 'drain' })
     await new Promise<void>((resolve) => {
       const deadline = setTimeout(resolve, this.config.drainSeconds * 1000)
@@ -212,6 +219,7 @@ export class App {
 
   /** Ends everything now. */
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
+    this.#supervisor.end()
     this.certificateWatch.close()
     this.sources.close()
     await this.workers.stop(reason)
@@ -375,11 +383,11 @@ export class App {
       }
       case 'pod-ready':
         this.#pods.get(message.uid)?.servedBy.add(worker)
-        this.#send({ type: 'pod-ready', uid: message.uid })
+        this.#supervisor.send({ type: 'pod-ready', uid: message.uid })
         this.#reportReady()
         break
       case 'pod-failed':
-        this.#send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
+        this.#supervisor.send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
         break
       case 'report':
         this.questions.onAnswer(worker, message.request, message.answer)
@@ -432,16 +440,12 @@ export class App {
     if (this.#wasReady || this.pending().length > 0) return
     this.#wasReady = true
     this.log.info({ pods: this.#pods.size }, 'ready')
-    this.#send({ type: 'ready' })
+    this.#supervisor.send({ type: 'ready' })
     setTimeout(() => {
       this.workers.broadcast({ type: 'trim-memory' })
       trimMemory()
       releaseFilePages()
     }, TRIM_DELAY_MS)
-  }
-
-  #send(message: object): void {
-    this.#channel.send(Buffer.from(JSON.stringify(message)), [])
   }
 }
 

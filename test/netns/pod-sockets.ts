@@ -192,6 +192,7 @@ t.test('a pod that an agent has handed over is redirected as it wishes, and stay
   const pods = new EnrolledPods(configOf(), new ManualClock(), pino({ level: 'silent' }), {
     onAdded: ({ pod }) => heard.push(`added ${pod.uid}`),
     onRemoved: (uid) => heard.push(`removed ${uid}`),
+    onKept: (uid) => calls.push(`kept ${uid}`),
     onMended: (uid) => heard.push(`mended ${uid}`),
   })
   const info = { uid: 'u', name: 'b', namespace: 'shop', serviceAccount: 'b' }

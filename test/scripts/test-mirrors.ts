@@ -110,6 +110,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/model-discovery.ts',
     'ztunnel/node-certificate.ts',
   ],
+  'test/ztunnel/supervisor-link.ts': ['ztunnel/handover.ts'],
   'test/ztunnel/model-file.ts': ['ztunnel/model-store.ts'],
   'test/ztunnel/snapshot/model-journal.ts': ['ztunnel/snapshot/compact-journal.ts'],
   'test/ztunnel/snapshot/read-frames.ts': ['ztunnel/snapshot/write-sealed.ts'],
@@ -277,6 +278,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
 
 /** Tests that mirror no file, and what they are about. */
 const OWN_SUBJECT: Readonly<Record<string, string>> = {
+  'test/ztunnel/supervisor/keep.ts': 'the shell script keep.sh',
   'test/mesh/h2/books.ts': 'the books a session keeps',
   'test/mesh/hbone/headers.ts': 'the texts of a CONNECT',
   'test/mesh/hbone/tunnel.ts': 'client and server of a tunnel against each other',

@@ -239,16 +239,35 @@ export class MeshLab {
     return readFileSync(path, 'latin1').split(' ').filter(Boolean).map(Number)
   }
 
-  /** Ends the supervisor as a crash would; its data process ends with it. */
+  /** Ends both processes of a node as a crash would. */
   async kill(node: LabNode): Promise<void> {
-    const child = this.#nodes.get(node)
     const data = this.dataPids(node)
+    await this.killSupervisor(node)
+    // Where the supervisor fell first, its data process is nobody's child any more.
+    for (const pid of data) if (existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL')
+    await poll(`${node} is dead`, () => data.every((pid) => !existsSync(`/proc/${pid}`)) || null)
+  }
+
+  /** Ends the supervisor as a crash would; its data process lives on. */
+  async killSupervisor(node: LabNode): Promise<void> {
+    const child = this.#nodes.get(node)
     child?.kill('SIGKILL')
-    await poll(`${node} is dead`, () => {
-      const isGone =
-        child !== undefined && hasExited(child) && data.every((pid) => !existsSync(`/proc/${pid}`))
-      return isGone || null
-    })
+    await poll(`${node} is dead`, () => (child !== undefined && hasExited(child)) || null)
+  }
+
+  /** Starts another supervisor of a node that has one, and waits for its end: its exit code or signal. */
+  async startBeside(node: LabNode): Promise<string> {
+    const first = this.#nodes.get(node)
+    await this.#startNode(node)
+    const second = this.#nodes.get(node)
+    if (first !== undefined) this.#nodes.set(node, first)
+    await poll('its end', () => (second !== undefined && hasExited(second)) || null)
+    return String(second?.exitCode ?? second?.signalCode)
+  }
+
+  /** Starts the supervisor of a node again, after the last one has ended. */
+  async revive(node: LabNode): Promise<void> {
+    await this.#startNode(node)
   }
 
   /** Sends SIGTERM and waits for the end of the supervisor: its exit code or signal. */

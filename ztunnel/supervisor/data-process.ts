@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One generation of the data process: started with one end of a descriptor channel, told of every pod, restarted
-// when it dies. While it is away connects wait in the listening sockets' queues.
-import { type ChildProcess, spawn } from 'node:child_process'
+// One generation of the data process: started with one end of a descriptor channel, or taken over from a supervisor that has
+// died; told of every pod, restarted when it dies. While it is away connects wait in the listening sockets' queues.
+import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { createChannelPair, DescriptorChannel } from '../../mesh/reactor/descriptor-passing.ts'
+import {
+  createChannelPair,
+  DescriptorChannel,
+  type DescriptorMessage,
+} from '../../mesh/reactor/descriptor-passing.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { type DataMessage, LISTENER_KINDS, type SupervisorMessage } from '../pods.ts'
 import { DATA_PROCESS_FLAGS } from './data-process-flags.ts'
@@ -21,14 +25,25 @@ export interface DataProcessHandler {
 
 /** A running data process. */
 export class DataProcess {
-  readonly #child: ChildProcess
+  readonly pid: number
   readonly #channel: DescriptorChannel
   readonly #exited: Promise<void>
 
-  /** `compileCache` null: there is none that can be trusted. */
-  constructor(args: readonly string[], compileCache: string | null, log: Log, handler: DataProcessHandler) {
+  private constructor(pid: number, channel: DescriptorChannel, exited: Promise<void>) {
+    this.pid = pid
+    this.#channel = channel
+    this.#exited = exited
+  }
+
+  /** Starts one. `compileCache` null: there is none that can be trusted. */
+  static start(
+    args: readonly string[],
+    compileCache: string | null,
+    log: Log,
+    handler: DataProcessHandler,
+  ): DataProcess {
     const [own, theirs] = createChannelPair()
-    this.#child = spawn(
+    const child = spawn(
       process.execPath,
       [...DATA_PROCESS_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
       {
@@ -37,34 +52,42 @@ export class DataProcess {
       },
     )
     closeSync(theirs)
-    this.#channel = new DescriptorChannel(own, {
-      onMessage: ({ payload }) => handler.onMessage(JSON.parse(payload.toString()) as DataMessage), // as: our own process
+    const channel = new DescriptorChannel(own, {
+      onMessage: (message) => handler.onMessage(readMessage(message)),
       onClosed: () => {},
     })
-    this.#exited = new Promise((resolve) => {
-      this.#child.once('error', (cause) => log.error({ err: cause }, 'data process cannot be started'))
-      this.#child.once('close', (code, signal) => {
-        this.#channel.close()
+    const exited = new Promise<void>((resolve) => {
+      child.once('error', (cause) => log.error({ err: cause }, 'data process cannot be started'))
+      child.once('close', (code, signal) => {
+        channel.close()
         resolve()
         handler.onExit(signal ?? `exit code ${code}`)
       })
     })
+    return new DataProcess(child.pid ?? -1, channel, exited)
   }
 
-  get pid(): number {
-    return this.#child.pid ?? -1
+  /** Takes over one that runs, once its pods have been received from the channel: the descriptor is ours from now on. */
+  static takeOver(pid: number, channelFd: number, handler: DataProcessHandler): DataProcess {
+    const { promise: exited, resolve } = Promise.withResolvers<void>()
+    const channel = new DescriptorChannel(channelFd, {
+      onMessage: (message) => handler.onMessage(readMessage(message)),
+      onClosed: () => {
+        kill(pid) // it is not our child: whatever is left of it must not serve beside the next one
+        resolve()
+        handler.onExit('the channel to it was closed')
+      },
+    })
+    return new DataProcess(pid, channel, exited)
   }
 
   addPod(sockets: PodSockets): void {
-    const { uid, name, namespace, serviceAccount } = sockets.pod
     const listeners = LISTENER_KINDS.filter((kind) => sockets.listeners.has(kind))
     const fds = listeners.map((kind) => sockets.listeners.get(kind) ?? -1)
     if (sockets.namespace !== null) fds.unshift(sockets.namespace.fd)
     const sharesHost = sockets.namespace === null
-    this.send(
-      { type: 'pod-added', pod: { uid, name, namespace, serviceAccount }, listeners, sharesHost },
-      fds,
-    )
+    // As it is kept here: the next supervisor is given it back.
+    this.send({ type: 'pod-added', pod: sockets.pod, listeners, sharesHost }, fds)
   }
 
   send(message: SupervisorMessage, fds: readonly number[] = []): void {
@@ -73,8 +96,20 @@ export class DataProcess {
 
   /** Waits for the end; after `deadlineMs` the process is killed. */
   async ended(deadlineMs: number): Promise<void> {
-    const killer = setTimeout(() => this.#child.kill('SIGKILL'), deadlineMs)
+    const killer = setTimeout(() => kill(this.pid), deadlineMs)
     await this.#exited
     clearTimeout(killer)
+  }
+}
+
+function readMessage({ payload }: DescriptorMessage): DataMessage {
+  return JSON.parse(payload.toString()) as DataMessage // as: our own process
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // it is gone already
   }
 }

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entry of the supervisor: the process that outlives every version of the data process. It parses no byte of a peer.
 // It fills the compile cache, then takes its own place with it: as the same process, without what filling cost.
+import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { REASONS } from '../../mesh/errors/reasons.ts'
 import { openLog } from '../../mesh/runtime/log.ts'
 import type { LogLevel } from '../../mesh/runtime/log-levels.ts'
 import { readConfig } from '../config.ts'
@@ -20,7 +22,14 @@ if (import.meta.main) {
   if (isWarm) runFromCompileCache(cache)
   const { Supervisor } = await import('./supervisor.ts')
   const supervisor = new Supervisor(options, process.argv.slice(2), isWarm ? cache : null, log)
-  await supervisor.start()
+  try {
+    await supervisor.start()
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error
+    const { code, detail } = error
+    log.fatal({ reason: code, detail, fix: REASONS[code].fix }, 'this node cannot be served')
+    process.exit(2)
+  }
   log.info({ config: options }, 'supervisor started')
 
   let isEnding = false

@@ -37,6 +37,7 @@ import {
   removeRedirectRules,
 } from './enroll/redirect-rules.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
+import type { FoundPod } from './take-over.ts'
 
 const PORTS: Readonly<Record<ListenerKind, number>> = {
   outbound: OUTBOUND_PORT,
@@ -113,6 +114,12 @@ export class PodSockets {
       namespace?.close()
       throw error
     }
+  }
+
+  /** A pod that is served already, by descriptors that are its own from now on. Rules are looked at by the next check. */
+  static keep({ pod, namespaceFd, listeners }: FoundPod, config: ZtunnelConfig): PodSockets {
+    const namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
+    return new PodSockets(pod, config, namespace, listeners)
   }
 
   /**

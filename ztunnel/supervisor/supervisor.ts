@@ -8,12 +8,14 @@ import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { WatchedFile } from '../../mesh/runtime/watched-file.ts'
 import type { ZtunnelConfig } from '../config.ts'
+import { handoverSocket } from '../handover.ts'
 import type { DataMessage } from '../pods.ts'
-import { DataProcess } from './data-process.ts'
+import { DataProcess, type DataProcessHandler } from './data-process.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
 import type { PodWatch } from './enroll/pod-watch.ts'
 import type { ZdsClient } from './enroll/zds-client.ts'
 import { parseEnrolment } from './enrolment-file.ts'
+import { findGeneration } from './take-over.ts'
 
 const RESTART_FIRST_MS = 50
 /** Longest wait between two starts: the promise is one second. */
@@ -37,6 +39,8 @@ export class Supervisor {
   readonly #backoff = new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random })
   readonly #trim = new QuietTrim(systemClock)
   #data: DataProcess | null = null
+  /** Pods that the data process has said it serves. */
+  readonly #servedUids = new Set<string>()
   #startedMs = 0
   readonly #compileCache: string | null
   #isStopping = false
@@ -52,7 +56,14 @@ export class Supervisor {
         this.#watch?.onEnrolled(sockets.pod.uid)
         this.#data?.addPod(sockets)
       },
-      onRemoved: (uid) => this.#data?.send({ type: 'pod-removed', uid }),
+      onRemoved: (uid) => {
+        this.#servedUids.delete(uid)
+        this.#data?.send({ type: 'pod-removed', uid })
+      },
+      onKept: (uid) => {
+        this.#watch?.onEnrolled(uid)
+        if (this.#servedUids.has(uid)) this.#watch?.onServed(uid)
+      },
       onMended: (uid) => this.#data?.send({ type: 'pod-mended', uid }),
     })
     const { enrolmentFile } = config
@@ -65,12 +76,26 @@ export class Supervisor {
           })
   }
 
+  /** @throws ALREADY_RUNNING */
   async start(): Promise<void> {
+    await this.#takeOver()
     await this.#enrolment?.start()
     await this.#startAgent()
     this.#checkDrift()
     await this.#startWatch()
-    this.#startData()
+    if (this.#data === null) this.#startData()
+  }
+
+  /** A data process whose supervisor has died goes on under this one. */
+  async #takeOver(): Promise<void> {
+    const found = await findGeneration(handoverSocket(this.#config.adminSocket))
+    if (found === null) return
+    const { pid, channelFd, pods } = found
+    this.#pods.keep(pods)
+    this.#startedMs = performance.now()
+    this.#data = DataProcess.takeOver(pid, channelFd, this.#dataHandler)
+    this.#data.send({ type: 'snapshot-sent' }) // its first supervisor may not have come so far
+    this.#log.info({ pid, pods: pods.length }, 'data process taken over')
   }
 
   /** Drains, ends the data process, then un-enrols every pod. */
@@ -123,18 +148,23 @@ export class Supervisor {
   #startData(): void {
     if (this.#isStopping) return
     this.#startedMs = performance.now()
-    const data = new DataProcess(this.#args, this.#compileCache, this.#log, {
-      onMessage: (message) => this.#onDataMessage(message),
-      onExit: (description) => this.#onDataExit(description),
-    })
+    const data = DataProcess.start(this.#args, this.#compileCache, this.#log, this.#dataHandler)
     this.#data = data
     for (const sockets of this.#pods.served) data.addPod(sockets)
     data.send({ type: 'snapshot-sent' })
     this.#log.info({ pid: data.pid, pods: this.#pods.count }, 'data process started')
   }
 
+  get #dataHandler(): DataProcessHandler {
+    return {
+      onMessage: (message) => this.#onDataMessage(message),
+      onExit: (description) => this.#onDataExit(description),
+    }
+  }
+
   #onDataExit(description: string): void {
     this.#data = null
+    this.#servedUids.clear()
     this.#watch?.onUnserved()
     if (this.#isStopping) return
     const wasHealthy = performance.now() - this.#startedMs > HEALTHY_AFTER_MS
@@ -151,6 +181,7 @@ export class Supervisor {
     } else if (message.type === 'pod-failed') this.#log.warn({ ...message }, 'pod cannot be served')
     else {
       this.#log.debug({ uid: message.uid }, 'pod served')
+      this.#servedUids.add(message.uid)
       this.#watch?.onServed(message.uid)
     }
   }

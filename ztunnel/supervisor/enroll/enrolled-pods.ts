@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pods this node serves: what sources of enrolment want, made true. A pod that cannot be served now is tried again
 // until nobody wants it any more.
-import { closeSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../../mesh/errors/reasons.ts'
@@ -12,9 +12,12 @@ import type { ZtunnelConfig } from '../../config.ts'
 import type { PodInfo } from '../../pods.ts'
 import type { EnrolledPod } from '../enrolment-file.ts'
 import { PodSockets } from '../pod-sockets.ts'
+import type { FoundPod } from '../take-over.ts'
 import type { PodRedirect } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
 
+/** The namespace of a pod that was handed over as a descriptor. */
+const DESCRIPTOR_PATH = '/proc/self/fd/'
 /** A pod whose namespace was not there is looked at again after this. */
 const RETRY_POD_MS = 1000
 
@@ -22,6 +25,8 @@ const RETRY_POD_MS = 1000
 export interface PodListener {
   onAdded(sockets: PodSockets): void
   onRemoved(uid: string): void
+  /** It was named again and is what it was. */
+  onKept(uid: string): void
   /** Somebody had damaged its redirection; it is whole again. */
   onMended(uid: string): void
 }
@@ -61,6 +66,19 @@ export class EnrolledPods implements PodRoster {
     return this.#served.size
   }
 
+  /** Pods that a data process serves already, before any source has said what it wants. */
+  keep(pods: readonly FoundPod[]): void {
+    for (const found of pods) {
+      const { uid, netns } = found.pod
+      const isHanded = found.namespaceFd !== null && netns?.startsWith(DESCRIPTOR_PATH) === true
+      const own = isHanded ? openSync(`${DESCRIPTOR_PATH}${found.namespaceFd}`, 'r') : null
+      const pod = own === null ? found.pod : { ...found.pod, netns: `${DESCRIPTOR_PATH}${own}` }
+      if (own !== null) this.#handed.set(uid, { pod, netns: own })
+      else this.#listed = [...this.#listed, pod]
+      this.#served.set(uid, PodSockets.keep({ ...found, pod }, this.#config))
+    }
+  }
+
   /** What the enrolment file says, instead of what it said before. */
   list(pods: readonly EnrolledPod[]): void {
     this.#listed = pods
@@ -70,11 +88,12 @@ export class EnrolledPods implements PodRoster {
   async add(pod: PodInfo, netns: number, redirect: PodRedirect | null = null): Promise<string | null> {
     const before = this.#handed.get(pod.uid)
     if (before !== undefined && isSameNamespace(before.netns, netns) && isSamePod(before.pod, pod)) {
-      closeSync(netns) // named again after the agent was away
+      closeSync(netns) // named again after the agent, or this supervisor's predecessor, was away
       this.redirect(pod.uid, redirect)
+      if (this.#served.has(pod.uid)) this.#listener.onKept(pod.uid)
     } else {
       if (before !== undefined) closeSync(before.netns)
-      const enrolled = { ...pod, netns: `/proc/self/fd/${netns}`, address: null }
+      const enrolled = { ...pod, netns: `${DESCRIPTOR_PATH}${netns}`, address: null }
       this.#handed.set(pod.uid, { pod: withRedirect(enrolled, redirect), netns })
     }
     this.#reconcile()

@@ -167,6 +167,8 @@ export class PodWatch {
   #listed(pods: readonly AgentPod[]): void {
     const uids = new Set(pods.map(({ info }) => info.uid))
     for (const uid of [...this.#entries.keys()]) if (!uids.has(uid)) this.#forget(uid)
+    // Those too that a supervisor before this one has enrolled.
+    this.#options.roster.retain(uids)
     this.#hasPods = true
     for (const pod of pods) this.#put(pod)
   }
@@ -224,7 +226,10 @@ export class PodWatch {
     if (effect === 'seek') this.#seeker.soon()
     if (effect !== 'release' && effect !== 'restore') return
     if (effect === 'release') roster.remove(uid)
-    else void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))
+    else {
+      roster.remove(uid) // a data process that was taken over may serve it
+      void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))
+    }
     probes?.remove(uid)
   }
 

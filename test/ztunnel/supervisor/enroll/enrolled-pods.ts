@@ -23,6 +23,7 @@ function openLab(t: Test) {
   const pods = new EnrolledPods(config, clock, pino({ level: 'silent' }), {
     onAdded: (sockets) => calls.push(`+${sockets.pod.uid}`),
     onRemoved: (uid) => calls.push(`-${uid}`),
+    onKept: (uid) => calls.push(`kept ${uid}`),
     onMended: (uid) => calls.push(`mended ${uid}`),
   })
   t.teardown(() => pods.close())

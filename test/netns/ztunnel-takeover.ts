@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// A supervisor that is killed: its data process serves on, and the next supervisor takes it over with all its pods. Real
+// processes, observed from outside only.
+import { existsSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
+import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+
+const CART_IP = '10.2.0.1'
+const NODES: readonly LabNode[] = ['n1', 'n2']
+/** The promise: back within a second. Twice that on a machine that does other things. */
+const BACK_MS = 2000
+
+t.setTimeout(180_000)
+
+/** Calls the HTTP service of cart until it is told to stop; tells what each call brought. */
+class Caller {
+  readonly #lab: MeshLab
+  readonly #work: Promise<void>
+  readonly failures: string[] = []
+  count = 0
+  #isOver = false
+
+  constructor(lab: MeshLab) {
+    this.#lab = lab
+    this.#work = this.#run()
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isOver) {
+      const text = await ask(this.#lab)
+      this.count++
+      if (!text.includes('200 OK')) this.failures.push(text)
+    }
+  }
+
+  /** Waits for `more` calls from now on. */
+  async calls(more: number): Promise<void> {
+    const wanted = this.count + more
+    await poll(`${more} calls`, () => this.count >= wanted || null)
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true
+    await this.#work
+  }
+}
+
+async function ask(lab: MeshLab): Promise<string> {
+  const socket = lab.connect('front', CART_IP, 8080)
+  socket.write('GET / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n')
+  await socket.until('an answer', ({ isClosed, hasEnded }) => isClosed || hasEnded)
+  socket.end()
+  await socket.until('closed', ({ isClosed }) => isClosed)
+  return socket.text
+}
+
+const isRedirected = (lab: MeshLab, pod: 'front' | 'batch'): boolean =>
+  readRedirectRules(lab.namespaceOf(pod)).tables.length > 0
+
+async function openLab(t: Test): Promise<MeshLab> {
+  t.setTimeout(90_000)
+  const lab = await MeshLab.start(t.testdir({}), labMesh([]))
+  t.teardown(() => lab.close())
+  return lab
+}
+
+t.test('no connection notices that the supervisors of both nodes are killed', async (t) => {
+  const lab = await openLab(t)
+  const before = NODES.map((node) => lab.dataPids(node)[0] ?? -1)
+  const stream = lab.connect('front', CART_IP, 9001)
+  await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+  const caller = new Caller(lab)
+  await caller.calls(5)
+  for (const node of NODES) await lab.killSupervisor(node)
+  await caller.calls(20)
+  t.ok(
+    before.every((pid) => existsSync(`/proc/${pid}`)),
+    'the data processes live',
+  )
+  for (const node of NODES) t.match(lab.log(node), /SUPERVISOR_LOST/)
+  const startedMs = performance.now()
+  for (const node of NODES) await lab.revive(node)
+  for (const node of NODES)
+    await poll('taken over', () => /"msg":"data process taken over"/.test(lab.log(node)) || null)
+  t.ok(performance.now() - startedMs < BACK_MS, `${(performance.now() - startedMs).toFixed(0)} ms`)
+  await caller.calls(20)
+  await caller.stop()
+  t.same(caller.failures, [], `of ${caller.count} calls`)
+  t.ok(
+    before.every((pid) => existsSync(`/proc/${pid}`)),
+    'the same data processes',
+  )
+  t.notOk(stream.isClosed || stream.hasEnded, 'the stream lives')
+  for (const node of NODES) t.same(lab.dataPids(node), [], 'nobody has started another one')
+
+  await t.test('the new supervisor does what the first would have done', async (t) => {
+    await lab.enrol('n1', ['front'])
+    await poll('batch is out', () => !isRedirected(lab, 'batch') || null)
+    t.ok(isRedirected(lab, 'front'))
+    await lab.enrol('n1', ['front', 'batch'])
+    await poll('batch is in', () => isRedirected(lab, 'batch') || null)
+    t.match(await ask(lab), /200 OK/)
+  })
+
+  await t.test('a data process that was taken over and dies is replaced', async (t) => {
+    process.kill(before[0] ?? -1, 'SIGKILL')
+    await poll('another one', () => lab.dataPids('n1').length === 1 || null)
+    await lab.ready('n1')
+    t.match(await ask(lab), /200 OK/)
+  })
+
+  await t.test('at the end its pods are as they were', async (t) => {
+    t.equal(await lab.stop('n1'), '0')
+    t.notOk(isRedirected(lab, 'front') || isRedirected(lab, 'batch'))
+  })
+})
+
+t.test('a second supervisor of a node that has one gives up and disturbs nobody', async (t) => {
+  const lab = await openLab(t)
+  const before = lab.dataPids('n1')
+  t.equal(await lab.startBeside('n1'), '2')
+  t.match(lab.log('n1'), /ALREADY_RUNNING/)
+  t.same(lab.dataPids('n1'), before)
+  t.match(await ask(lab), /200 OK/)
+})
+
+t.test('pods whose two processes were killed are served by the next ones', async (t) => {
+  const lab = await openLab(t)
+  await lab.kill('n1')
+  t.ok(isRedirected(lab, 'front'), 'nothing goes out in plain text meanwhile')
+  await lab.revive('n1')
+  await lab.ready('n1')
+  t.match(await ask(lab), /200 OK/)
+})
+
+t.test('a data process that nobody takes over drains and ends', async (t) => {
+  const lab = await openLab(t)
+  const [pid] = lab.dataPids('n1')
+  await lab.killSupervisor('n1')
+  await poll('the end of the process', () => !existsSync(`/proc/${pid}`) || null, 20_000)
+  t.match(lab.log('n1'), /SUPERVISOR_LOST/)
+})

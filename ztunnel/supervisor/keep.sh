@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# First process of the ztunnel's container: starts the supervisor, and again at once when it is killed or breaks. A
+# container ends with its first process; a data process that has lost its supervisor is to serve on until the next one
+# takes it over.
+# usage: keep.sh PROGRAM [OPTIONS]
+
+# Beyond these the container ends: whoever runs it waits longer each time.
+restarts=5
+child=
+ending=
+trap 'ending=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
+while :; do
+  "$@" &
+  child=$!
+  wait "$child"
+  status=$?
+  # A signal to this process ends the wait, not the child.
+  while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    status=$?
+  done
+  # 0: it was told to end. 2: somebody has to change something first.
+  if [ -n "$ending" ] || [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || [ "$restarts" -eq 0 ]; then
+    exit "$status"
+  fi
+  restarts=$((restarts - 1))
+  echo "{\"level\":50,\"component\":\"keeper\",\"status\":$status,\"msg\":\"the supervisor has ended, starting it again\"}"
+done

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks for a data process that has outlived its supervisor, and takes it over with all its pods: no connection notices.
+import { setTimeout as wait } from 'node:timers/promises'
+import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { connectChannel, peerCredentials } from '../../mesh/reactor/channel-sockets.ts'
+import { type DescriptorMessage, receiveDescriptors } from '../../mesh/reactor/descriptor-passing.ts'
+import { DescriptorPoll } from '../../mesh/reactor/descriptor-poll.ts'
+import { close } from '../../mesh/reactor/ffi/libc.ts'
+import { ADOPTION_TIMEOUT_MS, type HandoverMessage, OWNER_WAIT_MS } from '../handover.ts'
+import type { ListenerKind } from '../pods.ts'
+import type { EnrolledPod } from './enrolment-file.ts'
+
+const OWNER_POLL_MS = 50
+
+/** A pod that is served already. The descriptors are the receiver's. */
+export interface FoundPod {
+  readonly pod: EnrolledPod
+  readonly namespaceFd: number | null
+  readonly listeners: ReadonlyMap<ListenerKind, number>
+}
+
+/** What was found. The channel is the receiver's. */
+export interface FoundGeneration {
+  readonly pid: number
+  readonly channelFd: number
+  readonly pods: readonly FoundPod[]
+}
+
+/** Null: there is none. @throws ALREADY_RUNNING when it has a supervisor that lives */
+export async function findGeneration(path: string): Promise<FoundGeneration | null> {
+  for (const startMs = performance.now(); ; ) {
+    const channelFd = tryConnect(path)
+    if (channelFd === null) return null
+    const pods = await receivePods(channelFd)
+    if (pods !== 'owned' && pods !== null) return { pid: peerCredentials(channelFd).pid, channelFd, pods }
+    close(channelFd)
+    // Null: it has ended meanwhile, or is of no use.
+    if (pods === null) return null
+    // The end of its supervisor may not have reached it yet.
+    if (performance.now() - startMs > OWNER_WAIT_MS) throw new MeshError('ALREADY_RUNNING', { detail: path })
+    await wait(OWNER_POLL_MS)
+  }
+}
+
+function tryConnect(path: string): number | null {
+  try {
+    return connectChannel(path)
+  } catch {
+    return null // nobody listens: the usual start
+  }
+}
+
+/** Reads until all pods are there; what comes behind them stays in the channel. */
+async function receivePods(fd: number): Promise<readonly FoundPod[] | 'owned' | null> {
+  const found: FoundPod[] = []
+  const deadlineMs = performance.now() + ADOPTION_TIMEOUT_MS
+  const giveUp = (): null => {
+    for (const pod of found) closeFound(pod)
+    return null
+  }
+  while (performance.now() < deadlineMs) {
+    const received = receive(fd)
+    if (received === null || received === 'eof') return giveUp()
+    if (received === 'again') {
+      await readable(fd, deadlineMs)
+      continue
+    }
+    const message = JSON.parse(received.payload.toString()) as HandoverMessage // as: our own process
+    if (message.type === 'owned') return 'owned'
+    if (message.type === 'pods-kept') return found
+    const [namespaceFd, ...rest] = message.sharesHost ? [null, ...received.fds] : received.fds
+    const listeners = new Map(message.listeners.map((kind, index) => [kind, rest[index] ?? -1] as const))
+    // as: it was an EnrolledPod when it was sent to the process
+    found.push({ pod: message.pod as EnrolledPod, namespaceFd: namespaceFd ?? null, listeners })
+  }
+  return giveUp()
+}
+
+/** Null: the channel is broken. */
+function receive(fd: number): DescriptorMessage | 'eof' | 'again' | null {
+  try {
+    return receiveDescriptors(fd)
+  } catch {
+    return null
+  }
+}
+
+function readable(fd: number, deadlineMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer)
+      DescriptorPoll.shared().unwatch(fd)
+      resolve()
+    }
+    const timer = setTimeout(done, Math.max(0, deadlineMs - performance.now()))
+    DescriptorPoll.shared().watch(fd, done)
+  })
+}
+
+function closeFound({ namespaceFd, listeners }: FoundPod): void {
+  if (namespaceFd !== null) close(namespaceFd)
+  for (const fd of listeners.values()) close(fd)
+}
