@@ -192,7 +192,7 @@ t.test('a pod that an agent has handed over is redirected as it wishes, and stay
   const pods = new EnrolledPods(configOf(), new ManualClock(), pino({ level: 'silent' }), {
     onAdded: ({ pod }) => heard.push(`added ${pod.uid}`),
     onRemoved: (uid) => heard.push(`removed ${uid}`),
-    onKept: (uid) => calls.push(`kept ${uid}`),
+    onKept: (uid) => heard.push(`kept ${uid}`),
     onMended: (uid) => heard.push(`mended ${uid}`),
   })
   const info = { uid: 'u', name: 'b', namespace: 'shop', serviceAccount: 'b' }
@@ -207,7 +207,7 @@ t.test('a pod that an agent has handed over is redirected as it wishes, and stay
   t.notOk(hasDns())
   pods.redirect('another', null)
   await pods.checkDrift()
-  t.same(heard, ['added u'])
+  t.same(heard, ['added u', 'kept u'])
   pods.close()
   t.same(readRedirectRules(namespace), NO_RULES)
 })
