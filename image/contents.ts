@@ -19,7 +19,13 @@ export const ENTRY_PATH = `/${HOME}/image/entry.mjs`
 const PARTS = ['mesh', 'ztunnel', 'controller', 'proto/generated']
 /** Our own sources, and the generated ones; types are not loaded. */
 const PART_FILE = /(?<!\.d)\.(ts|js)$/
-const SINGLE_FILES = ['package.json', 'LICENSE', 'image/entry.mjs', 'ztunnel/supervisor/keep.sh']
+const SINGLE_FILES = [
+  'package.json',
+  'LICENSE',
+  'image/entry.mjs',
+  'ztunnel/supervisor/keep.sh',
+  'cni/sidestep-cni',
+]
 const TEXTS: Readonly<Record<string, string>> = {
   'etc/passwd': `root:x:0:0:root:/:/sbin/nologin\nsidestep:x:${IMAGE_USER}:${IMAGE_USER}:sidestep:/:/sbin/nologin\n`,
   'etc/group': `root:x:0:\nsidestep:x:${IMAGE_USER}:\n`,

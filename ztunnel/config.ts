@@ -110,6 +110,43 @@ export const ZTUNNEL_OPTIONS = {
     default: '/proc/1/ns/net',
     meaning: 'network namespace of the node: probes of its kubelet are told apart there',
   },
+  cniSpoolDirectory: {
+    type: 'text',
+    default: '',
+    meaning:
+      'directory of the node, here under the same path, by which the CNI plugin has new pods enrolled before they start; empty: they are enrolled once they run',
+  },
+  cniBinDirectory: {
+    type: 'text',
+    default: '',
+    meaning: 'directory of the node’s CNI plugins, where ours is put; empty: somebody else puts it there',
+  },
+  cniConfDirectory: {
+    type: 'text',
+    default: '',
+    meaning:
+      'directory of the node’s CNI configuration, into which our plugin is put; empty: somebody else does',
+  },
+  cniTimeoutMs: {
+    type: 'integer',
+    default: '2000',
+    min: 100,
+    max: 60_000,
+    unit: 'milliseconds',
+    meaning: 'longest that a new pod waits for its enrolment; without a ztunnel it does not wait',
+  },
+  cniOnTimeout: {
+    type: 'text',
+    default: 'start',
+    choices: ['start', 'retry'],
+    meaning:
+      'a new pod that could not be enrolled: start, and enrol it later; or retry, so that nothing of it ever goes out in plain text',
+  },
+  cniAlwaysStart: {
+    type: 'text',
+    default: 'istio-system,kube-system',
+    meaning: 'namespaces, separated by commas, whose pods start also with retry: the ztunnel is one of them',
+  },
   caDirectory: {
     type: 'text',
     default: '',
@@ -215,6 +252,17 @@ function contradictions(options: ZtunnelConfig): string[] {
     )
   if (kubernetesEnrolment && zdsSocket !== '')
     found.push('SIDESTEP_KUBERNETES_ENROLMENT: not together with SIDESTEP_ZDS_SOCKET: one agent enrols pods')
+  const { cniSpoolDirectory, cniBinDirectory, cniConfDirectory } = options
+  if (cniSpoolDirectory !== '' && !kubernetesEnrolment)
+    found.push('SIDESTEP_CNI_SPOOL_DIRECTORY: only with SIDESTEP_KUBERNETES_ENROLMENT')
+  if (cniSpoolDirectory !== '' && !/^\/[A-Za-z0-9_./-]+$/.test(cniSpoolDirectory))
+    found.push('SIDESTEP_CNI_SPOOL_DIRECTORY: needs to be an absolute path of letters, digits and _ . / -')
+  if ((cniBinDirectory !== '' || cniConfDirectory !== '') && cniSpoolDirectory === '')
+    found.push(
+      'SIDESTEP_CNI_BIN_DIRECTORY, SIDESTEP_CNI_CONF_DIRECTORY: only with SIDESTEP_CNI_SPOOL_DIRECTORY',
+    )
+  if (!/^[a-z0-9,-]*$/.test(options.cniAlwaysStart))
+    found.push('SIDESTEP_CNI_ALWAYS_START: needs to be names of namespaces, separated by commas')
   if (kubernetesEnrolment && apiserverHost === '')
     found.push('SIDESTEP_APISERVER_HOST: needs to be given with SIDESTEP_KUBERNETES_ENROLMENT')
   return found

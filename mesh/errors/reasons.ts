@@ -224,6 +224,14 @@ const ROWS = {
     'the apiserver refuses the controller: apply controller/rbac.yaml and look at the service account'],
   STATUS_REFUSED: [157, 409, 9, 'CANCEL', '-',
     'the apiserver does not take the status of one object, the detail says why; it is tried again later'],
+  ENROLMENT_LATE: [160, 503, 14, 'CANCEL', '-',
+    'the pod had started before it was enrolled: until then it spoke in plain text; look for load or an end of its ztunnel'],
+  POD_UNKNOWN: [161, 503, 14, 'CANCEL', '-',
+    'the apiserver did not say whether a new pod belongs to the mesh: check the way to it; the pod is enrolled once it does'],
+  CNI_REQUEST_INVALID: [162, 400, 3, 'CANCEL', '-',
+    'what stands in the CNI spool of the node names no pod or namespace: see the detail, and who else writes there'],
+  CNI_CONFIG: [163, 500, 9, 'INTERNAL_ERROR', '-',
+    'the CNI plugin cannot be put into the configuration of the node, new pods are enrolled once they run: see the detail'],
   SNAPSHOT_INVALID: [170, 500, 15, 'INTERNAL_ERROR', '-',
     'what the node saved is damaged, changed or another node’s: it is not used; all is well once the controller answers'],
   SNAPSHOT_TOO_OLD: [171, 503, 14, 'CANCEL', '-',
@@ -243,6 +251,11 @@ export const REASONS: Readonly<Record<ReasonCode, Reason>> = Object.fromEntries(
     { number, httpStatus, grpcStatus, h2Reset, responseFlag, fix },
   ]),
 ) as Record<ReasonCode, Reason> // as: Object.fromEntries widens the keys
+
+/** True for a code of the table. */
+export function isReasonCode(text: string): text is ReasonCode {
+  return Object.hasOwn(ROWS, text)
+}
 
 /** All codes, in the order of their numbers. */
 export const REASON_CODES = Object.keys(ROWS) as readonly ReasonCode[] // as: keys of the literal above

@@ -86,6 +86,12 @@ async function read(name: LabPod) {
   }
 }
 
+async function eventsOf(name: LabPod): Promise<string> {
+  const form = 'jsonpath={range .items[*]}{.reason} {.message}{"\\n"}{end}'
+  const filter = ['--field-selector', `involvedObject.name=${name}`]
+  return await cluster.kubectl('-n', SHOP, 'get', 'events', ...filter, '-o', form)
+}
+
 async function runPod(name: Exclude<LabPod, 'stranger'>): Promise<void> {
   const metadata = { name, namespace: SHOP, labels: { app: name } }
   const containers = [{ name: 'main', image: 'none' }]
@@ -194,6 +200,8 @@ t.test('rules that somebody flushes are there again within fifteen seconds, and 
   t.match(lab.log('n1'), /NOT_ENROLLED.*table sidestep-mangle is gone/)
   const { text } = await lab.admin('n1', '/metrics')
   t.match(text, /^sidestep_redirections_mended_total 1$/m)
+  const message = await poll('an Event of the pod', async () => (await eventsOf('front')) || null)
+  t.match(message, /^RedirectionMended NOT_ENROLLED: table sidestep-mangle is gone/)
   t.equal(await answer('front'), '220 cart\r\n')
 })
 

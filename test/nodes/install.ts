@@ -15,6 +15,8 @@ const SYSTEM = 'istio-system'
 const READY_MS = 60_000
 const ENROLLED_MS = 10_000 // with what kubectl takes; the agent itself is measured in test/cluster/enrolment.ts
 const STATUS_PORT = 15_021
+/** That a new pod may wait for its enrolment. */
+const ADDED_MS = 200
 /** A ztunnel that ends loses what waits in the queues of its sockets: of one caller one connection on either node. */
 const MOST_LOST = 2
 const WAIT_MS = 60_000
@@ -89,6 +91,40 @@ spec:
   rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/front]}}]}]
 `
 
+/** A pod whose first and only deed is a request. */
+const newPod = (name: string): string => `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, namespace: shop}
+spec:
+  serviceAccountName: front
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: localhost/tools:1
+    imagePullPolicy: Never
+    command: [sh, -c, 'curl -s -m 8 -o /dev/null http://cart/ && echo answered || echo failed; sleep 600']
+`
+
+/** What is in the CNI directories of a node. */
+const LOOK = `
+apiVersion: v1
+kind: Pod
+metadata: {name: look, namespace: default}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: localhost/tools:1
+    imagePullPolicy: Never
+    command: [sh, -c, 'ls /bin-of-node | grep sidestep; cat /conf-of-node/*.conflist; ls -A /conf-of-node; sleep 600']
+    volumeMounts: [{name: bin, mountPath: /bin-of-node}, {name: conf, mountPath: /conf-of-node}]
+  volumes:
+  - {name: bin, hostPath: {path: /opt/cni/bin}}
+  - {name: conf, hostPath: {path: /etc/cni/net.d}}
+`
+
 /** How the requests of front have ended so far. */
 async function requests(): Promise<{ readonly answered: number; readonly failed: number }> {
   const lines = (await cluster.kubectl('-n', 'shop', 'logs', 'front')).split('\n')
@@ -131,6 +167,14 @@ async function redirections(): Promise<string> {
   return await cluster.kubectl(
     ...['-n', 'shop', 'get', 'pods', '-o'],
     'jsonpath={range .items[*]}{.metadata.annotations.ambient\\.istio\\.io/redirection}{end}',
+  )
+}
+
+/** What its node says of one pod of the shop. */
+async function redirectionOf(name: string): Promise<string> {
+  return await cluster.kubectl(
+    ...['-n', 'shop', 'get', 'pod', name, '-o'],
+    'jsonpath={.metadata.annotations.ambient\\.istio\\.io/redirection}',
   )
 }
 
@@ -285,6 +329,115 @@ t.test('a label enrols pods that run: mTLS by their accounts, and no request fai
   )
 })
 
+/** Runs one; says what it said first, and its address. */
+async function runNew(name: string): Promise<{ readonly said: string; readonly ip: string }> {
+  await cluster.apply(newPod(name))
+  await cluster.kubectl('-n', 'shop', 'wait', 'pod', name, '--for=condition=Ready', '--timeout=60s')
+  const said = await poll(
+    `${name} has asked`,
+    async () => (await cluster.kubectl('-n', 'shop', 'logs', name)).trim() || null,
+    WAIT_MS,
+  )
+  const ip = await cluster.kubectl('-n', 'shop', 'get', 'pod', name, '-o', 'jsonpath={.status.podIP}')
+  return { said, ip }
+}
+
+/** The records of what a pod of this address has opened. */
+async function recordsFrom(ip: string) {
+  return (await records()).filter(
+    (each) => each.direction === 'inbound' && each['src.addr']?.startsWith(`${ip}:`),
+  )
+}
+
+t.test(
+  'the first connect of a new pod goes out with its identity; its start waits for that a moment',
+  async (t) => {
+    for (const ztunnel of await podsOf('ztunnel'))
+      t.match(
+        await inPod(
+          ztunnel,
+          'for(const f of fs.readdirSync("/etc/cni/net.d"))console.log(fs.readFileSync("/etc/cni/net.d/"+f,"utf8"))',
+        ),
+        /"portmap"[\s\S]*"sidestep-cni"/,
+      )
+    for (const name of ['new-a', 'new-b', 'new-c']) {
+      const { said, ip } = await runNew(name)
+      t.equal(said, 'answered')
+      t.match(await recordsFrom(ip), [
+        {
+          ...{ reason: 'OK', transport: 'HBONE' },
+          'src.identity': 'spiffe://cluster.local/ns/shop/sa/front',
+          'dst.identity': 'spiffe://cluster.local/ns/shop/sa/cart',
+        },
+      ])
+    }
+    const logs = await Promise.all(
+      (await podsOf('ztunnel')).map(({ name }) => cluster.kubectl('-n', SYSTEM, 'logs', name)),
+    )
+    const waits = logs
+      .join('\n')
+      .split('\n')
+      .filter((line) => line.includes('"a new pod"') && line.includes('"name":"new-'))
+      .map((line) => JSON.parse(line))
+    t.same(
+      waits.map(({ kind, isEnrolled, isLate }) => ({ kind, isEnrolled, isLate })),
+      waits.map(() => ({ kind: 'done', isEnrolled: true, isLate: false })),
+    )
+    t.equal(waits.length, 3)
+    const longestMs = Math.max(...waits.map(({ waitedMs }) => waitedMs))
+    t.ok(longestMs <= ADDED_MS, `${longestMs} ms`)
+    t.comment(`new pods waited ${waits.map(({ waitedMs }) => waitedMs).join(', ')} ms`)
+  },
+)
+
+t.test(
+  'without a ztunnel pods start all the same; it enrols them when it is back, and says that they were late',
+  async (t) => {
+    const patch = (selector: object | null): Promise<string> =>
+      cluster.kubectl(
+        ...['-n', SYSTEM, 'patch', 'daemonset', 'ztunnel', '--type=merge', '-p'],
+        JSON.stringify({ spec: { template: { spec: { nodeSelector: selector } } } }),
+      )
+    await patch({ nowhere: 'true' })
+    await poll('no ztunnel runs', async () => ((await podsOf('ztunnel')).length === 0 ? true : null), WAIT_MS)
+    const { said } = await runNew('new-late')
+    t.equal(said, 'answered', 'in plain text: its destination is not strict')
+    await patch(null)
+    await cluster.kubectl('-n', SYSTEM, 'rollout', 'status', 'daemonset/ztunnel', '--timeout=60s')
+    const events = await poll(
+      'an Event',
+      async () => {
+        const text = await cluster.kubectl(
+          ...['-n', 'shop', 'get', 'events', '--field-selector', 'involvedObject.name=new-late', '-o'],
+          'jsonpath={range .items[*]}{.reason} {.message}{"\\n"}{end}',
+        )
+        return text.includes('EnrolmentLate') ? text : null
+      },
+      WAIT_MS,
+    )
+    t.match(events, /EnrolmentLate ENROLMENT_LATE: the pod had started/)
+    await poll(
+      'it is enrolled',
+      async () => /^enabled$/.test(await redirectionOf('new-late')) || null,
+      WAIT_MS,
+    )
+    await cluster.kubectl(
+      ...[
+        '-n',
+        'shop',
+        'delete',
+        'pod',
+        'new-a',
+        'new-b',
+        'new-c',
+        'new-late',
+        '--grace-period=0',
+        '--force',
+      ],
+    )
+  },
+)
+
 t.test('a policy denies by identity, and is taken back', async (t) => {
   await cluster.apply(DENY)
   const denied = await poll(
@@ -334,4 +487,9 @@ t.test('what is removed leaves nothing of ours in the cluster, and pods go on', 
   const failed = await failuresSince(before)
   t.ok(failed <= MOST_LOST, `${failed} failed`)
   t.equal(await rulesOf('front'), '', 'and no rule in them')
+  await cluster.apply(LOOK)
+  await cluster.kubectl('wait', 'pod', 'look', '--for=condition=Ready', '--timeout=60s')
+  const look = await cluster.kubectl('logs', 'look')
+  t.match(look, /"portmap"/)
+  t.notMatch(look, /sidestep/, 'the CNI of the node is as it was, and starts pods')
 })

@@ -220,6 +220,11 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/reactor/netlink/nf-tables.ts',
     'mesh/reactor/netlink/routes.ts',
   ],
+  'test/netns/cni.ts': [
+    'ztunnel/supervisor/enroll/admit-pod.ts',
+    'ztunnel/supervisor/enroll/cni/cni-agent.ts',
+    'ztunnel/supervisor/enroll/cni/pod-netns.ts',
+  ],
   'test/netns/pod-namespaces.ts': ['ztunnel/supervisor/enroll/pod-namespaces.ts'],
   'test/netns/probe-rules.ts': [
     'mesh/reactor/netlink/nf-sets.ts',

@@ -25,6 +25,8 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },
     ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc', hostNetworkPath: '/proc/1/ns/net' },
     serviceAccountDirectory: '/var/run/secrets/kubernetes.io/serviceaccount',
+    ...{ cniSpoolDirectory: '', cniBinDirectory: '', cniConfDirectory: '' },
+    ...{ cniTimeoutMs: 2000, cniOnTimeout: 'start', cniAlwaysStart: 'istio-system,kube-system' },
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),
@@ -58,6 +60,21 @@ t.test('pods come from a file, from one agent, or from a file and an agent', asy
   t.same(readConfig([...kubernetes, '--enrolment-file', 'e'], pod).mistakes, [])
   t.match(readConfig([...kubernetes, '--zds-socket', 's'], pod).mistakes.join(), /^SIDESTEP_KUBERNETES_E/)
   t.match(readConfig(kubernetes, {}).mistakes.join(), /^SIDESTEP_APISERVER_HOST/)
+})
+
+t.test('the CNI plugin needs an agent behind it, and a spool that a shell can name', async (t) => {
+  const pod = { KUBERNETES_SERVICE_HOST: 'h', SIDESTEP_KUBERNETES_ENROLMENT: 'true' }
+  const mistakes = (env: Readonly<Record<string, string>>): string =>
+    readConfig(['--config-file', 'f', '--ca-directory', 'd', '--enrolment-file', 'e'], env).mistakes.join()
+  const places = { SIDESTEP_CNI_BIN_DIRECTORY: '/opt/cni/bin', SIDESTEP_CNI_CONF_DIRECTORY: '/etc/cni/net.d' }
+  const spool = { SIDESTEP_CNI_SPOOL_DIRECTORY: '/run/sidestep-cni' }
+  t.equal(mistakes({ ...pod, ...spool, ...places }), '')
+  t.equal(mistakes({ ...pod, ...spool }), '', 'installed by somebody else')
+  t.match(mistakes({ ...spool }), /^SIDESTEP_CNI_SPOOL_DIRECTORY: only with/)
+  t.match(mistakes({ ...pod, ...places }), /^SIDESTEP_CNI_BIN_DIRECTORY/)
+  for (const path of ['relative', '/with space', '/"', '/$x'])
+    t.match(mistakes({ ...pod, SIDESTEP_CNI_SPOOL_DIRECTORY: path }), /absolute path/, path)
+  t.match(mistakes({ ...pod, ...spool, SIDESTEP_CNI_ALWAYS_START: 'a b' }), /^SIDESTEP_CNI_ALWAYS_START/)
 })
 
 t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {

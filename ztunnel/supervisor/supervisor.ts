@@ -11,6 +11,7 @@ import type { ZtunnelConfig } from '../config.ts'
 import { handoverSocket } from '../handover.ts'
 import type { DataMessage } from '../pods.ts'
 import { DataProcess, type DataProcessHandler } from './data-process.ts'
+import type { CniAgent } from './enroll/cni/cni-agent.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
 import type { PodWatch } from './enroll/pod-watch.ts'
 import type { ZdsClient } from './enroll/zds-client.ts'
@@ -36,6 +37,7 @@ export class Supervisor {
   readonly #enrolment: WatchedFile | null
   #agent: ZdsClient | null = null
   #watch: PodWatch | null = null
+  #cni: CniAgent | null = null
   readonly #backoff = new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random })
   readonly #trim = new QuietTrim(systemClock)
   #data: DataProcess | null = null
@@ -64,7 +66,10 @@ export class Supervisor {
         this.#watch?.onEnrolled(uid)
         if (this.#servedUids.has(uid)) this.#watch?.onServed(uid)
       },
-      onMended: (uid) => this.#data?.send({ type: 'pod-mended', uid }),
+      onMended: (uid, detail) => {
+        this.#watch?.onMended(uid, detail)
+        this.#data?.send({ type: 'pod-mended', uid })
+      },
     })
     const { enrolmentFile } = config
     this.#enrolment =
@@ -104,7 +109,7 @@ export class Supervisor {
     this.#enrolment?.close()
     this.#agent?.stop()
     // First, so that nobody tunnels to pods that are not served any more.
-    await this.#watch?.stop()
+    await Promise.all([this.#cni?.stop(), this.#watch?.stop()])
     this.#data?.send({ type: 'drain' })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
     this.#pods.close()
@@ -139,10 +144,15 @@ export class Supervisor {
     const hostNetworkPath = this.#config.redirect ? this.#config.hostNetworkPath : ''
     // Loaded only where there is an apiserver: TLS has its price in memory.
     const { startPodWatch } = await import('./enroll/start-pod-watch.ts')
-    this.#watch = startPodWatch({
+    const { watch, client } = startPodWatch({
       ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
       ...{ roster: this.#pods, clock: systemClock, log: this.#log },
     })
+    this.#watch = watch
+    if (this.#config.cniSpoolDirectory === '') return
+    const { CniAgent } = await import('./enroll/cni/cni-agent.ts')
+    this.#cni = new CniAgent({ config: this.#config, client, watch, clock: systemClock, log: this.#log })
+    this.#cni.start()
   }
 
   #startData(): void {

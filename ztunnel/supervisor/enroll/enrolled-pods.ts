@@ -28,7 +28,7 @@ export interface PodListener {
   /** It was named again and is what it was. */
   onKept(uid: string): void
   /** Somebody had damaged its redirection; it is whole again. */
-  onMended(uid: string): void
+  onMended(uid: string, detail: string): void
 }
 
 /** A pod that an agent has handed over, with its namespace. */
@@ -150,7 +150,7 @@ export class EnrolledPods implements PodRoster {
       this.#end(uid, sockets)
       this.#reconcile()
     }
-    if (this.#served.has(uid)) this.#listener.onMended(uid)
+    if (this.#served.has(uid)) this.#listener.onMended(uid, drift.detail)
   }
 
   /** Un-enrols all. */

@@ -38,7 +38,7 @@ export async function findPodNamespaces(
   uids: ReadonlySet<string>,
   procPath: string,
 ): Promise<ReadonlyMap<string, number>> {
-  const hosts = [join(procPath, '1', 'ns', 'net'), '/proc/thread-self/ns/net'].flatMap((path) => idOf(path))
+  const hosts = hostNamespaces(procPath)
   const oldest = new Map<string, Candidate>()
   let count = 0
   for (const pid of processes(procPath)) {
@@ -58,6 +58,16 @@ export async function findPodNamespaces(
     if (fd !== null) found.set(uid, fd)
   }
   return found
+}
+
+/** True for a descriptor of the node's own namespace, or of ours. */
+export function isHostNamespace(fd: number, procPath: string): boolean {
+  const { dev: device, ino: inode } = fstatSync(fd)
+  return hostNamespaces(procPath).some((host) => isSame(host, { device, inode }))
+}
+
+function hostNamespaces(procPath: string): readonly NamespaceId[] {
+  return [join(procPath, '1', 'ns', 'net'), '/proc/thread-self/ns/net'].flatMap((path) => idOf(path))
 }
 
 /** The process may have ended since, and its number may be another's: what is opened is looked at again. */

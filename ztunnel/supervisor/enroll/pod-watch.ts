@@ -12,9 +12,14 @@ import {
 } from '../../../mesh/kubernetes/list-watch.ts'
 import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
+import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
+import type { CniRequest, PodName } from './cni/cni-request.ts'
+import type { Admission } from './cni/cni-spool.ts'
 import { type AgentPod, decidePod, type PodGoal, readAgentPod, toldRedirection } from './decide-enrolment.ts'
 import { removeLeftRules } from './left-rules.ts'
 import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
+import { News } from './news.ts'
+import type { PodEvents } from './pod-events.ts'
 import { readRedirectAnnotations } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
 import {
@@ -40,6 +45,8 @@ const STOP_TIMEOUT_MS = 3_000
 interface Entry {
   pod: AgentPod
   standing: PodStanding
+  /** Why the roster has not enrolled it, as the code of a reason and a detail; null when it has. */
+  failure: string | null
 }
 
 /** What the agent needs. */
@@ -49,6 +56,8 @@ export interface PodWatchOptions extends SeekerOptions {
   readonly roster: PodRoster
   /** The kubelet's probes of enrolled pods; null when the rules of pods are somebody else's. */
   readonly probes: Pick<ProbeRules, 'set' | 'remove' | 'sync' | 'close'> | null
+  /** Says at pods what has become of them. */
+  readonly events: Pick<PodEvents, 'say'>
   readonly timing?: WatchTiming
 }
 
@@ -60,6 +69,10 @@ export class PodWatch {
   readonly #stopped = new AbortController()
   readonly #entries = new Map<string, Entry>()
   readonly #namespaces = new Map<string, RawMap>()
+  /** Pods that were asked for before the watch has told them: the next list may be older than they are. */
+  readonly #asked = new Set<string>()
+  readonly #news = new News()
+  readonly #admitting: AdmittingPods
   #hasPods = false
   #hasNamespaces = false
   #isCurrent = false
@@ -75,6 +88,18 @@ export class PodWatch {
       isMissing: () => [...this.#entries.values()].some(({ standing }) => standing.state === 'wanted'),
       onFound: async (uid, fd) => await this.#found(uid, fd),
     })
+    this.#admitting = {
+      ...{ client: options.client, nodeName: options.nodeName, procPath: options.procPath },
+      news: this.#news,
+      isReady: () => this.#isReady,
+      hasNamespace: (name) => this.#namespaces.has(name),
+      find: (name) => this.#named(name),
+      learn: (pod) => {
+        this.#asked.add(pod.info.uid)
+        this.#put(pod)
+      },
+      found: async (uid, fd) => await this.#found(uid, fd),
+    }
   }
 
   start(): void {
@@ -85,7 +110,11 @@ export class PodWatch {
       {
         ...this.#collection('/api/v1/pods', readAgentPod),
         onList: (all) => this.#listed(all.filter((pod) => pod !== null)),
-        onPut: (pod) => pod !== null && this.#put(pod),
+        onPut: (pod) => {
+          if (pod === null) return
+          this.#asked.delete(pod.info.uid)
+          this.#put(pod)
+        },
         onRemove: (pod) => pod !== null && this.#forget(pod.info.uid),
       },
     )
@@ -96,10 +125,12 @@ export class PodWatch {
         for (const { name, labels } of all) this.#namespaces.set(name, labels)
         this.#hasNamespaces = true
         this.#lookAtAll()
+        this.#news.tell()
       },
       onPut: ({ name, labels }) => {
         this.#namespaces.set(name, labels)
         this.#lookAtAll(name)
+        this.#news.tell()
       },
       onRemove: ({ name }) => {
         this.#namespaces.delete(name)
@@ -143,6 +174,31 @@ export class PodWatch {
     for (const entry of this.#entries.values()) this.#happen(entry, { type: 'unserved' })
   }
 
+  /** Somebody had damaged its redirection; it is whole again. */
+  onMended(uid: string, detail: string): void {
+    const entry = this.#entries.get(uid)
+    if (entry !== undefined)
+      this.#options.events.say(entry.pod.info, 'RedirectionMended', 'NOT_ENROLLED', detail)
+  }
+
+  /** It belongs to the mesh, and had started without it. */
+  onLate({ pod }: CniRequest): void {
+    const entry = this.#named(pod)
+    if (entry !== undefined) this.#options.events.say(entry.pod.info, 'EnrolmentLate', 'ENROLMENT_LATE', '')
+  }
+
+  /** Enrols a pod that is being made, if it belongs to the mesh. Never throws. */
+  async admit(request: CniRequest, signal: AbortSignal): Promise<Admission> {
+    return await admitPod(this.#admitting, request, signal)
+  }
+
+  #named({ namespace, name, uid }: PodName): Entry | undefined {
+    if (uid !== null) return this.#entries.get(uid)
+    return [...this.#entries.values()].find(
+      ({ pod: { info } }) => info.name === name && info.namespace === namespace,
+    )
+  }
+
   /** States by uid, for people and tests. */
   states(): ReadonlyMap<string, PodState> {
     return new Map([...this.#entries].map(([uid, { standing }]) => [uid, standing.state]))
@@ -165,18 +221,20 @@ export class PodWatch {
   }
 
   #listed(pods: readonly AgentPod[]): void {
-    const uids = new Set(pods.map(({ info }) => info.uid))
-    for (const uid of [...this.#entries.keys()]) if (!uids.has(uid)) this.#forget(uid)
+    const present = new Set([...pods.map(({ info }) => info.uid), ...this.#asked])
+    this.#asked.clear()
+    for (const uid of [...this.#entries.keys()]) if (!present.has(uid)) this.#forget(uid)
     // Those too that a supervisor before this one has enrolled.
-    this.#options.roster.retain(uids)
+    this.#options.roster.retain(present)
     this.#hasPods = true
     for (const pod of pods) this.#put(pod)
+    this.#news.tell()
   }
 
   #put(pod: AgentPod): void {
     const { uid } = pod.info
     const standing = newStanding(this.#options.clock.nowMs)
-    const entry: Entry = this.#entries.get(uid) ?? { pod, standing }
+    const entry: Entry = this.#entries.get(uid) ?? { pod, standing, failure: null }
     entry.pod = pod
     this.#entries.set(uid, entry)
     if (entry.standing.inode !== 0) this.#options.probes?.set(uid, pod.ips)
@@ -236,6 +294,7 @@ export class PodWatch {
   /** A pod that is gone, or has ended. */
   #forget(uid: string): void {
     this.#entries.delete(uid)
+    this.#asked.delete(uid)
     this.#options.roster.remove(uid)
     this.#options.probes?.remove(uid)
   }
@@ -281,7 +340,11 @@ export class PodWatch {
       fd,
       readRedirectAnnotations(entry.pod.annotations),
     )
+    entry.failure = failure
     this.#happen(entry, { type: 'answered', isEnrolled: failure === null })
+    if (failure === null) return
+    const code = codeOfFailure(failure)
+    this.#options.events.say(entry.pod.info, 'EnrolmentFailed', code, failure.slice(code.length + 2))
   }
 }
 

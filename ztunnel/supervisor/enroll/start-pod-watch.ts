@@ -2,6 +2,7 @@
 // The agent of a node with what it needs around it. Apart from the supervisor, which loads this only when it is wanted.
 import { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { type ApiserverAddress, serviceAccountAccess } from '../../../mesh/kubernetes/service-account.ts'
+import { PodEvents } from './pod-events.ts'
 import { PodWatch, type PodWatchOptions } from './pod-watch.ts'
 import { ProbeRules } from './probe-rules.ts'
 
@@ -15,12 +16,19 @@ export interface PodWatchPlace
   readonly hostNetworkPath: string
 }
 
+/** A watch, and what it asks the apiserver with. */
+export interface StartedPodWatch {
+  readonly watch: PodWatch
+  readonly client: KubernetesClient
+}
+
 /** Starts it; nothing has been answered yet. */
-export function startPodWatch(place: PodWatchPlace): PodWatch {
+export function startPodWatch(place: PodWatchPlace): StartedPodWatch {
   const { clock, serviceAccountDirectory, hostNetworkPath, log } = place
   const client = new KubernetesClient(serviceAccountAccess(place, serviceAccountDirectory), clock)
   const probes = hostNetworkPath === '' ? null : new ProbeRules(hostNetworkPath, log)
-  const watch = new PodWatch({ ...place, client, probes, random: Math.random })
+  const events = new PodEvents({ ...place, client })
+  const watch = new PodWatch({ ...place, client, probes, events, random: Math.random })
   watch.start()
-  return watch
+  return { watch, client }
 }
