@@ -32,9 +32,10 @@ const MAX_ADMISSIONS = 64
 const MAX_SPOOL_FILES = 4096
 /** One request is worked on no longer; the plugin has given up long before. */
 const ADMISSION_TIMEOUT_MS = 10_000
-/** What the plugin has not taken after this, it has left behind. */
-const LEFT_AFTER_MS = 60_000
+/** What the plugin has not taken after a minute, it has left behind. In ticks: the time of day may step. */
+const LEFT_AFTER_TICKS = 120
 const ALIVE = 'alive'
+const DRAFT = '.draft'
 const FILE = /^(?<id>[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})\.(?<kind>request|answer|late|tmp|draft)$/
 
 /** What has become of a pod that is being made. */
@@ -59,8 +60,9 @@ export interface CniSpoolOptions {
 export class CniSpool {
   readonly #options: CniSpoolOptions
   readonly #stopped = new AbortController()
-  /** Files that are worked on, or answered and not taken yet: since when. */
+  /** Files that are worked on, or answered and not taken yet: since which tick. */
   readonly #seen = new Map<string, number>()
+  #ticks = 0
   /** Late ones of which nothing could be learned: looked at again with the next tick. */
   readonly #again = new Set<string>()
   #admissions = 0
@@ -98,6 +100,7 @@ export class CniSpool {
 
   #tick(): void {
     const { directory, clock, log } = this.#options
+    this.#ticks++
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       if (this.#watcher === null) {
@@ -121,7 +124,8 @@ export class CniSpool {
   #watch(): void {
     const watcher = watch(this.#options.directory, { persistent: false })
     watcher.on('change', (_, name) => {
-      if (name === ALIVE || this.#isLooking) return
+      const isOurs = name === ALIVE || String(name).endsWith(DRAFT)
+      if (isOurs || this.#isLooking) return
       this.#isLooking = true
       // What comes in one breath is looked at once.
       setImmediate(() => this.#lookSoon())
@@ -152,28 +156,27 @@ export class CniSpool {
 
   /** So that nobody reads half of it. */
   #write(name: string, text: string): void {
-    const draft = this.#path(`${name}.${process.pid}.draft`)
+    const draft = this.#path(`${name}.${process.pid}${DRAFT}`)
     writeFileSync(draft, text, { mode: 0o600 })
     renameSync(draft, this.#path(name))
   }
 
   #look(): void {
     const names = readdirSync(this.#options.directory).slice(0, MAX_SPOOL_FILES)
-    const { clock, log } = this.#options
-    const { nowMs } = clock
+    const { log } = this.#options
     const present = new Set(names)
     for (const name of [...this.#seen.keys()]) if (!present.has(name)) this.#seen.delete(name)
     for (const name of names) {
       if (name === ALIVE) continue
       const { id = '', kind } = FILE.exec(name)?.groups ?? {}
-      const sinceMs = this.#seen.get(name)
+      const since = this.#seen.get(name)
       if (kind === undefined) this.#remove(name)
       else if (kind === 'answer' && !present.has(`${id}.request`)) this.#remove(name)
-      else if (kind !== 'late' && sinceMs !== undefined && nowMs - sinceMs >= LEFT_AFTER_MS)
+      else if (kind !== 'late' && since !== undefined && this.#ticks - since >= LEFT_AFTER_TICKS)
         this.#remove(name)
-      else if (kind !== 'request' && kind !== 'late') this.#seen.set(name, sinceMs ?? nowMs)
-      else if (sinceMs === undefined && this.#admissions < MAX_ADMISSIONS) {
-        this.#seen.set(name, nowMs)
+      else if (kind !== 'request' && kind !== 'late') this.#seen.set(name, since ?? this.#ticks)
+      else if (since === undefined && this.#admissions < MAX_ADMISSIONS) {
+        this.#seen.set(name, this.#ticks)
         this.#admit(id, name, kind === 'late').catch((err: unknown) => {
           log.error({ err, name, reason: 'INTERNAL' }, 'a new pod could not be looked after')
         })
