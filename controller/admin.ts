@@ -63,6 +63,12 @@ function addReadRoutes(server: FastifyInstance, app: App): void {
     findings: app.translation.findings,
     refused: app.delta.refused(),
   }))
+  /** Who talks to whom, of the nodes that report to this replica; `?namespace=` of one side. */
+  server.get<{ Querystring: { namespace?: string } }>(
+    '/edges',
+    { schema: { querystring: { type: 'object', properties: { namespace: { type: 'string' } } } } },
+    ({ query }) => ({ edges: app.edges.list(query.namespace), dropped: app.edges.droppedCount }),
+  )
   server.get('/provision', () => {
     const report = app.leader.report(PROVISION_DUTY)
     if (report !== undefined) return report

@@ -21,6 +21,8 @@ import { purgeJoinTokens } from './ca/purge-join-tokens.ts'
 import type { RootAuthority } from './ca/root-authority.ts'
 import type { SigningAuthority } from './ca/signing.ts'
 import type { ControllerConfig } from './config.ts'
+import { edgeMethod } from './edges/edge-service.ts'
+import { EdgeStore } from './edges/edge-store.ts'
 import { LeaderDuties, type LeaderDuty, type LeaderElection, soleLeader } from './leader.ts'
 import type { MeshView } from './mesh-view.ts'
 import { controllerMetrics } from './metrics.ts'
@@ -87,6 +89,8 @@ export class App {
   readonly revocations: RevocationRegister
   readonly revocationFeed: RevocationFeed
   readonly leader: LeaderDuties
+  /** Who talks to whom. */
+  readonly edges: EdgeStore
   /** The newest result. */
   translation: Translation = NO_TRANSLATION
   readonly #options: AppOptions
@@ -103,6 +107,7 @@ export class App {
     const { config, clock, log } = options
     this.config = config
     this.#options = options
+    this.edges = new EdgeStore(clock)
     this.store = new ConfigStore(
       clock,
       () => this.#translate(),
@@ -178,6 +183,7 @@ export class App {
       methods: [
         this.delta.method,
         caMethod({ trustDomain, attestor, authority: authority.signing, audit, clock }),
+        edgeMethod({ authenticate: (...call) => this.#authenticate(...call), store: this.edges, clock }),
       ],
       onDefect: (path, err) => log.error({ path, err }, 'a defect in a method'),
     })

@@ -5,6 +5,7 @@ import type { App } from './app.ts'
 /** What the page reads of an App. */
 export type MeasuredApp = Pick<App, 'translation' | 'pending'> & {
   readonly leader: Pick<App['leader'], 'fence'>
+  readonly edges: Pick<App['edges'], 'size'>
   readonly delta: Pick<App['delta'], 'clients' | 'refused'>
 }
 
@@ -46,6 +47,11 @@ export function controllerMetrics(app: MeasuredApp, residentBytes: number): stri
       `{severity="warning"} ${of('warning')}`,
     ),
     gauge('sidestep_controller_refused', 'resources that a client refused', ` ${app.delta.refused().length}`),
+    gauge(
+      'sidestep_controller_edges',
+      'pairs that talk, as nodes report to this replica',
+      ` ${app.edges.size}`,
+    ),
     gauge('process_resident_memory_bytes', 'resident memory of the process', ` ${residentBytes}`),
     '# EOF\n',
   ].join('')

@@ -214,6 +214,7 @@ function sampleController(): MeasuredApp {
   return {
     translation: { ...translation, enforcement: [] },
     pending: () => [],
+    edges: { size: 0 },
     leader: { fence: null },
     delta: { clients: () => [], refused: () => [] },
   }

@@ -127,6 +127,7 @@ export const adminRoutes: AdminRoutes = {
   '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },
+  '/edges': { method: 'GET', answer: (app) => json([...app.workers.counters.edges().values()]) },
   '/records': { method: 'GET', answer: records },
   '/metrics': metrics,
   '/logging': { method: 'POST', answer: setLogLevel },

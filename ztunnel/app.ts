@@ -108,6 +108,7 @@ export class App {
     this.sources = new Sources(config, this.#background, log, {
       onConfig: (mesh) => this.model.replace(mesh),
       onRevocations: (lists) => this.revocations.receive(lists),
+      edges: () => this.workers.counters.edges(),
       journal: this.snapshot.journal,
     })
     this.revocations = new Revocations({

@@ -4,15 +4,21 @@
 // controller: gRPC has its price in memory.
 import { readFile } from 'node:fs/promises'
 import { MeshError } from '../mesh/errors/mesh-error.ts'
+import { AnyServer, type CallCredentials } from '../mesh/grpc/any-server.ts'
+import type { GrpcAnswer } from '../mesh/grpc/client.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
-import { type CaCredentials, IstioCa } from '../mesh/identity/istio-ca.ts'
+import { IstioCa } from '../mesh/identity/istio-ca.ts'
 import { JOIN_TOKEN_PREFIX } from '../mesh/identity/node-identity.ts'
 import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { readTokenFile } from '../mesh/runtime/token-file.ts'
+import { type EdgeReport, encodeEdgeReport, REPORT_EDGES } from '../mesh/telemetry/edge-report.ts'
 import { NodeCertificate } from './node-certificate.ts'
+
+/** Longest wait for a controller to take a report. */
+const REPORT_TIMEOUT_MS = 5_000
 
 /** `https://istiod.istio-system.svc:15012,other:15012` → `host:port` each. */
 export function parseAddresses(text: string): readonly string[] {
@@ -30,6 +36,7 @@ export function parseAddresses(text: string): readonly string[] {
 /** What a link is made of. */
 export interface ControllerLinkOptions {
   readonly caAddresses: readonly string[]
+  readonly controllerAddresses: readonly string[]
   /** PEM file of the roots of the controllers' certificates; '' means those of the system. */
   readonly rootsFile: string
   /** '' : nothing is shown. */
@@ -48,6 +55,7 @@ export interface ControllerLinkOptions {
 export class ControllerLink {
   readonly #options: ControllerLinkOptions
   readonly #cas: IstioCa[] = []
+  readonly #controllers: AnyServer
   #node: NodeCertificate | null = null
 
   /** Asks for workload certificates. */
@@ -55,6 +63,7 @@ export class ControllerLink {
 
   constructor(options: ControllerLinkOptions) {
     this.#options = options
+    this.#controllers = new AnyServer(options.controllerAddresses)
     this.issuer = this.#caWith(() => this.credentials(), true)
   }
 
@@ -73,7 +82,7 @@ export class ControllerLink {
   }
 
   /** How a controller is called now. @throws CERT_UNAVAILABLE when a file is missing or the node has not joined */
-  async credentials(): Promise<CaCredentials> {
+  async credentials(): Promise<CallCredentials> {
     if (this.#node !== null) return this.#node.credentials()
     const { tokenFile, clusterId } = this.#options
     const rootsPem = await this.#roots()
@@ -83,6 +92,18 @@ export class ControllerLink {
         ? {}
         : { authorization: `Bearer ${await readTokenFile(tokenFile)}`, clusterid: clusterId }
     return { connection: rootsPem === undefined ? {} : { rootsPem }, headers }
+  }
+
+  /** Tells a controller who talks to whom; null: without credentials there is no way to one. */
+  async reportEdges(report: EdgeReport): Promise<GrpcAnswer | null> {
+    const credentials = await this.credentials().catch(() => null)
+    if (credentials === null) return null
+    return await this.#controllers.call(
+      REPORT_EDGES,
+      encodeEdgeReport(report),
+      credentials,
+      REPORT_TIMEOUT_MS,
+    )
   }
 
   /** The node's own certificate; null for one that shows a token of a service account. */
@@ -95,7 +116,7 @@ export class ControllerLink {
     for (const ca of this.#cas) ca.close()
   }
 
-  #caWith(credentials: () => Promise<CaCredentials>, impersonates: boolean): IstioCa {
+  #caWith(credentials: () => Promise<CallCredentials>, impersonates: boolean): IstioCa {
     const ca = new IstioCa({ addresses: this.#options.caAddresses, credentials, impersonates })
     this.#cas.push(ca)
     return ca

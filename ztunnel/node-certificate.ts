@@ -4,11 +4,11 @@
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isErrno } from '../mesh/errors/errno.ts'
+import type { CallCredentials } from '../mesh/grpc/any-server.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { halfLifeMs } from '../mesh/identity/certificate-alarm.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
-import type { CaCredentials } from '../mesh/identity/istio-ca.ts'
 import { nodeIdentity } from '../mesh/identity/node-identity.ts'
 import { type CertificateStatus, SecretManager } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
@@ -22,7 +22,7 @@ export interface NodeCertificateOptions {
   readonly nodeName: string
   readonly trustDomain: string
   /** Asks with the credentials that are given here. */
-  readonly issuerWith: (credentials: () => Promise<CaCredentials>) => CertificateIssuer
+  readonly issuerWith: (credentials: () => Promise<CallCredentials>) => CertificateIssuer
   /** Roots of the controller's own certificate; undefined means those of the system. */
   readonly rootsPem: () => Promise<string | undefined>
   /** The join token, read when there is no certificate. */
@@ -71,7 +71,7 @@ export class NodeCertificate {
   }
 
   /** How the controller is called. @throws CERT_UNAVAILABLE before the node has joined */
-  async credentials(): Promise<CaCredentials> {
+  async credentials(): Promise<CallCredentials> {
     const certificate = this.#current ?? (await this.#secrets.get(this.#identity))
     return { connection: await this.#connectionOf(certificate), headers: {} }
   }
@@ -97,7 +97,7 @@ export class NodeCertificate {
   }
 
   /** What the node's own certificate is asked for with: the one it has, else the token. */
-  async #ownCredentials(): Promise<CaCredentials> {
+  async #ownCredentials(): Promise<CallCredentials> {
     const certificate = this.#current
     if (certificate !== undefined) return { connection: await this.#connectionOf(certificate), headers: {} }
     const { joinToken } = this.#options
@@ -110,7 +110,7 @@ export class NodeCertificate {
   async #connectionOf({
     chainPem,
     privateKeyPem,
-  }: WorkloadCertificate): Promise<CaCredentials['connection']> {
+  }: WorkloadCertificate): Promise<CallCredentials['connection']> {
     return {
       ...(await this.#roots()),
       identity: { certificatePem: chainPem.join(''), privateKeyPem },

@@ -8,9 +8,11 @@ import type { CertificateStatus } from '../mesh/identity/secret-manager.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import type { TransientWorker } from '../mesh/runtime/transient-worker.ts'
+import type { Edge } from '../mesh/telemetry/edge.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import type { ZtunnelConfig } from './config.ts'
 import type { ControllerLink } from './controller-link.ts'
+import type { EdgeReporter } from './edges/edge-reporter.ts'
 import { discoveryNode, ModelDiscovery } from './model-discovery.ts'
 import { ModelFile } from './model-file.ts'
 import type { ModelSource, OnModelConfig } from './model-source.ts'
@@ -20,6 +22,8 @@ export interface SourceHandler {
   readonly onConfig: OnModelConfig
   /** Lists of a controller, DER each, unverified. */
   readonly onRevocations: (lists: readonly Buffer[]) => void
+  /** What was counted of all connections, by edge: a controller is told. */
+  readonly edges: () => ReadonlyMap<string, Edge>
   /** Keeps the configuration of a controller. */
   readonly journal: DiscoveryJournal | null
 }
@@ -34,6 +38,8 @@ export class Sources {
   readonly #config: ZtunnelConfig
   readonly #log: Log
   readonly #background: Background
+  readonly #handler: SourceHandler
+  #edges: EdgeReporter | null = null
   #link: Promise<ControllerLink> | null = null
   /** The link once it is there. */
   #opened: ControllerLink | null = null
@@ -42,6 +48,7 @@ export class Sources {
     this.#config = config
     this.#log = log
     this.#background = background
+    this.#handler = handler
     this.requests = {
       begin: (identity) => background.call('begin', identity),
       finish: (...answer) => background.call('finish', ...answer),
@@ -55,8 +62,9 @@ export class Sources {
   }
 
   async start(): Promise<void> {
-    const { caDirectory, trustDomain } = this.#config
+    const { caDirectory, trustDomain, controllerAddresses } = this.#config
     await Promise.all([
+      controllerAddresses === '' ? null : this.#startEdges(),
       caDirectory === '' ? this.#openLink() : this.#background.call('openCa', caDirectory, trustDomain),
       this.model.start(),
     ])
@@ -68,8 +76,19 @@ export class Sources {
   }
 
   close(): void {
+    this.#edges?.close()
     this.model.close()
     void this.#link?.then((link) => link.close())
+  }
+
+  async #startEdges(): Promise<void> {
+    const { EdgeReporter: Reporter } = await import('./edges/edge-reporter.ts')
+    this.#edges = new Reporter({
+      edges: this.#handler.edges,
+      send: async (report) => await (await this.#openLink()).reportEdges(report),
+      ...{ clock: systemClock, random: Math.random, log: this.#log },
+    })
+    this.#edges.start()
   }
 
   #file({ onConfig }: SourceHandler): ModelSource {
@@ -80,7 +99,7 @@ export class Sources {
     })
   }
 
-  #controller({ journal, ...handler }: SourceHandler): ModelSource {
+  #controller({ journal, onConfig, onRevocations }: SourceHandler): ModelSource {
     return new ModelDiscovery(async () => {
       const { parseAddresses } = await import('./controller-link.ts')
       return {
@@ -90,7 +109,7 @@ export class Sources {
         clock: systemClock,
         random: Math.random,
         log: this.#log,
-        ...handler,
+        ...{ onConfig, onRevocations },
         ...(journal === null ? {} : { journal }),
       }
     })
@@ -107,6 +126,7 @@ export class Sources {
     const { ControllerLink: Link, parseAddresses } = await import('./controller-link.ts')
     const link = new Link({
       caAddresses: parseAddresses(caAddresses === '' ? controllerAddresses : caAddresses),
+      controllerAddresses: parseAddresses(controllerAddresses),
       rootsFile: controllerRoots,
       tokenFile: controllerToken,
       ...{ clusterId, stateDirectory, nodeName, trustDomain, requests: this.requests },

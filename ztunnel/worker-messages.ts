@@ -5,6 +5,7 @@ import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.t
 import type { Policy } from '../mesh/model/policy.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
+import type { CounterLabels } from '../mesh/telemetry/counters.ts'
 import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
@@ -133,7 +134,7 @@ export type UpMessage =
       readonly queryType: number
     }
   | { readonly type: 'resolve-caller'; readonly ip: string }
-  | { readonly type: 'labels'; readonly slot: number; readonly labels: string }
+  | { readonly type: 'labels'; readonly slot: number; readonly labels: CounterLabels }
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
   | { readonly type: 'model-in-force'; readonly version: number }

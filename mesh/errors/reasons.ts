@@ -177,6 +177,8 @@ const ROWS = {
     'the supervisor of the node was killed: the next one takes the running process over; see why it ended'],
   ALREADY_RUNNING: [114, 503, 9, 'CANCEL', '-',
     'another supervisor serves this node: stop it, or give this one an admin socket of its own'],
+  EDGES_UNREPORTED: [115, 503, 14, 'CANCEL', '-',
+    'the controller does not take the node’s summary of who talks to whom: traffic is not concerned'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',
     'this machine lacks what the reactor needs: see the detail'],
   SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],

@@ -6,7 +6,8 @@ import {
   IstioCertificateResponseSchema,
 } from '../../proto/generated/istio/certificate_pb.js'
 import { MeshError } from '../errors/mesh-error.ts'
-import { type GrpcClient, type GrpcClientOptions, openGrpcClient } from '../grpc/client.ts'
+import { AnyServer, type CallCredentials } from '../grpc/any-server.ts'
+import type { GrpcClient } from '../grpc/client.ts'
 import type { CertificateIssuer } from './ca-client.ts'
 
 /** Path of the one method of Istio's CA service. */
@@ -15,14 +16,6 @@ export const CREATE_CERTIFICATE = '/istio.v1.auth.IstioCertificateService/Create
 const TIMEOUT_MS = 10_000
 /** gRPC statuses after which another attempt may succeed: 1 4 8 10 14. */
 const RETRYABLE_STATUSES = new Set([1, 4, 8, 10, 14])
-/** After these another server may know more: it is asked at once. */
-const UNREACHABLE_STATUSES = new Set([4, 14])
-
-/** How a call is made. */
-export interface CaCredentials {
-  readonly connection: Omit<GrpcClientOptions, 'address'>
-  readonly headers: Readonly<Record<string, string>>
-}
 
 export interface CertificateRequestFacts {
   readonly csrPem: string
@@ -31,9 +24,9 @@ export interface CertificateRequestFacts {
   readonly impersonatedIdentity: string | null
 }
 
-/** Asks one server. @throws CERT_UNAVAILABLE (retryable) when it cannot answer, CERT_INVALID when it refuses */
+/** Asks a server. @throws CERT_UNAVAILABLE (retryable) when it cannot answer, CERT_INVALID when it refuses */
 export async function requestCertificate(
-  client: GrpcClient,
+  client: Pick<GrpcClient, 'call'>,
   { csrPem, ttlSeconds, impersonatedIdentity }: CertificateRequestFacts,
   headers: Readonly<Record<string, string>>,
 ): Promise<readonly string[]> {
@@ -68,7 +61,7 @@ export interface IstioCaOptions {
   /** `host:port` of every CA; the one that answered last is asked first. */
   readonly addresses: readonly string[]
   /** Read for every request. @throws when there are none now */
-  readonly credentials: () => Promise<CaCredentials>
+  readonly credentials: () => Promise<CallCredentials>
   /** True: identities are asked for on behalf of pods; false: the credentials say whose certificate it is. */
   readonly impersonates: boolean
 }
@@ -76,52 +69,25 @@ export interface IstioCaOptions {
 /** The CA behind addresses. Connections are kept; close() ends them. */
 export class IstioCa implements CertificateIssuer {
   readonly #options: IstioCaOptions
-  readonly #clients = new Map<string, { readonly connection: string; readonly client: GrpcClient }>()
-  #first = 0
+  readonly #servers: AnyServer
 
   constructor(options: IstioCaOptions) {
     this.#options = options
+    this.#servers = new AnyServer(options.addresses)
   }
 
   async issue(identity: string, csrPem: string, ttlSeconds: number): Promise<readonly string[]> {
-    const { addresses, credentials, impersonates } = this.#options
+    const { credentials, impersonates } = this.#options
     const { connection, headers } = await credentials()
     const facts = { csrPem, ttlSeconds, impersonatedIdentity: impersonates ? identity : null }
-    let failure: unknown = new MeshError('CERT_UNAVAILABLE', {
-      retryable: true,
-      detail: 'no CA is configured',
-    })
-    for (let tried = 0; tried < addresses.length; tried++) {
-      const index = (this.#first + tried) % addresses.length
-      try {
-        const chain = await requestCertificate(
-          this.#clientOf(addresses[index] ?? '', connection),
-          facts,
-          headers,
-        )
-        this.#first = index
-        return chain
-      } catch (cause) {
-        failure = cause
-        if (!(cause instanceof CaStatusError && UNREACHABLE_STATUSES.has(cause.status))) break
-      }
+    const client: Pick<GrpcClient, 'call'> = {
+      call: (path, request, headers, timeoutMs) =>
+        this.#servers.call(path, request, { connection, headers }, timeoutMs),
     }
-    throw failure
+    return await requestCertificate(client, facts, headers)
   }
 
   close(): void {
-    for (const { client } of this.#clients.values()) client.close()
-    this.#clients.clear()
-  }
-
-  /** A connection is made for its roots and its certificate: others need another. */
-  #clientOf(address: string, connection: CaCredentials['connection']): GrpcClient {
-    const key = JSON.stringify(connection)
-    const known = this.#clients.get(address)
-    if (known?.connection === key) return known.client
-    known?.client.close()
-    const client = openGrpcClient({ ...connection, address })
-    this.#clients.set(address, { connection: key, client })
-    return client
+    this.#servers.close()
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counters of a worker in shared memory: adding is one memory write, reading needs no message. Label sets are
-// registered once per worker; main learns their text by a message and sums equal ones over the workers.
+// registered once per worker; main learns them by a message and sums equal ones over the workers.
+import { addCounts, type Edge, type EdgeLabels, edgeKey, NO_COUNTS } from './edge.ts'
 
 /** Label sets per worker; later ones share the last slot, which is exposed as `other`. */
 export const MAX_LABEL_SETS = 8192
@@ -23,6 +24,14 @@ export const RECEIVED_BYTES = 3
 export const SENT_BYTES = 4
 export const DNS_REQUESTS = 5
 
+/** What a slot counts. */
+export interface CounterLabels {
+  /** As Istio's metrics have it. */
+  readonly text: string
+  /** Null for what is no connection. */
+  readonly edge: EdgeLabels | null
+}
+
 /** Shared memory of one worker's counters. */
 export function createCounterMemory(): SharedArrayBuffer {
   return new SharedArrayBuffer(MAX_LABEL_SETS * VALUES_PER_SET * 8)
@@ -32,21 +41,21 @@ export function createCounterMemory(): SharedArrayBuffer {
 export class TrafficCounters {
   readonly #values: Float64Array
   readonly #slots = new Map<string, number>()
-  readonly #onRegistered: (slot: number, labels: string) => void
+  readonly #onRegistered: (slot: number, labels: CounterLabels) => void
 
-  constructor(memory: SharedArrayBuffer, onRegistered: (slot: number, labels: string) => void) {
+  constructor(memory: SharedArrayBuffer, onRegistered: (slot: number, labels: CounterLabels) => void) {
     this.#values = new Float64Array(memory)
     this.#onRegistered = onRegistered
   }
 
   /** The slot of a label set. `key` is any short text unique to the set; `labels` is called once per key. */
-  slotOf(key: string, labels: () => string): number {
+  slotOf(key: string, labels: () => CounterLabels): number {
     const known = this.#slots.get(key)
     if (known !== undefined) return known
     const isFull = this.#slots.size >= MAX_LABEL_SETS - 1
     const slot = isFull ? MAX_LABEL_SETS - 1 : this.#slots.size
     if (isFull) {
-      if (!this.#slots.has('other')) this.#onRegistered(slot, 'overflow="true"')
+      if (!this.#slots.has('other')) this.#onRegistered(slot, { text: 'overflow="true"', edge: null })
       this.#slots.set('other', slot)
       return slot
     }
@@ -63,20 +72,26 @@ export class TrafficCounters {
 
 interface WorkerCounters {
   readonly values: Float64Array
-  readonly labels: Map<number, string>
+  readonly labels: Map<number, CounterLabels>
+}
+
+/** Counted by a slot that is no more. */
+interface EndedCounters {
+  readonly labels: CounterLabels
+  readonly values: Float64Array
 }
 
 /** Main's side: reads all workers' counters, also of workers that have ended. */
 export class CounterReader {
   readonly #workers = new Map<SharedArrayBuffer, WorkerCounters>()
-  /** What ended workers have counted, by label text. */
-  readonly #ended = new Map<string, Float64Array>()
+  /** What ended workers have counted, by text and edge. */
+  readonly #ended = new Map<string, EndedCounters>()
 
   /** Adds a worker's memory; returns the function that main calls for each of its registrations. */
-  addWorker(memory: SharedArrayBuffer): (slot: number, labels: string) => void {
-    const labels = new Map<number, string>()
+  addWorker(memory: SharedArrayBuffer): (slot: number, labels: CounterLabels) => void {
+    const labels = new Map<number, CounterLabels>()
     this.#workers.set(memory, { values: new Float64Array(memory), labels })
-    return (slot, text) => labels.set(slot, text)
+    return (slot, each) => labels.set(slot, each)
   }
 
   /** Keeps what an ended worker has counted and lets go of its memory. */
@@ -84,28 +99,48 @@ export class CounterReader {
     const worker = this.#workers.get(memory)
     if (worker === undefined) return
     this.#workers.delete(memory)
-    for (const [slot, text] of worker.labels) {
-      const ended = this.#ended.get(text) ?? new Float64Array(VALUES_PER_SET)
+    for (const [slot, labels] of worker.labels) {
+      const key = `${labels.text}|${labels.edge === null ? '' : edgeKey(labels.edge)}`
+      const ended = this.#ended.get(key) ?? { labels, values: new Float64Array(VALUES_PER_SET) }
       for (let metric = 0; metric < VALUES_PER_SET; metric++) {
-        ended[metric] = (ended[metric] ?? 0) + (worker.values[slot * VALUES_PER_SET + metric] ?? 0)
+        ended.values[metric] =
+          (ended.values[metric] ?? 0) + (worker.values[slot * VALUES_PER_SET + metric] ?? 0)
       }
-      this.#ended.set(text, ended)
+      this.#ended.set(key, ended)
     }
   }
 
   /** Sums of one metric (index in TRAFFIC_METRICS) by label text. */
   sums(metric: number): Map<string, number> {
     const sums = new Map<string, number>()
-    for (const [text, values] of this.#ended) {
-      const value = values[metric] ?? 0
-      if (value !== 0) sums.set(text, value)
-    }
-    for (const { values, labels } of this.#workers.values()) {
-      for (const [slot, text] of labels) {
-        const value = values[slot * VALUES_PER_SET + metric] ?? 0
-        if (value !== 0) sums.set(text, (sums.get(text) ?? 0) + value)
-      }
+    for (const { labels, values, at } of this.#all()) {
+      const value = values[at + metric] ?? 0
+      if (value !== 0) sums.set(labels.text, (sums.get(labels.text) ?? 0) + value)
     }
     return sums
+  }
+
+  /** All that was counted of connections, by edge. */
+  edges(): Map<string, Edge> {
+    const edges = new Map<string, Edge>()
+    for (const { labels, values, at } of this.#all()) {
+      if (labels.edge === null) continue
+      const key = edgeKey(labels.edge)
+      const counts = {
+        opened: values[at + OPENED] ?? 0,
+        failed: values[at + FAILED] ?? 0,
+        receivedBytes: values[at + RECEIVED_BYTES] ?? 0,
+        sentBytes: values[at + SENT_BYTES] ?? 0,
+      }
+      edges.set(key, { ...labels.edge, ...addCounts(edges.get(key) ?? NO_COUNTS, counts) })
+    }
+    return edges
+  }
+
+  /** Every slot that is or was: its values begin at `at`. */
+  *#all(): Iterable<EndedCounters & { readonly at: number }> {
+    for (const each of this.#ended.values()) yield { ...each, at: 0 }
+    for (const { values, labels } of this.#workers.values())
+      for (const [slot, each] of labels) yield { labels: each, values, at: slot * VALUES_PER_SET }
   }
 }

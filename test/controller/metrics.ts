@@ -15,6 +15,7 @@ const app = {
   },
   pending: () => [],
   leader: { fence: null },
+  edges: { size: 7 },
   delta: { clients: () => [{}, {}], refused: () => [{}] },
 } as unknown as MeasuredApp // as: only what is counted
 
@@ -31,6 +32,7 @@ t.test('every family has its help, its type and its values', async (t) => {
     'sidestep_controller_findings{severity="error"} 1',
     'sidestep_controller_findings{severity="warning"} 2',
     'sidestep_controller_refused 1',
+    'sidestep_controller_edges 7',
     'process_resident_memory_bytes 4096',
   ])
   const families = new Set(values.map((line) => line.replace(/[ {].*/, '')))

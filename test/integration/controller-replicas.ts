@@ -195,6 +195,7 @@ t.test(
     writeFileSync(join(lab.directory, 'node-b.token'), late)
     const join1 = (name: string) =>
       new ControllerLink({
+        controllerAddresses: [],
         ...{ caAddresses: [a.address, b.address], rootsFile: lab.rootsFile, clusterId: 'Kubernetes' },
         ...{
           tokenFile: join(lab.directory, 'node-b.token'),

@@ -104,6 +104,7 @@ function link(t: Test, lab: Lab, token: string | null, nodeName = 'node-a'): Con
   const tokenFile = join(lab.directory, `${nodeName}.token`)
   if (token !== null) writeFileSync(tokenFile, token)
   const made = new ControllerLink({
+    controllerAddresses: [],
     caAddresses: parseAddresses(`https://localhost:${lab.app.port}`),
     ...{
       rootsFile: lab.rootsFile,

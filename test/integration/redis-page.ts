@@ -32,6 +32,7 @@ t.test('the commands of the page start two replicas of which one leads', async (
   const tokenFile = join(home, 'token')
   writeFileSync(tokenFile, token)
   const node = new ControllerLink({
+    controllerAddresses: [],
     caAddresses: ['15012', '15013'].map((port) => `localhost:${portOf(port)}`),
     ...{ rootsFile: join(directory, 'roots.pem'), tokenFile, clusterId: 'Kubernetes', nodeName: 'vm1' },
     ...{ trustDomain: 'cluster.local', stateDirectory: join(home, 'node'), requests: certificateRequests },

@@ -30,6 +30,7 @@ const log = pino({ level: 'silent' })
 export async function followControllers(t: Test, options: FollowingNodeOptions) {
   const { name, addresses, rootsFile, tokenFile, directory } = options
   const link = new ControllerLink({
+    controllerAddresses: [],
     ...{ caAddresses: addresses, rootsFile, tokenFile, clusterId: 'Kubernetes' },
     ...{ nodeName: name, trustDomain: 'cluster.local', stateDirectory: join(directory, name) },
     ...{ requests: certificateRequests, clock: systemClock, random: () => 0, log },

@@ -2,7 +2,7 @@
 // What everything in one worker shares: its reactor, its identities, its way to main, and the records and counters of
 // its connections.
 
-import { REASONS } from '../../mesh/errors/reasons.ts'
+import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { SessionResources } from '../../mesh/h2/session-resources.ts'
 import type { ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
@@ -17,6 +17,7 @@ import {
   SENT_BYTES,
   type TrafficCounters,
 } from '../../mesh/telemetry/counters.ts'
+import { edgeParty } from '../../mesh/telemetry/edge.ts'
 import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
@@ -92,7 +93,7 @@ export class WorkerContext {
   /** The connection can carry bytes from now on. */
   opened(facts: ConnectionFacts): void {
     facts.connectedMs = this.reactor.nowMs
-    facts.slot = this.#slot(facts, '-')
+    facts.slot = this.#slot(facts, 'OK')
     this.counters.add(facts.slot, OPENED, 1)
   }
 
@@ -104,8 +105,7 @@ export class WorkerContext {
       if (bytesToServer > 0) this.counters.add(facts.slot, RECEIVED_BYTES, bytesToServer)
       if (bytesToClient > 0) this.counters.add(facts.slot, SENT_BYTES, bytesToClient)
     }
-    const { responseFlag } = REASONS[reason.code]
-    const slot = responseFlag === '-' && facts.slot >= 0 ? facts.slot : this.#slot(facts, responseFlag)
+    const slot = reason.code === 'OK' && facts.slot >= 0 ? facts.slot : this.#slot(facts, reason.code)
     if (facts.connectedMs >= 0) this.counters.add(slot, CLOSED, 1)
     if (reason.code !== 'OK') this.counters.add(slot, FAILED, 1)
     this.#records.push(
@@ -131,18 +131,20 @@ export class WorkerContext {
     )
   }
 
-  #slot(facts: ConnectionFacts, responseFlag: string): number {
+  #slot(facts: ConnectionFacts, code: ReasonCode): number {
     const { direction, source, destination, service, transport } = facts
-    const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${responseFlag}`
-    return this.counters.slotOf(key, () =>
-      formatTrafficLabels({
-        reporter: direction === 'outbound' ? 'source' : 'destination',
-        source,
-        destination,
-        service,
-        responseFlag,
-        isMutualTls: transport === 'HBONE',
-      }),
-    )
+    const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${code}`
+    return this.counters.slotOf(key, () => {
+      const reporter = direction === 'outbound' ? 'source' : 'destination'
+      const isMutualTls = transport === 'HBONE'
+      const { responseFlag } = REASONS[code]
+      return {
+        text: formatTrafficLabels({ reporter, source, destination, service, responseFlag, isMutualTls }),
+        edge: {
+          ...{ reporter, source: edgeParty(source), destination: edgeParty(destination) },
+          ...{ service: service?.hostname ?? '', isPlaintext: !isMutualTls, reason: code },
+        },
+      }
+    })
   }
 }

@@ -55,14 +55,16 @@ export class DnsResources {
     const workload = pod.inbound?.workload ?? null
     const slot = counters.slotOf(
       `dns|${workload?.uid}|${protocol}|${queryTypeName(queryType)}|${code}|${result}`,
-      () =>
-        formatDnsLabels({
+      () => ({
+        text: formatDnsLabels({
           queryType: queryTypeName(queryType),
           protocol,
           source: workload,
           result,
           reason: code,
         }),
+        edge: null,
+      }),
     )
     counters.add(slot, DNS_REQUESTS, 1)
     if (result === 'failed') this.#tell(pod, end)

@@ -4,10 +4,13 @@ import {
   CLOSED,
   CounterReader,
   createCounterMemory,
+  FAILED,
   MAX_LABEL_SETS,
   OPENED,
+  RECEIVED_BYTES,
   TrafficCounters,
 } from '../../../mesh/telemetry/counters.ts'
+import type { EdgeLabels } from '../../../mesh/telemetry/edge.ts'
 
 function worker(reader: CounterReader): { counters: TrafficCounters; memory: SharedArrayBuffer } {
   const memory = createCounterMemory()
@@ -20,13 +23,13 @@ t.test('equal label sets of all workers are one sum, whatever their slots', asyn
   const reader = new CounterReader()
   const [{ counters: a }, { counters: b }] = [worker(reader), worker(reader)]
   a.add(
-    a.slotOf('x', () => 'x="1"'),
+    a.slotOf('x', () => ({ text: 'x="1"', edge: null })),
     OPENED,
     2,
   )
-  b.slotOf('y', () => 'y="1"')
+  b.slotOf('y', () => ({ text: 'y="1"', edge: null }))
   b.add(
-    b.slotOf('x', () => 'x="1"'),
+    b.slotOf('x', () => ({ text: 'x="1"', edge: null })),
     OPENED,
     3,
   )
@@ -38,7 +41,7 @@ t.test('what a worker has counted outlives it, once', async (t) => {
   const reader = new CounterReader()
   const first = worker(reader)
   first.counters.add(
-    first.counters.slotOf('x', () => 'x="1"'),
+    first.counters.slotOf('x', () => ({ text: 'x="1"', edge: null })),
     OPENED,
     2,
   )
@@ -46,12 +49,12 @@ t.test('what a worker has counted outlives it, once', async (t) => {
   reader.retireWorker(first.memory)
   const second = worker(reader)
   second.counters.add(
-    second.counters.slotOf('z', () => 'z="1"'),
+    second.counters.slotOf('z', () => ({ text: 'z="1"', edge: null })),
     OPENED,
     7,
   )
   second.counters.add(
-    second.counters.slotOf('x', () => 'x="1"'),
+    second.counters.slotOf('x', () => ({ text: 'x="1"', edge: null })),
     OPENED,
     1,
   )
@@ -63,7 +66,7 @@ t.test('label sets beyond the limit share one slot, named once', async (t) => {
   const { counters } = worker(reader)
   for (let index = 0; index < MAX_LABEL_SETS + 10; index++) {
     counters.add(
-      counters.slotOf(`k${index}`, () => `k="${index}"`),
+      counters.slotOf(`k${index}`, () => ({ text: `k="${index}"`, edge: null })),
       OPENED,
       1,
     )
@@ -71,4 +74,38 @@ t.test('label sets beyond the limit share one slot, named once', async (t) => {
   const found = reader.sums(OPENED)
   t.equal(found.size, MAX_LABEL_SETS)
   t.equal(found.get('overflow="true"'), 11)
+})
+
+t.test('connections are summed by edge, over workers that are and were', async (t) => {
+  const reader = new CounterReader()
+  const edge = (reason: string): EdgeLabels => ({
+    ...{ reporter: 'source', service: 'cart.shop.svc.cluster.local', isPlaintext: false, reason },
+    source: { namespace: 'shop', workload: 'front', identity: 'spiffe://cluster.local/ns/shop/sa/front' },
+    destination: null,
+  })
+  const [first, second] = [worker(reader), worker(reader)]
+  for (const { counters } of [first, second]) {
+    const ok = counters.slotOf('ok', () => ({ text: 'flags="-"', edge: edge('OK') }))
+    counters.add(ok, OPENED, 2)
+    counters.add(ok, RECEIVED_BYTES, 10)
+    counters.add(
+      counters.slotOf('drain', () => ({ text: 'flags="-"', edge: edge('DRAIN') })),
+      FAILED,
+      1,
+    )
+    counters.add(
+      counters.slotOf('dns', () => ({ text: 'dns="1"', edge: null })),
+      OPENED,
+      9,
+    )
+  }
+  reader.retireWorker(first.memory)
+  t.same(
+    [...reader.edges().values()],
+    [
+      { ...edge('OK'), opened: 4, failed: 0, receivedBytes: 20, sentBytes: 0 },
+      { ...edge('DRAIN'), opened: 0, failed: 2, receivedBytes: 0, sentBytes: 0 },
+    ],
+  )
+  t.same(sums(reader, FAILED), { 'flags="-"': 2 }, 'Istio’s label knows fewer reasons')
 })
