@@ -25,6 +25,38 @@ async function refuseForLayer7(t: Test, lab: MeshLab, controller: ControllerProc
   await poll('front is let in', async () => (await isGreeted(lab, 'front')) || null)
 }
 
+/** What both nodes have counted comes to the controller. */
+async function hearEdges(t: Test, controller: ControllerProcess): Promise<void> {
+  const party = (name: string): object => ({
+    namespace: 'shop',
+    identity: `spiffe://cluster.local/ns/shop/sa/${name}`,
+  })
+  const found = await poll(
+    'the edges of both nodes',
+    async () => {
+      const { edges } = (await controller.admin('/edges?namespace=shop')) as { edges: KeptEdge[] } // as: the route's answer
+      const nodes = new Set(edges.map(({ node }) => node))
+      return nodes.size === 2 &&
+        edges.some(({ reason, source }) => reason === 'POLICY_DENY' && source?.workload === 'batch')
+        ? edges
+        : null
+    },
+    40_000,
+  )
+  const good = found.find(
+    ({ reporter, reason, opened }) => reporter === 'source' && reason === 'OK' && opened > 0,
+  )
+  t.match(good, { node: 'n1', isPlaintext: false, source: party('front'), destination: party('cart') })
+  t.ok((good?.sentBytes ?? 0) > 0 && good?.failed === 0)
+  const denied = found.find(
+    ({ reporter, reason, source }) =>
+      reporter === 'destination' && reason === 'POLICY_DENY' && source?.workload === 'batch',
+  )
+  t.match(denied, { node: 'n2', source: party('batch'), destination: party('cart') })
+
+  t.ok((denied?.failed ?? 0) > 0)
+}
+
 t.test('two nodes under a controller', { timeout: 120_000 }, async (t) => {
   const { lab, controller } = await startControlledLab(t)
 
@@ -79,36 +111,7 @@ t.test('two nodes under a controller', { timeout: 120_000 }, async (t) => {
     await controller.configure(clusterYaml(PODS, ['batch']))
   })
 
-  await t.test('the controller hears who talks to whom, and how it ends', async (t) => {
-    const party = (name: string): object => ({
-      namespace: 'shop',
-      identity: `spiffe://cluster.local/ns/shop/sa/${name}`,
-    })
-    const found = await poll(
-      'the edges of both nodes',
-      async () => {
-        const { edges } = (await controller.admin('/edges?namespace=shop')) as { edges: KeptEdge[] } // as: the route's answer
-        const nodes = new Set(edges.map(({ node }) => node))
-        return nodes.size === 2 &&
-          edges.some(({ reason, source }) => reason === 'POLICY_DENY' && source?.workload === 'batch')
-          ? edges
-          : null
-      },
-      40_000,
-    )
-    const good = found.find(
-      ({ reporter, reason, opened }) => reporter === 'source' && reason === 'OK' && opened > 0,
-    )
-    t.match(good, { node: 'n1', isPlaintext: false, source: party('front'), destination: party('cart') })
-    t.ok((good?.sentBytes ?? 0) > 0 && good?.failed === 0)
-    const denied = found.find(
-      ({ reporter, reason, source }) =>
-        reporter === 'destination' && reason === 'POLICY_DENY' && source?.workload === 'batch',
-    )
-    t.match(denied, { node: 'n2', source: party('batch'), destination: party('cart') })
-
-    t.ok((denied?.failed ?? 0) > 0)
-  })
+  await t.test('the controller hears who talks to whom, and how it ends', (t) => hearEdges(t, controller))
 
   await t.test('without the controller everything goes on', async (t) => {
     const open = lab.connect('front', CART_VIP, 91)
