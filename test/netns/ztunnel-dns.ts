@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // DNS of a pod through a real ztunnel: what is of the mesh is answered, all else is the resolver's, byte for byte. The
 // resolver is the one the pod asks, in another namespace; what it saw and said is compared with what the pod sent and got.
+import { execFile, execFileSync } from 'node:child_process'
+import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import t from 'tap'
+import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { TestClient, TestResolver } from '../support/dns-lab.ts'
+import type { DnsTold } from '../support/dns-peer.ts'
 import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(120_000)
 /** The stranger is not enrolled: it is the pods' resolver. */
 const RESOLVER_IP = '10.1.0.3'
+/** What every pod's host side has. */
+const GATEWAY6 = 'fe80::1'
 const MESH = labMesh([])
   .replace(
     'services:\n',
@@ -180,6 +186,62 @@ t.test('a change of the mesh is a change of the answers', async (t) => {
     })
     t.equal(answer, `NOERROR AA A ${ip}`)
   }
+})
+
+t.test('a resolver of the field takes the answers of both', async (t) => {
+  const script = `
+    const { Resolver } = require('node:dns/promises')
+    const resolver = new Resolver({ timeout: 8000, tries: 1 })
+    resolver.setServers(['${RESOLVER_IP}'])
+    Promise.all([
+      resolver.resolve4('db.shop.svc.cluster.local', { ttl: true }),
+      resolver.resolveTxt('big3000.example'),
+    ]).then((found) => console.log(JSON.stringify(found)))`
+  const start = () => promisify(execFile)(process.execPath, ['-e', script], { env: {} })
+  const { stdout } = await lab.namespaceOf('front').run(start)
+  const [addresses, texts] = JSON.parse(stdout) as [{ ttl: number }[], string[][]] // as: what the script prints
+  t.same(
+    addresses.map(({ ttl }) => ttl),
+    [30, 30],
+  )
+  t.equal(texts.length, 12)
+})
+
+t.test('over IPv6 as over IPv4', async (t) => {
+  const network = lab.network
+  const ips = { front: 'fd00:1::1', stranger: 'fd00:1::3' } as const
+  const ip = (namespace: NetworkNamespace, args: string): void =>
+    void namespace.run(() => execFileSync('ip', ['-6', ...args.split(' ')]))
+  for (const [name, address] of Object.entries(ips)) {
+    const { namespace, hostLink } = network.pod(name)
+    ip(namespace, `address add ${address}/128 dev eth0 nodad`)
+    ip(namespace, `route add default via ${GATEWAY6} dev eth0 onlink`)
+    ip(network.node('n1').namespace, `route add ${address} dev ${hostLink}`)
+  }
+  for (const protocol of ['udp', 'tcp'] as const) {
+    t.equal(words((await client.ask(protocol, ips.stranger, [query('cart')]))[0]), 'NOERROR AA A 10.96.0.10')
+    const message = query('big3000.example', 'TXT')
+    const [answer] = await client.ask(protocol, ips.stranger, [message])
+    const isIt = ({ received }: DnsTold): boolean => received[0] === message.toString('hex')
+    const served = await poll('the resolver', () => resolver.served.find(isIt) ?? null)
+    t.same([answer?.toString('hex')], served.sent)
+  }
+})
+
+t.test('questions wait while the data process is replaced', async (t) => {
+  const [pid = 0] = lab.dataPids('n1')
+  process.kill(pid, 'SIGKILL')
+  await poll('it is gone', () => !lab.dataPids('n1').includes(pid) || null)
+  const answers = await Promise.all([
+    ask('udp', query('cart')),
+    ask('tcp', query('cart')),
+    ask('udp', query('www.example.org')),
+  ])
+  t.same(
+    answers.map(([answer]) => words(answer).split(' ')[0]),
+    ['NOERROR', 'NOERROR', 'NOERROR'],
+  )
+  await lab.ready('n1')
 })
 
 t.test('a pod that opts out asks its resolver itself, and keeps its connections', async (t) => {

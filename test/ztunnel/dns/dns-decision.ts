@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import dnsPacket from 'dns-packet'
+import fc from 'fast-check'
 import t from 'tap'
 import { AddressIndex } from '../../../mesh/model/address-index.ts'
 import { SERVICE_DEFAULTS, type Service } from '../../../mesh/model/service.ts'
 import { WORKLOAD_DEFAULTS, type Workload } from '../../../mesh/model/workload.ts'
 import { type DnsClient, decideDns } from '../../../ztunnel/dns/dns-decision.ts'
-import { TYPE_A, TYPE_AAAA } from '../../../ztunnel/dns/dns-message.ts'
+import { parseQuery, TYPE_A, TYPE_AAAA, writeReply } from '../../../ztunnel/dns/dns-message.ts'
 import { nameCandidates } from '../../../ztunnel/dns/dns-names.ts'
 
 const CLIENT: DnsClient = { namespace: 'shop', network: '', clusterDomain: 'cluster.local' }
@@ -138,4 +140,35 @@ t.test('candidates stand in the order of the field', async (t) => {
     'cart.shop.svc.svc.cluster.local',
   ])
   t.same(nameCandidates('a.b.c', CLIENT)[0]?.hosts, ['a.b.c', '*.b.c', '*.c'])
+})
+
+t.test('bytes that are answered get the answer of their own name, and of no other', async (t) => {
+  const hosts = ['cart.shop.svc.cluster.local', 'db.shop', 'api.example.com', 'a.wild.example', 'cart']
+  const valid = hosts.map((name) =>
+    dnsPacket.encode({ type: 'query', id: 7, questions: [{ type: 'A', name, class: 'IN' }] }),
+  )
+  const changes = fc.array(fc.tuple(fc.nat({ max: 60 }), fc.nat({ max: 255 })), { maxLength: 4 })
+  let answered = 0
+  fc.assert(
+    fc.property(fc.constantFrom(...valid), changes, (message, all) => {
+      const request = Buffer.from(message)
+      for (const [at, value] of all) if (at < request.length) request[at] = value
+      const query = parseQuery(request, 0, request.length)
+      const decision = query === null ? null : decideDns(query.name, query.type, CLIENT, INDEX, () => 0.999)
+      if (query === null || decision?.kind !== 'answer') return
+      answered++
+      const out = Buffer.alloc(66_000)
+      const { records } = decision
+      const end = writeReply({ query, request, start: 0, records, isUdp: true, ttlSeconds: 30 }, out, 0)
+      const [asked, told] = [request, out.subarray(0, end)].map((bytes) => dnsPacket.decode(bytes))
+      t.same(told?.questions, asked?.questions)
+      t.equal(told?.id, asked?.id)
+      // By another reader: what it was asked for is what it is an answer of.
+      const name = asked?.questions?.[0]?.name.toLowerCase() ?? ''
+      const own = decideDns(name, query.type, CLIENT, INDEX, () => 0.999)
+      t.same(own.kind === 'answer' && own.service, decision.service)
+    }),
+    { numRuns: 2000 },
+  )
+  t.ok(answered > 200, 'not all of them were garbage')
 })
