@@ -1,31 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the data process keeps for a start without controller and CA, in the directory of the node's state. A node that has
 // neither, because it reads files, keeps nothing.
-import { join } from 'node:path'
 import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import { ModelJournal, type ModelJournalOptions } from './model-journal.ts'
-import { openNodeKey } from './node-key.ts'
-import type { SealedPlace } from './read-frames.ts'
 import { SavedCertificates } from './saved-certificates.ts'
-import type { SealPurpose } from './sealed-frames.ts'
-
-const FILES: Readonly<Record<SealPurpose, string>> = {
-  model: 'model.journal',
-  certificates: 'certificates.sealed',
-  pods: 'pods.sealed',
-}
-
-/** Where a file of this node is; makes the directory and the key when asked for the first time. */
-export function sealedPlace(config: ZtunnelConfig, purpose: SealPurpose): () => Promise<SealedPlace> {
-  const { stateDirectory, trustDomain, clusterId, nodeName } = config
-  return async () => ({
-    ...{ path: join(stateDirectory, FILES[purpose]), purpose, owner: { trustDomain, clusterId, nodeName } },
-    key: await openNodeKey(stateDirectory),
-  })
-}
+import { sealedPlace } from './sealed-place.ts'
 
 /** What it is made of. */
 export interface NodeSnapshotOptions {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small sealed file that is read at the start and written as a whole after every change, some time later, so that many
 // changes cost one write. A disk that takes nothing is tried again; nobody waits for it.
+import { createHash } from 'node:crypto'
 import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
@@ -38,6 +39,8 @@ export class SavedDocument {
   readonly #alarm: SnapshotAlarm
   #timer: ClockTimer | null = null
   #work: Promise<void> | null = null
+  /** Of what is in the file. */
+  #digest = ''
   #isDue = false
   #isClosed = false
 
@@ -105,7 +108,10 @@ export class SavedDocument {
     this.#isDue = false
     try {
       const payload = Buffer.from(JSON.stringify(content()))
+      const digest = createHash('sha256').update(payload).digest('hex')
+      if (digest === this.#digest) return
       await writeSealed(await place(), clock.nowMs, [{ kind: 'content', timeMs: clock.nowMs, payload }])
+      this.#digest = digest
       this.#alarm.clear()
     } catch (err) {
       this.#isDue = true

@@ -144,9 +144,11 @@ export class Supervisor {
     const hostNetworkPath = this.#config.redirect ? this.#config.hostNetworkPath : ''
     // Loaded only where there is an apiserver: TLS has its price in memory.
     const { startPodWatch } = await import('./enroll/start-pod-watch.ts')
-    const { watch, client } = startPodWatch({
+    const { sealedPlace } = await import('../snapshot/sealed-place.ts')
+    const { watch, client } = await startPodWatch({
       ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
       ...{ roster: this.#pods, clock: systemClock, log: this.#log },
+      saved: sealedPlace(this.#config, 'pods'),
     })
     this.#watch = watch
     if (this.#config.cniSpoolDirectory === '') return

@@ -7,7 +7,7 @@ import t from 'tap'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
 import { readConfig } from '../../../ztunnel/config.ts'
 import { compactJournal } from '../../../ztunnel/snapshot/compact-journal.ts'
-import { NodeSnapshot, sealedPlace } from '../../../ztunnel/snapshot/node-snapshot.ts'
+import { NodeSnapshot } from '../../../ztunnel/snapshot/node-snapshot.ts'
 
 function snapshotOf(directory: string, more: Readonly<Record<string, string>>): NodeSnapshot {
   const { options: config } = readConfig([], { SIDESTEP_STATE_DIRECTORY: directory, ...more })
@@ -41,15 +41,4 @@ t.test('a node with a controller keeps configuration and certificates, under a k
   snapshot.certificatesChanged()
   await snapshot.close()
   t.same(readdirSync(directory).toSorted(), ['certificates.sealed', 'model.journal', 'node.key'])
-})
-
-t.test('a place names node, cluster and trust domain', async (t) => {
-  const { options } = readConfig([], {
-    ...{ SIDESTEP_STATE_DIRECTORY: t.testdir(), SIDESTEP_NODE_NAME: 'n1' },
-    ...{ SIDESTEP_CLUSTER_ID: 'one', SIDESTEP_TRUST_DOMAIN: 'example.org' },
-  })
-  t.match(await sealedPlace(options, 'pods')(), {
-    ...{ purpose: 'pods', path: /pods\.sealed$/ },
-    owner: { nodeName: 'n1', clusterId: 'one', trustDomain: 'example.org' },
-  })
 })

@@ -43,6 +43,19 @@ t.test('many changes are one write, of the last', async (t) => {
   t.equal(clock.pendingCount, 0)
 })
 
+t.test('what says the same is not written again', async (t) => {
+  const { path, set, pass } = setUp(t)
+  set('same')
+  await pass(200)
+  const { ino } = statSync(path)
+  set('same')
+  await pass(200)
+  t.equal(statSync(path).ino, ino)
+  set('other')
+  await pass(200)
+  t.not(statSync(path).ino, ino)
+})
+
 t.test('what is due at the end is written at the end', async (t) => {
   const { document, set } = setUp(t)
   set('last words')

@@ -12,6 +12,7 @@ import {
 } from '../../../mesh/kubernetes/list-watch.ts'
 import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
+import type { PodList, SavedPods } from '../../snapshot/saved-pods.ts'
 import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'
 import type { Admission } from './cni/cni-spool.ts'
@@ -58,6 +59,8 @@ export interface PodWatchOptions extends SeekerOptions {
   readonly probes: Pick<ProbeRules, 'set' | 'remove' | 'sync' | 'close'> | null
   /** Says at pods what has become of them. */
   readonly events: Pick<PodEvents, 'say'>
+  /** What an earlier run was told last; kept up to date. Null: nothing is kept. */
+  readonly saved: Pick<SavedPods, 'load' | 'changed' | 'close'> | null
   readonly timing?: WatchTiming
 }
 
@@ -75,6 +78,8 @@ export class PodWatch {
   readonly #admitting: AdmittingPods
   #hasPods = false
   #hasNamespaces = false
+  /** What is known is from an earlier run, until all has been listed. */
+  #isRestored = false
   #isCurrent = false
   #tickTimer: ClockTimer | null = null
   #ticks = 0
@@ -102,7 +107,21 @@ export class PodWatch {
     }
   }
 
-  start(): void {
+  /** Enrols what an earlier run has left, then follows the apiserver. */
+  async start(): Promise<void> {
+    const found = await this.#options.saved?.load()
+    if (found !== null && found !== undefined) this.#restore(found)
+    this.#follow()
+  }
+
+  #restore({ pods, namespaces }: PodList): void {
+    this.#isRestored = true
+    for (const [name, labels] of Object.entries(namespaces)) this.#namespaces.set(name, labels)
+    for (const pod of pods) this.#put(pod)
+    this.#options.log.info({ pods: pods.length }, 'pods of an earlier run, until the apiserver answers')
+  }
+
+  #follow(): void {
     const { client, clock, random, nodeName, timing = WATCH_TIMING } = this.#options
     const common: ListWatchOptions = { client, clock, random, timing }
     const pods = new ListWatch(
@@ -150,6 +169,7 @@ export class PodWatch {
     const { promise: isLate, resolve } = Promise.withResolvers<void>()
     const timer = this.#options.clock.startTimer(STOP_TIMEOUT_MS, resolve)
     const told = [...this.#entries.values()].filter(({ standing }) => standing.told !== null)
+    await this.#options.saved?.close()
     await Promise.race([isLate, Promise.all(told.map(({ pod }) => this.#teller.tell(pod.info, null)))])
     timer.cancel()
   }
@@ -229,6 +249,18 @@ export class PodWatch {
     this.#hasPods = true
     for (const pod of pods) this.#put(pod)
     this.#news.tell()
+    this.#save()
+  }
+
+  #save(): void {
+    if (this.#isReady) this.#options.saved?.changed(() => this.#listToSave())
+  }
+
+  #listToSave(): PodList {
+    const pods = [...this.#entries.values()].map(({ pod }) => pod)
+    const names = new Set(pods.map(({ info }) => info.namespace))
+    const namespaces = Object.fromEntries([...this.#namespaces].filter(([name]) => names.has(name)))
+    return { pods, namespaces }
   }
 
   #put(pod: AgentPod): void {
@@ -242,6 +274,7 @@ export class PodWatch {
     const goal = this.#goalOf(entry)
     if (goal === 'hopeless') this.#forget(uid)
     else this.#happen(entry, { type: 'shown', told: toldRedirection(pod), goal })
+    this.#save()
   }
 
   #lookAtAll(namespace?: string): void {
@@ -251,6 +284,7 @@ export class PodWatch {
       if (goal === 'hopeless') this.#forget(entry.pod.info.uid)
       else if (goal !== null) this.#happen(entry, { type: 'decided', goal })
     }
+    this.#save()
   }
 
   get #isReady(): boolean {
@@ -259,7 +293,11 @@ export class PodWatch {
 
   /** What the pod should be; null before all is known that decides it. */
   #goalOf({ pod }: Entry): PodGoal | null {
-    if (!this.#isReady) return null
+    if (!this.#isReady) {
+      // What was known may let a pod in; only what is known may take one out.
+      if (!this.#isRestored) return null
+      return decidePod(pod, this.#namespaces.get(pod.info.namespace)).goal === 'in' ? 'in' : null
+    }
     if (!this.#isCurrent) this.#options.roster.setCurrent(true)
     this.#isCurrent = true
     return decidePod(pod, this.#namespaces.get(pod.info.namespace)).goal
@@ -297,6 +335,7 @@ export class PodWatch {
     this.#asked.delete(uid)
     this.#options.roster.remove(uid)
     this.#options.probes?.remove(uid)
+    this.#save()
   }
 
   #tick(): void {

@@ -2,6 +2,7 @@
 // The agent of a node with what it needs around it. Apart from the supervisor, which loads this only when it is wanted.
 import { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { type ApiserverAddress, serviceAccountAccess } from '../../../mesh/kubernetes/service-account.ts'
+import { SavedPods, type SavedPodsOptions } from '../../snapshot/saved-pods.ts'
 import { PodEvents } from './pod-events.ts'
 import { PodWatch, type PodWatchOptions } from './pod-watch.ts'
 import { ProbeRules } from './probe-rules.ts'
@@ -14,6 +15,8 @@ export interface PodWatchPlace
   readonly serviceAccountDirectory: string
   /** Network namespace of the node; '' when the rules of pods are somebody else's. */
   readonly hostNetworkPath: string
+  /** Where the list of pods is kept. */
+  readonly saved: SavedPodsOptions['place']
 }
 
 /** A watch, and what it asks the apiserver with. */
@@ -22,13 +25,14 @@ export interface StartedPodWatch {
   readonly client: KubernetesClient
 }
 
-/** Starts it; nothing has been answered yet. */
-export function startPodWatch(place: PodWatchPlace): StartedPodWatch {
+/** Starts it; nothing has been answered yet, but what an earlier run has left is being enrolled. */
+export async function startPodWatch(place: PodWatchPlace): Promise<StartedPodWatch> {
   const { clock, serviceAccountDirectory, hostNetworkPath, log } = place
   const client = new KubernetesClient(serviceAccountAccess(place, serviceAccountDirectory), clock)
   const probes = hostNetworkPath === '' ? null : new ProbeRules(hostNetworkPath, log)
   const events = new PodEvents({ ...place, client })
-  const watch = new PodWatch({ ...place, client, probes, events, random: Math.random })
-  watch.start()
+  const saved = new SavedPods({ place: place.saved, clock, log })
+  const watch = new PodWatch({ ...place, client, probes, events, saved, random: Math.random })
+  await watch.start()
   return { watch, client }
 }
