@@ -194,7 +194,7 @@ t.test(
 
 t.test(
   'a pod that was deleted, and one that left, while nobody looked are out when the apiserver is heard',
-  async (t) => {
+  async () => {
     await lab.kill('n1')
     await cluster.kubectl('-n', SHOP, 'label', 'pod', 'batch', `${LABEL}=none`)
     await cluster.kubectl('-n', SHOP, 'delete', 'pod', 'front', '--grace-period=0', '--force')

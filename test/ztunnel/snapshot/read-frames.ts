@@ -106,6 +106,31 @@ t.test('pieces cut out, doubled or put in another order', async (t) => {
   )
 })
 
+t.test('whole frames cut out, doubled or put in another order', async (t) => {
+  const place = placeOf(t)
+  const whole = await write(place)
+  const ends: number[] = [0]
+  for await (const { end } of readFrames(place)) ends.push(end)
+  const frames = ends.slice(1).map((end, index) => whole.subarray(ends[index], end))
+  t.equal(frames.length, TEXTS.length + 1)
+  const order = fc.array(fc.nat(TEXTS.length), { maxLength: 8 })
+  await fc.assert(
+    fc.asyncProperty(order, async (numbers) => {
+      const inOrder = numbers.findIndex((number, index) => number !== index)
+      writeFileSync(place.path, Buffer.concat(numbers.map((number) => frames[number] ?? whole)))
+      const texts = await read(place)
+      // The beginning that is in order may be read; with something behind it that is not, only its last frame is doubted.
+      const trueLength = Math.max(0, (inOrder < 0 ? numbers.length : inOrder) - 1)
+      if (typeof texts !== 'string') t.ok(isBeginning(texts) && texts.length <= trueLength, numbers.join())
+      else t.not(inOrder < 0 && numbers.length > 0, true, numbers.join())
+    }),
+    {
+      numRuns: 300,
+      examples: [[[0, 2]], [[0, 1, 3, 4, 5]], [[0, 1, 3, 2, 4, 5]], [[0, 1, 1, 2, 3]], [[1, 2, 3]]],
+    },
+  )
+})
+
 t.test('a file of another node, purpose or key, and one that is none', async (t) => {
   const place = placeOf(t)
   const whole = await write(place)
