@@ -117,7 +117,7 @@ async function openNode(t: Test) {
       said.push(`${pod.name} ${reason} ${code}`)
     }
     const watch = new PodWatch({
-    saved: null,
+      saved: null,
       ...{ client, nodeName: 'n1', clock: systemClock, log, roster: pods, probes: null, procPath },
       ...{ random: Math.random, events: { say } },
       timing: { idleMs: 60_000, retryMs: 20, maxRetryMs: 100 },

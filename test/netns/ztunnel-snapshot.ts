@@ -79,6 +79,25 @@ async function testColdStart(t: Test, lab: MeshLab, controller: ControllerProces
     t.notOk(await isGreeted(lab, 'batch'))
   })
 
+  await t.test('a controller that is reached and says nothing is not waited for', async (t) => {
+    await controller.start()
+    for (const node of NODES)
+      await poll(`${node} follows`, async () => (await source(lab, node)).isConnected || null)
+    controller.signal('SIGSTOP')
+    await killAll(lab, 'n1')
+    const startedMs = performance.now()
+    await lab.restart('n1')
+    await poll('front is greeted', async () => (await isGreeted(lab, 'front')) || null)
+    const tookMs = performance.now() - startedMs
+    t.comment(`greeted after ${Math.round(tookMs)} ms`)
+    t.ok(tookMs < COLD_START_MS)
+    t.notOk(await isGreeted(lab, 'batch'))
+    t.equal((await source(lab, 'n1')).configuration, 'snapshot')
+    controller.signal('SIGCONT')
+    await poll('n1 follows', async () => (await source(lab, 'n1')).configuration === 'controller' || null)
+    await controller.kill()
+  })
+
   await t.test('the controller is back: changes arrive, and are saved', async (t) => {
     await controller.configure(clusterYaml(PODS, ['front']))
     await controller.start()

@@ -12,7 +12,7 @@ const FORMAT = 1
 export const HEAD_LENGTH = 13
 export const MAC_LENGTH = 32
 /** Longest stretch of a MAC in one turn of the thread. */
-const SLICE_LENGTH = 1 << 20
+const SLICE_LENGTH = 1 << 18
 
 /** What a frame is: the first one, content, or the word that the content before was still right at that time. */
 export type FrameKind = 'header' | 'content' | 'confirmation'
