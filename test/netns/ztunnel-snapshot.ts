@@ -31,14 +31,6 @@ const stateOf = (lab: MeshLab, node: LabNode): string => join(lab.directory, `st
 const wholeLog = (lab: MeshLab, node: LabNode): string =>
   readFileSync(join(lab.directory, `${node}.log`), 'utf8')
 
-/** Supervisor and data process end at once, with no time for a last word. */
-async function killAll(lab: MeshLab, node: LabNode): Promise<void> {
-  const data = lab.dataPids(node)
-  const killed = lab.kill(node)
-  for (const pid of data) process.kill(pid, 'SIGKILL')
-  await killed
-}
-
 /** The node has written down what is in force. */
 async function saved(lab: MeshLab, node: LabNode): Promise<void> {
   await poll(`${node} has saved`, () => {
@@ -51,7 +43,7 @@ async function testColdStart(t: Test, lab: MeshLab, controller: ControllerProces
   await t.test('both nodes start cold: as before, within seconds', async (t) => {
     for (const node of NODES) await saved(lab, node)
     await controller.kill()
-    for (const node of NODES) await killAll(lab, node)
+    for (const node of NODES) await lab.kill(node)
     const startedMs = performance.now()
     await Promise.all(NODES.map((node) => lab.restart(node)))
     await poll('front is greeted', async () => (await isGreeted(lab, 'front')) || null)
@@ -73,7 +65,7 @@ async function testColdStart(t: Test, lab: MeshLab, controller: ControllerProces
   })
 
   await t.test('a second cold start, from what the first has copied', async (t) => {
-    for (const node of NODES) await killAll(lab, node)
+    for (const node of NODES) await lab.kill(node)
     await Promise.all(NODES.map((node) => lab.restart(node)))
     await poll('front is greeted', async () => (await isGreeted(lab, 'front')) || null)
     t.notOk(await isGreeted(lab, 'batch'))
@@ -84,7 +76,7 @@ async function testColdStart(t: Test, lab: MeshLab, controller: ControllerProces
     for (const node of NODES)
       await poll(`${node} follows`, async () => (await source(lab, node)).isConnected || null)
     controller.signal('SIGSTOP')
-    await killAll(lab, 'n1')
+    await lab.kill('n1')
     const startedMs = performance.now()
     await lab.restart('n1')
     await poll('front is greeted', async () => (await isGreeted(lab, 'front')) || null)
@@ -106,7 +98,7 @@ async function testColdStart(t: Test, lab: MeshLab, controller: ControllerProces
     await poll('n2 follows', async () => (await source(lab, 'n2')).configuration === 'controller' || null)
     t.notMatch((await lab.admin('n2', '/metrics')).text, /^sidestep_snapshot_age_seconds \d/m)
     await controller.kill()
-    for (const node of NODES) await killAll(lab, node)
+    for (const node of NODES) await lab.kill(node)
     await Promise.all(NODES.map((node) => lab.restart(node)))
     await poll('batch is greeted', async () => (await isGreeted(lab, 'batch')) || null)
     t.notOk(await isGreeted(lab, 'front'), 'the newer policy is the one that was saved')
@@ -124,7 +116,7 @@ async function refused(
   spoil: () => Readonly<Record<string, string>>,
 ): Promise<void> {
   await controller.kill()
-  await killAll(lab, 'n2')
+  await lab.kill('n2')
   const known = wholeLog(lab, 'n2').length
   const restarted = lab.restart('n2', spoil())
   await poll(
@@ -219,7 +211,7 @@ t.test('a full disk under the state', { timeout: 120_000 }, async (t) => {
       return log.split('saves again').length === 3 || null
     })
     await controller.kill()
-    await killAll(lab, 'n2')
+    await lab.kill('n2')
     await lab.restart('n2')
     await poll('batch is greeted', async () => (await isGreeted(lab, 'batch')) || null)
     t.notOk(await isGreeted(lab, 'front'), 'what came while the disk was full is saved too')
