@@ -89,6 +89,7 @@ export class App {
   #wasReady = false
   #drainedWorkers = new Set<number>()
   #onDrained: (() => void) | null = null
+  #drainTimer: NodeJS.Timeout | undefined
   #drain: Promise<void> | null = null
 
   constructor(config: ZtunnelConfig, log: Log, channelFd: number) {
@@ -198,24 +199,39 @@ export class App {
     return pending
   }
 
-  /** Lets connections finish for the configured time, then ends them and everything else. Callable twice. */
-  drain(): Promise<void> {
+  /**
+   * Lets connections finish, for so many seconds or, null, until they end; then ends everything. Called again, it only changes
+   * the time.
+   */
+  drain(seconds: number | null = this.config.drainSeconds): Promise<void> {
+    this.log.info({ seconds }, 'draining')
     this.#drain ??= this.#runDrain()
+    clearTimeout(this.#drainTimer)
+    if (seconds !== null) this.#drainTimer = setTimeout(() => this.#onDrained?.(), seconds * 1000)
     return this.#drain
   }
 
   async #runDrain(): Promise<void> {
-    this.log.info({ seconds: this.config.drainSeconds }, 'draining')
     this.#supervisor.end()
     this.workers.broadcast({ type: 'drain' })
     await new Promise<void>((resolve) => {
-      const deadline = setTimeout(resolve, this.config.drainSeconds * 1000)
-      this.#onDrained = () => {
-        clearTimeout(deadline)
-        resolve()
-      }
+      this.#onDrained = resolve
     })
+    clearTimeout(this.#drainTimer)
     await this.shutdown('DRAIN')
+  }
+
+  /** Leaves to the next process what there can be only one of on a node; connections are not concerned. */
+  async #retire(): Promise<void> {
+    this.#supervisor.end()
+    await this.#admin.close()
+    this.#supervisor.send({ type: 'retired' })
+  }
+
+  /** There is no next process. */
+  async #resume(): Promise<void> {
+    await this.#admin.listen(this.config.adminSocket)
+    this.#supervisor.listen()
   }
 
   /** Ends everything now. */
@@ -235,7 +251,9 @@ export class App {
     if (message.type === 'pod-added') this.#addPod(message, fds)
     else if (message.type === 'pod-removed') this.#removePod(message.uid)
     else if (message.type === 'pod-mended') this.mendedCount++
-    else if (message.type === 'drain') void this.drain().then(() => process.exit(0))
+    else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
+    else if (message.type === 'retire') void this.#retire()
+    else if (message.type === 'resume') void this.#resume()
     else {
       this.#hasSnapshot = true
       this.#reportReady()

@@ -45,11 +45,17 @@ export type SupervisorMessage =
   | { readonly type: 'pod-mended'; readonly uid: string }
   /** Every pod known at start has been sent. */
   | { readonly type: 'snapshot-sent' }
-  | { readonly type: 'drain' }
+  /** Another data process takes its place: what there can be only one of is left to that one. Answered by `retired`. */
+  | { readonly type: 'retire' }
+  /** It did not come to that. */
+  | { readonly type: 'resume' }
+  /** Nothing new is accepted; what is open may go on for so long, null: until it ends. Later ones change the time. */
+  | { readonly type: 'drain'; readonly seconds: number | null }
 
 /** Data process to supervisor. */
 export type DataMessage =
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
+  | { readonly type: 'retired' }
   /** All workers run and all pods of the snapshot are served. */
   | { readonly type: 'ready' }

@@ -179,6 +179,8 @@ const ROWS = {
     'another supervisor serves this node: stop it, or give this one an admin socket of its own'],
   EDGES_UNREPORTED: [115, 503, 14, 'CANCEL', '-',
     'the controller does not take the node’s summary of who talks to whom: traffic is not concerned'],
+  HANDOVER_FAILED: [116, 503, 14, 'CANCEL', '-',
+    'the next ztunnel of the node took the pods and did not come to serve them: see why it ended'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',
     'this machine lacks what the reactor needs: see the detail'],
   SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],

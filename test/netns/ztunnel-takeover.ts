@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
+import { ask, Caller } from '../support/lab-caller.ts'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -12,48 +13,6 @@ const NODES: readonly LabNode[] = ['n1', 'n2']
 const BACK_MS = 2000
 
 t.setTimeout(180_000)
-
-/** Calls the HTTP service of cart until it is told to stop; tells what each call brought. */
-class Caller {
-  readonly #lab: MeshLab
-  readonly #work: Promise<void>
-  readonly failures: string[] = []
-  count = 0
-  #isOver = false
-
-  constructor(lab: MeshLab) {
-    this.#lab = lab
-    this.#work = this.#run()
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#isOver) {
-      const text = await ask(this.#lab)
-      this.count++
-      if (!text.includes('200 OK')) this.failures.push(text)
-    }
-  }
-
-  /** Waits for `more` calls from now on. */
-  async calls(more: number): Promise<void> {
-    const wanted = this.count + more
-    await poll(`${more} calls`, () => this.count >= wanted || null)
-  }
-
-  async stop(): Promise<void> {
-    this.#isOver = true
-    await this.#work
-  }
-}
-
-async function ask(lab: MeshLab): Promise<string> {
-  const socket = lab.connect('front', CART_IP, 8080)
-  socket.write('GET / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n')
-  await socket.until('an answer', ({ isClosed, hasEnded }) => isClosed || hasEnded)
-  socket.end()
-  await socket.until('closed', ({ isClosed }) => isClosed)
-  return socket.text
-}
 
 const isRedirected = (lab: MeshLab, pod: 'front' | 'batch'): boolean =>
   readRedirectRules(lab.namespaceOf(pod)).tables.length > 0
@@ -114,15 +73,6 @@ t.test('no connection notices that the supervisors of both nodes are killed', as
     t.equal(await lab.stop('n1'), '0')
     t.notOk(isRedirected(lab, 'front') || isRedirected(lab, 'batch'))
   })
-})
-
-t.test('a second supervisor of a node that has one gives up and disturbs nobody', async (t) => {
-  const lab = await openLab(t)
-  const before = lab.dataPids('n1')
-  t.equal(await lab.startBeside('n1'), '2')
-  t.match(lab.log('n1'), /ALREADY_RUNNING/)
-  t.same(lab.dataPids('n1'), before)
-  t.match(await ask(lab), /200 OK/)
 })
 
 t.test('pods whose two processes were killed are served by the next ones', async (t) => {

@@ -113,6 +113,8 @@ export class MeshLab {
   /** The pods each node begins with. */
   enrolled: Readonly<Record<LabNode, readonly LabPod[]>> = NODES
   readonly #nodes = new Map<LabNode, ChildProcess>()
+  /** Supervisors that were followed by another one. */
+  readonly #replaced = new Set<ChildProcess>()
   readonly #agents = new Map<LabPod, ChildProcess>()
   readonly #sockets = new Map<number, LabSocket>()
 
@@ -255,14 +257,13 @@ export class MeshLab {
     await poll(`${node} is dead`, () => (child !== undefined && hasExited(child)) || null)
   }
 
-  /** Starts another supervisor of a node that has one, and waits for its end: its exit code or signal. */
-  async startBeside(node: LabNode): Promise<string> {
-    const first = this.#nodes.get(node)
+  /** Starts the next supervisor of a node that has one, which is the node's from then on. Gives the one before. */
+  async startNext(node: LabNode): Promise<ChildProcess> {
+    const before = this.#nodes.get(node)
+    if (before === undefined) throw new Error(`${node} was never started`)
     await this.#startNode(node)
-    const second = this.#nodes.get(node)
-    if (first !== undefined) this.#nodes.set(node, first)
-    await poll('its end', () => (second !== undefined && hasExited(second)) || null)
-    return String(second?.exitCode ?? second?.signalCode)
+    this.#replaced.add(before)
+    return before
   }
 
   /** Starts the supervisor of a node again, after the last one has ended. */
@@ -294,6 +295,7 @@ export class MeshLab {
     await Promise.all(
       names.map((name) => this.stop(name).catch(() => this.#nodes.get(name)?.kill('SIGKILL'))),
     )
+    for (const child of this.#replaced) if (!hasExited(child)) child.kill('SIGKILL')
     this.network.close()
     rmSync(this.#adminDirectory, { recursive: true, force: true })
   }

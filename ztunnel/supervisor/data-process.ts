@@ -18,9 +18,9 @@ import type { PodSockets } from './pod-sockets.ts'
 export const CHANNEL_FD = 3
 /** Hears how the process fares. */
 export interface DataProcessHandler {
-  onMessage(message: DataMessage): void
-  /** It is gone; `wasAsked` is false when it crashed. */
-  onExit(description: string): void
+  onMessage(message: DataMessage, process: DataProcess): void
+  /** It is gone. */
+  onExit(description: string, process: DataProcess): void
 }
 
 /** A running data process. */
@@ -53,7 +53,7 @@ export class DataProcess {
     )
     closeSync(theirs)
     const channel = new DescriptorChannel(own, {
-      onMessage: (message) => handler.onMessage(readMessage(message)),
+      onMessage: (message) => handler.onMessage(readMessage(message), data),
       onClosed: () => {},
     })
     const exited = new Promise<void>((resolve) => {
@@ -61,24 +61,26 @@ export class DataProcess {
       child.once('close', (code, signal) => {
         channel.close()
         resolve()
-        handler.onExit(signal ?? `exit code ${code}`)
+        handler.onExit(signal ?? `exit code ${code}`, data)
       })
     })
-    return new DataProcess(child.pid ?? -1, channel, exited)
+    const data = new DataProcess(child.pid ?? -1, channel, exited)
+    return data
   }
 
   /** Takes over one that runs, once its pods have been received from the channel: the descriptor is ours from now on. */
   static takeOver(pid: number, channelFd: number, handler: DataProcessHandler): DataProcess {
     const { promise: exited, resolve } = Promise.withResolvers<void>()
     const channel = new DescriptorChannel(channelFd, {
-      onMessage: (message) => handler.onMessage(readMessage(message)),
+      onMessage: (message) => handler.onMessage(readMessage(message), data),
       onClosed: () => {
         kill(pid) // it is not our child: whatever is left of it must not serve beside the next one
         resolve()
-        handler.onExit('the channel to it was closed')
+        handler.onExit('the channel to it was closed', data)
       },
     })
-    return new DataProcess(pid, channel, exited)
+    const data = new DataProcess(pid, channel, exited)
+    return data
   }
 
   addPod(sockets: PodSockets): void {

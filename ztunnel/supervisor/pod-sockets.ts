@@ -171,9 +171,14 @@ export class PodSockets {
     try {
       if (this.namespace !== null && this.#isRedirected) removeRedirectRules(this.namespace)
     } finally {
-      for (const fd of this.listeners.values()) closeSync(fd)
-      this.namespace?.close()
+      this.abandon()
     }
+  }
+
+  /** Lets go of its descriptors; rules and copies of the sockets are somebody else's. */
+  abandon(): void {
+    for (const fd of this.listeners.values()) closeSync(fd)
+    this.namespace?.close()
   }
 }
 

@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks for a data process that has outlived its supervisor, and takes it over with all its pods: no connection notices.
+// Looks for who serves the pods of the node already, a supervisor or a data process that has outlived its own, and gets them from
+// there: no connection notices.
 import { setTimeout as wait } from 'node:timers/promises'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { connectChannel, peerCredentials } from '../../mesh/reactor/channel-sockets.ts'
-import { type DescriptorMessage, receiveDescriptors } from '../../mesh/reactor/descriptor-passing.ts'
+import {
+  type DescriptorMessage,
+  receiveDescriptors,
+  sendDescriptors,
+} from '../../mesh/reactor/descriptor-passing.ts'
 import { DescriptorPoll } from '../../mesh/reactor/descriptor-poll.ts'
 import { close } from '../../mesh/reactor/ffi/libc.ts'
-import { ADOPTION_TIMEOUT_MS, type HandoverMessage, OWNER_WAIT_MS } from '../handover.ts'
+import {
+  ADOPTION_TIMEOUT_MS,
+  HANDOVER_TIMEOUT_MS,
+  HANDOVER_VERSION,
+  type HandoverMessage,
+  OWNER_WAIT_MS,
+  type TakeMessage,
+} from '../handover.ts'
 import type { ListenerKind } from '../pods.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
 
@@ -26,12 +38,44 @@ export interface FoundGeneration {
   readonly pods: readonly FoundPod[]
 }
 
+/** What a supervisor that lives has handed over. The channel is the receiver's: it says there when it serves. */
+export interface AskedPods {
+  readonly pid: number
+  readonly channelFd: number
+  readonly pods: readonly FoundPod[]
+}
+
+/** Asks the supervisor that serves the node; null: there is none. @throws ALREADY_RUNNING when it does not hand over */
+export async function askForPods(path: string): Promise<AskedPods | null> {
+  const channelFd = tryConnect(path)
+  if (channelFd === null) return null
+  const take: TakeMessage = { type: 'take', version: HANDOVER_VERSION }
+  try {
+    sendDescriptors(channelFd, Buffer.from(JSON.stringify(take)))
+  } catch {
+    close(channelFd)
+    return null // it has ended meanwhile
+  }
+  const pods = await receivePods(channelFd, HANDOVER_TIMEOUT_MS)
+  if (pods !== 'owned' && pods !== null) return { pid: peerCredentials(channelFd).pid, channelFd, pods }
+  close(channelFd)
+  if (pods === null) return null
+  throw new MeshError('ALREADY_RUNNING', { detail: path })
+}
+
+/** True while a supervisor serves the node. */
+export function isAnySupervisor(path: string): boolean {
+  const fd = tryConnect(path)
+  if (fd !== null) close(fd)
+  return fd !== null
+}
+
 /** Null: there is none. @throws ALREADY_RUNNING when it has a supervisor that lives */
 export async function findGeneration(path: string): Promise<FoundGeneration | null> {
   for (const startMs = performance.now(); ; ) {
     const channelFd = tryConnect(path)
     if (channelFd === null) return null
-    const pods = await receivePods(channelFd)
+    const pods = await receivePods(channelFd, ADOPTION_TIMEOUT_MS)
     if (pods !== 'owned' && pods !== null) return { pid: peerCredentials(channelFd).pid, channelFd, pods }
     close(channelFd)
     // Null: it has ended meanwhile, or is of no use.
@@ -51,9 +95,9 @@ function tryConnect(path: string): number | null {
 }
 
 /** Reads until all pods are there; what comes behind them stays in the channel. */
-async function receivePods(fd: number): Promise<readonly FoundPod[] | 'owned' | null> {
+async function receivePods(fd: number, timeoutMs: number): Promise<readonly FoundPod[] | 'owned' | null> {
   const found: FoundPod[] = []
-  const deadlineMs = performance.now() + ADOPTION_TIMEOUT_MS
+  const deadlineMs = performance.now() + timeoutMs
   const giveUp = (): null => {
     for (const pod of found) closeFound(pod)
     return null

@@ -161,6 +161,17 @@ export class EnrolledPods implements PodRoster {
     for (const uid of [...this.#handed.keys()]) this.#forget(uid)
   }
 
+  /** Lets go of all as they are: another supervisor keeps them. */
+  abandon(): void {
+    this.#retry?.cancel()
+    this.#retry = null
+    this.#listed = []
+    this.#failures.clear()
+    for (const uid of [...this.#handed.keys()]) this.#forget(uid)
+    for (const sockets of this.#served.values()) sockets.abandon()
+    this.#served.clear()
+  }
+
   #forget(uid: string): void {
     const handed = this.#handed.get(uid)
     if (handed === undefined) return

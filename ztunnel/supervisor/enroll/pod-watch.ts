@@ -162,16 +162,21 @@ export class PodWatch {
 
   /** Tells all pods as out, so that nobody tunnels to them when they are. */
   async stop(): Promise<void> {
+    await this.abandon()
+    const { promise: isLate, resolve } = Promise.withResolvers<void>()
+    const timer = this.#options.clock.startTimer(STOP_TIMEOUT_MS, resolve)
+    const told = [...this.#entries.values()].filter(({ standing }) => standing.told !== null)
+    await Promise.race([isLate, Promise.all(told.map(({ pod }) => this.#teller.tell(pod.info, null)))])
+    timer.cancel()
+  }
+
+  /** Says nothing any more; what was said stays. */
+  async abandon(): Promise<void> {
     this.#stopped.abort()
     this.#tickTimer?.cancel()
     this.#seeker.stop()
     await this.#work
-    const { promise: isLate, resolve } = Promise.withResolvers<void>()
-    const timer = this.#options.clock.startTimer(STOP_TIMEOUT_MS, resolve)
-    const told = [...this.#entries.values()].filter(({ standing }) => standing.told !== null)
     await this.#options.saved?.close()
-    await Promise.race([isLate, Promise.all(told.map(({ pod }) => this.#teller.tell(pod.info, null)))])
-    timer.cancel()
   }
 
   /** When no pod is enrolled any more: takes away what is left on the node. */

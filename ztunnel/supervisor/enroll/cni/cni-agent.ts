@@ -62,6 +62,12 @@ export class CniAgent {
       this.#installation.remove()
   }
 
+  /** Another supervisor answers from now on. */
+  abandon(): void {
+    this.#spool.stop()
+    this.#installation.stop()
+  }
+
   get #isInstalling(): boolean {
     const { cniBinDirectory, cniConfDirectory } = this.#options.config
     return cniBinDirectory !== '' || cniConfDirectory !== ''
