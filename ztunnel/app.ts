@@ -50,6 +50,8 @@ interface Pod {
   readonly listeners: ReadonlyMap<ListenerKind, number>
   /** Workers that have said they serve it. */
   readonly servedBy: Set<number>
+  /** Workers that have nothing open of it any more, once it leaves. */
+  readonly leftBy: Set<number>
   /** The workers have been told of it. */
   isAnnounced: boolean
   /** What they were told last. */
@@ -250,6 +252,7 @@ export class App {
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
     if (message.type === 'pod-added') this.#addPod(message, fds)
     else if (message.type === 'pod-removed') this.#removePod(message.uid)
+    else if (message.type === 'pod-leaving') this.#letGo(message.uid)
     else if (message.type === 'pod-mended') this.mendedCount++
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
     else if (message.type === 'retire') void this.#retire()
@@ -270,13 +273,19 @@ export class App {
       number: this.#nextNumber++,
       namespaceFd,
       listeners,
-      servedBy: new Set(),
+      ...{ servedBy: new Set(), leftBy: new Set() },
       isAnnounced: false,
       inbound: null,
     }
     this.#pods.set(message.pod.uid, pod)
     setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
     this.#prepare(pod)
+  }
+
+  /** Its connections may end in their time. */
+  #letGo(uid: string): void {
+    if (this.#pods.get(uid)?.isAnnounced === true) this.workers.broadcast({ type: 'pod-leaving', uid })
+    else this.#supervisor.send({ type: 'pod-left', uid })
   }
 
   #removePod(uid: string): void {
@@ -404,6 +413,10 @@ export class App {
         this.#pods.get(message.uid)?.servedBy.add(worker)
         this.#supervisor.send({ type: 'pod-ready', uid: message.uid })
         this.#reportReady()
+        break
+      case 'pod-left':
+        if (this.#pods.get(message.uid)?.leftBy.add(worker).size === this.workers.count)
+          this.#supervisor.send({ type: 'pod-left', uid: message.uid })
         break
       case 'pod-failed':
         this.#supervisor.send({ type: 'pod-failed', uid: message.uid, detail: message.detail })

@@ -41,6 +41,8 @@ export type SupervisorMessage =
       readonly sharesHost: boolean
     }
   | { readonly type: 'pod-removed'; readonly uid: string }
+  /** The pod is not in the mesh any more; what is open may end in its time. Answered by `pod-left`. */
+  | { readonly type: 'pod-leaving'; readonly uid: string }
   /** Somebody had damaged the redirection of the pod: to be counted. */
   | { readonly type: 'pod-mended'; readonly uid: string }
   /** Every pod known at start has been sent. */
@@ -56,6 +58,8 @@ export type SupervisorMessage =
 export type DataMessage =
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
+  /** Nothing of it is open any more. */
+  | { readonly type: 'pod-left'; readonly uid: string }
   | { readonly type: 'retired' }
   /** All workers run and all pods of the snapshot are served. */
   | { readonly type: 'ready' }

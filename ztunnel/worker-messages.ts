@@ -45,6 +45,8 @@ export type DownMessage =
   | { readonly type: 'policies'; readonly policies: ReadonlyMap<number, Policy> }
   | { readonly type: 'policies-removed'; readonly numbers: readonly number[] }
   | { readonly type: 'pod-removed'; readonly uid: string }
+  /** Nobody is redirected to the pod's listeners any more; what is open may end in its time. Answered by `pod-left`. */
+  | { readonly type: 'pod-leaving'; readonly uid: string }
   | {
       readonly type: 'certificate'
       readonly identity: string
@@ -137,6 +139,7 @@ export type UpMessage =
   | { readonly type: 'labels'; readonly slot: number; readonly labels: CounterLabels }
   | { readonly type: 'pod-ready'; readonly uid: string }
   | { readonly type: 'pod-failed'; readonly uid: string; readonly detail: string }
+  | { readonly type: 'pod-left'; readonly uid: string }
   | { readonly type: 'model-in-force'; readonly version: number }
   /** A peer was turned away because its certificate is revoked. */
   | { readonly type: 'peer-revoked'; readonly reporter: Reporter }

@@ -37,6 +37,8 @@ import type {
   WorkerReports,
 } from './worker-messages.ts'
 
+/** Connections are accepted so long after nobody is redirected any more. */
+const DRAIN_ACCEPT_MS = 200
 /** How often a draining worker looks whether it is empty. */
 const DRAIN_CHECK_MS = 50
 /** Warnings of one kind are sent at most this often. */
@@ -120,6 +122,11 @@ export class ZtunnelWorker {
       case 'pod-removed':
         this.#removePod(message.uid, refuse('ENDPOINT_GONE', 'the pod was un-enrolled'))
         break
+      case 'pod-leaving': {
+        const { uid } = message
+        this.#drainPods([uid], () => this.#context.post({ type: 'pod-left', uid }))
+        break
+      }
       case 'certificate':
         this.#onCertificate(message)
         break
@@ -303,21 +310,31 @@ export class ZtunnelWorker {
     return { longestTurnMs, longestTurnCpuMs, longestTrimMs, turnCount, busyMs }
   }
 
-  /** Takes nothing new; what is open may finish. */
   #drain(): void {
     if (this.#isDraining) return
     this.#isDraining = true
-    for (const listeners of this.#listeners.values()) for (const listener of listeners) listener.close()
-    this.#listeners.clear()
-    for (const server of this.#dns.values()) server.drain()
-    for (const pod of this.#pods.values()) pod.drain()
-    this.#checkDrained()
+    this.#drainPods([...this.#pods.keys()], () => this.#context.post({ type: 'drained' }))
   }
 
-  #checkDrained(): void {
-    const isEmpty = [...this.#pods.values(), ...this.#dns.values()].every(({ isIdle }) => isIdle)
-    if (isEmpty) this.#context.post({ type: 'drained' })
-    else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#checkDrained())
+  /** Takes nothing new; what is open may finish. */
+  #drainPods(uids: readonly string[], onIdle: () => void): void {
+    // Who is in the queue of a listening socket is redirected already: nobody else would take him.
+    this.#context.reactor.startTimer(DRAIN_ACCEPT_MS, () => {
+      for (const uid of uids) {
+        for (const listener of this.#listeners.get(uid) ?? []) listener.close()
+        this.#listeners.delete(uid)
+        this.#dns.get(uid)?.drain()
+        this.#pods.get(uid)?.drain()
+      }
+      this.#whenIdle(uids, onIdle)
+    })
+  }
+
+  #whenIdle(uids: readonly string[], onIdle: () => void): void {
+    const isIdle = (uid: string): boolean =>
+      (this.#pods.get(uid)?.isIdle ?? true) && (this.#dns.get(uid)?.isIdle ?? true)
+    if (uids.every(isIdle)) onIdle()
+    else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#whenIdle(uids, onIdle))
   }
 
   #stop(reason: 'DRAIN' | 'SHUTDOWN'): void {

@@ -110,6 +110,7 @@ async function openNode(t: Test) {
       onAdded: ({ pod }) => watch.onEnrolled(pod.uid),
       onRemoved: () => {},
       onMended: () => {},
+      onLeaving: () => {},
       onKept: () => {},
     })
     const said: string[] = []

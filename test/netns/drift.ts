@@ -44,6 +44,7 @@ function openLab(t: Test) {
   const pods = new EnrolledPods(readConfig(FLAGS, {}).options, new ManualClock(), log, {
     onAdded: ({ pod }) => calls.push(`+${pod.uid}`),
     onRemoved: (uid) => calls.push(`-${uid}`),
+    onLeaving: (uid) => calls.push(`leaving ${uid}`),
     onKept: (uid) => calls.push(`kept ${uid}`),
     onMended: (uid) => calls.push(`mended ${uid}`),
   })

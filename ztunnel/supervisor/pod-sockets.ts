@@ -34,6 +34,7 @@ import {
   type RuleSet,
   readRuleGeneration,
   redirectRules,
+  removeRedirection,
   removeRedirectRules,
 } from './enroll/redirect-rules.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
@@ -164,6 +165,19 @@ export class PodSockets {
       this.listeners.has(family === 4 ? 'dns-udp' : 'dns-udp6'),
     )
     return redirectRules({ ...redirect, dnsFamilies: this.#wantsDns(redirect) ? families : [] })
+  }
+
+  /**
+   * New connections go their own way from now on; those that were redirected go on: the kernel remembers each, and their
+   * routes stay until close(). Never throws: a namespace that vanished has no connections.
+   */
+  letGo(): void {
+    if (this.namespace === null || !this.#isRedirected) return
+    try {
+      removeRedirection(this.namespace)
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+    }
   }
 
   /** Un-enrols: rules first, so that nothing is redirected to closed ports. A vanished namespace is fine. */

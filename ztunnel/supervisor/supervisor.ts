@@ -76,6 +76,10 @@ export class Supervisor {
         this.#servedUids.delete(uid)
         this.#data?.send({ type: 'pod-removed', uid })
       },
+      onLeaving: (uid) => {
+        if (this.#data === null) this.#pods.onLeft(uid)
+        else this.#data.send({ type: 'pod-leaving', uid })
+      },
       onKept: (uid) => {
         this.#sources.watch?.onEnrolled(uid)
         if (this.#servedUids.has(uid)) this.#sources.watch?.onServed(uid)
@@ -100,7 +104,10 @@ export class Supervisor {
     await this.#handover
     this.#listener?.close()
     // First, so that nobody tunnels to pods that are not served any more.
-    if (this.#role === 'leading') await this.#sources.stop()
+    if (this.#role === 'leading') {
+      await this.#sources.stop()
+      this.#pods.letGo()
+    }
     this.#data?.send({ type: 'drain', seconds: this.#config.drainSeconds })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
     if (this.#role !== 'leading') return
@@ -269,6 +276,9 @@ export class Supervisor {
         break
       case 'retired':
         this.#onRetired?.()
+        break
+      case 'pod-left':
+        this.#pods.onLeft(message.uid)
         break
       case 'pod-failed':
         this.#log.warn({ ...message }, 'pod cannot be served')

@@ -25,6 +25,8 @@ const RETRY_POD_MS = 1000
 export interface PodListener {
   onAdded(sockets: PodSockets): void
   onRemoved(uid: string): void
+  /** It leaves the mesh; who serves it says by onLeft() when nothing of it is open any more. */
+  onLeaving(uid: string): void
   /** It was named again and is what it was. */
   onKept(uid: string): void
   /** Somebody had damaged its redirection; it is whole again. */
@@ -44,6 +46,7 @@ export class EnrolledPods implements PodRoster {
   readonly #listener: PodListener
   readonly #served = new Map<string, PodSockets>()
   readonly #handed = new Map<string, Handed>()
+  readonly #leaving = new Map<string, { readonly sockets: PodSockets; readonly timer: ClockTimer }>()
   #listed: readonly EnrolledPod[] = []
   /** Why a wanted pod is not served. */
   readonly #failures = new Map<string, string>()
@@ -108,12 +111,45 @@ export class EnrolledPods implements PodRoster {
   }
 
   remove(uid: string): void {
-    this.#forget(uid)
+    this.#drop(uid)
     this.#reconcile()
   }
 
+  /** At once: what had it open is gone with it. */
+  #drop(uid: string): void {
+    const wasHanded = this.#handed.has(uid)
+    this.#forget(uid)
+    this.onLeft(uid)
+    const sockets = wasHanded ? this.#served.get(uid) : undefined
+    if (sockets !== undefined) this.#end(uid, sockets)
+  }
+
+  release(uid: string): void {
+    this.#forget(uid)
+    this.#letGo(uid)
+  }
+
+  #letGo(uid: string): void {
+    const sockets = this.#served.get(uid)
+    if (sockets === undefined) return
+    this.#served.delete(uid)
+    sockets.letGo()
+    const timer = this.#clock.startTimer(this.#config.drainSeconds * 1000, () => this.onLeft(uid))
+    this.#leaving.set(uid, { sockets, timer })
+    this.#listener.onLeaving(uid)
+  }
+
+  /** Nothing of a pod that was released is open any more. */
+  onLeft(uid: string): void {
+    const leaving = this.#leaving.get(uid)
+    if (leaving === undefined) return
+    this.#leaving.delete(uid)
+    leaving.timer.cancel()
+    this.#end(uid, leaving.sockets)
+  }
+
   retain(uids: ReadonlySet<string>): void {
-    for (const uid of [...this.#handed.keys()]) if (!uids.has(uid)) this.#forget(uid)
+    for (const uid of [...this.#handed.keys()]) if (!uids.has(uid)) this.#drop(uid)
     this.#reconcile()
   }
 
@@ -157,8 +193,14 @@ export class EnrolledPods implements PodRoster {
   close(): void {
     this.#isClosed = true
     this.#retry?.cancel()
+    for (const uid of [...this.#leaving.keys()]) this.onLeft(uid)
     for (const [uid, sockets] of this.#served) this.#end(uid, sockets)
     for (const uid of [...this.#handed.keys()]) this.#forget(uid)
+  }
+
+  /** From now on new connections of all pods go their own way; what is open goes on until close(). */
+  letGo(): void {
+    for (const sockets of this.#served.values()) sockets.letGo()
   }
 
   /** Lets go of all as they are: another supervisor keeps them. */
@@ -168,6 +210,7 @@ export class EnrolledPods implements PodRoster {
     this.#listed = []
     this.#failures.clear()
     for (const uid of [...this.#handed.keys()]) this.#forget(uid)
+    for (const uid of [...this.#leaving.keys()]) this.onLeft(uid)
     for (const sockets of this.#served.values()) sockets.abandon()
     this.#served.clear()
   }
@@ -190,7 +233,8 @@ export class EnrolledPods implements PodRoster {
     for (const uid of this.#failures.keys()) if (!wanted.has(uid)) this.#failures.delete(uid)
     for (const [uid, sockets] of this.#served) {
       const pod = wanted.get(uid)
-      if (pod !== undefined && this.#keep(sockets, pod)) wanted.delete(uid)
+      if (pod === undefined) this.#letGo(uid)
+      else if (this.#keep(sockets, pod)) wanted.delete(uid)
       else this.#end(uid, sockets)
     }
     for (const pod of wanted.values()) this.#begin(pod)
@@ -210,6 +254,7 @@ export class EnrolledPods implements PodRoster {
 
   #begin(pod: EnrolledPod): void {
     const { uid, name, namespace } = pod
+    this.onLeft(uid) // it is back before all that it had open has ended
     try {
       const sockets = PodSockets.open(pod, this.#config, this.#served.values())
       this.#served.set(uid, sockets)

@@ -14,6 +14,8 @@ export interface PodRoster {
   redirect(uid: string, redirect: PodRedirect | null): void
   /** Un-enrols; an unknown pod is none already. */
   remove(uid: string): void
+  /** Un-enrols a pod that goes on without the mesh: what it has open may end in its time. */
+  release(uid: string): void
   /** Un-enrols every pod but these. */
   retain(uids: ReadonlySet<string>): void
   /** False: nobody has said lately which pods there are. */

@@ -326,7 +326,7 @@ export class PodWatch {
     const { roster, probes, log } = this.#options
     if (effect === 'seek') this.#seeker.soon()
     if (effect !== 'release' && effect !== 'restore') return
-    if (effect === 'release') roster.remove(uid)
+    if (effect === 'release') roster.release(uid)
     else {
       roster.remove(uid) // a data process that was taken over may serve it
       void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))

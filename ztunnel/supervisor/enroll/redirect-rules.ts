@@ -319,6 +319,18 @@ function routingOf(namespace: NetworkNamespace, ruleSet: RuleSet): Pick<RuleSet,
   }
 }
 
+/**
+ * Redirects nobody any more, and leaves alone who was: the chains stay, without rules. Without any chain of that type the kernel
+ * would stop translating the packets of connections that it has redirected. @throws NETLINK, NAMESPACE_GONE
+ */
+export function removeRedirection(namespace: NetworkNamespace): void {
+  const table = natTable([], {})
+  const chains = table.chains.map((chain) => ({ ...chain, rules: [] }))
+  NetlinkConnection.use(NETLINK_NETFILTER, namespace, (connection) => {
+    replaceTables(connection, [{ ...table, chains }])
+  })
+}
+
 /** Takes away what applyRedirectRules put there. What is gone already is fine. @throws NETLINK, NAMESPACE_GONE */
 export function removeRedirectRules(namespace: NetworkNamespace): void {
   const ruleSet = redirectRules()

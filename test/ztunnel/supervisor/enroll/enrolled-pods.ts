@@ -23,6 +23,7 @@ function openLab(t: Test) {
   const pods = new EnrolledPods(config, clock, pino({ level: 'silent' }), {
     onAdded: (sockets) => calls.push(`+${sockets.pod.uid}`),
     onRemoved: (uid) => calls.push(`-${uid}`),
+    onLeaving: (uid) => calls.push(`leaving ${uid}`),
     onKept: (uid) => calls.push(`kept ${uid}`),
     onMended: (uid) => calls.push(`mended ${uid}`),
   })
@@ -39,12 +40,28 @@ t.test('what the file names is served, and nothing else', async (t) => {
   pods.list([{ ...pod('b', '127.77.1.2'), serviceAccount: 'other' }])
   t.same(
     calls,
-    ['+a', '+b', '-a', '+c', '-b', '-c', '+b'],
+    ['+a', '+b', 'leaving a', '+c', '-b', 'leaving c', '+b'],
     'what changed is begun anew, what stayed is left alone',
   )
   t.equal(pods.count, 1)
   pods.close()
   t.equal(pods.count, 0)
+})
+
+t.test('a pod that leaves is gone when it says so, when its time is over, or when it is back', async (t) => {
+  const { pods, calls, clock } = openLab(t)
+  const all = ['127.77.3.1', '127.77.3.2', '127.77.3.3'].map((address, index) => pod(`p${index}`, address))
+  pods.list(all)
+  pods.list([])
+  calls.length = 0
+  pods.onLeft('p0')
+  pods.onLeft('p0')
+  t.same(calls.splice(0), ['-p0'])
+  pods.list(all.slice(1, 2))
+  t.same(calls.splice(0), ['-p1', '+p1'])
+  clock.advance(5_000)
+  t.same(calls.splice(0), ['-p2'])
+  t.equal(clock.pendingCount, 0)
 })
 
 t.test('a pod that cannot be served is tried every second, and disturbs no other', async (t) => {

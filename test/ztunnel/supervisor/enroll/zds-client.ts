@@ -36,6 +36,10 @@ class Roster implements PodRoster {
     this.pods.delete(uid)
   }
 
+  release(): void {
+    throw new Error('the agent only takes away')
+  }
+
   retain(uids: ReadonlySet<string>): void {
     this.calls.push(`retain ${[...uids].toSorted().join()}`)
     for (const uid of [...this.pods.keys()]) if (!uids.has(uid)) this.pods.delete(uid)
