@@ -39,6 +39,8 @@ import type {
 
 /** Connections are accepted so long after nobody is redirected any more. */
 const DRAIN_ACCEPT_MS = 200
+/** A connection waits so long for its pod: workers hear of one within milliseconds of each other. */
+const EARLY_WAIT_MS = 1000
 /** How often a draining worker looks whether it is empty. */
 const DRAIN_CHECK_MS = 50
 /** Warnings of one kind are sent at most this often. */
@@ -60,6 +62,13 @@ const ACCEPT_KIND: Readonly<Record<StreamKind, AcceptKind>> = {
   'dns-tcp6': 'stream',
 }
 
+/** A connection of a pod that this worker has not heard of. */
+interface EarlyConnection {
+  readonly fd: number
+  readonly number: number
+  readonly kind: StreamKind
+}
+
 /** One worker of the data process. Made in its own thread. */
 export class ZtunnelWorker {
   readonly #thread = new ReactorThread<DownMessage, UpMessage>()
@@ -72,6 +81,9 @@ export class ZtunnelWorker {
   readonly #dnsResources: DnsResources
   /** Of the pods whose questions come here. */
   readonly #dns = new Map<string, DnsServer>()
+  /** Numbers of pods whose connections are let end. */
+  readonly #leaving = new Set<number>()
+  readonly #early = new Set<EarlyConnection>()
   #isDraining = false
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
@@ -188,6 +200,7 @@ export class ZtunnelWorker {
         this.#listen(pod, listeners)
       }
       pod.configure(inbound === null ? null : this.#policies.resolve(inbound))
+      this.#serveEarly(pod)
       this.#context.post({ type: 'pod-ready', uid: info.uid })
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error)
@@ -222,7 +235,11 @@ export class ZtunnelWorker {
 
   #onAccept(pod: ServedPod, kind: StreamKind, fd: number): void {
     const listener = pod.number * LISTENER_KINDS.length + LISTENER_KINDS.indexOf(kind)
-    if (this.#context.share.keep(ACCEPT_KIND[kind], fd, listener)) this.#serve(pod, kind, fd)
+    const { share } = this.#context
+    // Of a pod that leaves nothing is handed to a worker which may have said already that it has nothing open.
+    if (this.#leaving.has(pod.number)) share.retain(ACCEPT_KIND[kind])
+    else if (!share.keep(ACCEPT_KIND[kind], fd, listener)) return
+    this.#serve(pod, kind, fd)
   }
 
   #serve(pod: ServedPod, kind: StreamKind, fd: number): void {
@@ -233,12 +250,29 @@ export class ZtunnelWorker {
   /** A connection another worker accepted for us. */
   #adopt(fd: number, listener: number): void {
     const kind = LISTENER_KINDS[listener % LISTENER_KINDS.length]
-    const pod = this.#byNumber.get(Math.floor(listener / LISTENER_KINDS.length))
+    const number = Math.floor(listener / LISTENER_KINDS.length)
     if (kind === undefined || isDatagramKind(kind)) return
-    if (pod === undefined) {
-      this.#context.reactor.closeLater(fd)
-      this.#context.share.released(ACCEPT_KIND[kind])
-    } else this.#serve(pod, kind, fd)
+    const pod = this.#byNumber.get(number)
+    if (pod !== undefined) this.#serve(pod, kind, fd)
+    else this.#keepEarly({ fd, number, kind })
+  }
+
+  /** The other worker has heard of a new pod before this one, or this one that it is gone before the other. */
+  #keepEarly(early: EarlyConnection): void {
+    this.#early.add(early)
+    this.#context.reactor.startTimer(EARLY_WAIT_MS, () => {
+      if (!this.#early.delete(early)) return
+      this.#context.reactor.closeLater(early.fd)
+      this.#context.share.released(ACCEPT_KIND[early.kind])
+    })
+  }
+
+  #serveEarly(pod: ServedPod): void {
+    for (const early of this.#early) {
+      if (early.number !== pod.number) continue
+      this.#early.delete(early)
+      this.#serve(pod, early.kind, early.fd)
+    }
   }
 
   #onAcceptRefused(pod: ServedPod, error: MeshError): void {
@@ -272,6 +306,7 @@ export class ZtunnelWorker {
     this.#listeners.delete(uid)
     this.#pods.delete(uid)
     this.#byNumber.delete(pod.number)
+    this.#leaving.delete(pod.number)
     this.#dns.get(uid)?.close(reason)
     this.#dns.delete(uid)
     pod.close(reason)
@@ -318,10 +353,11 @@ export class ZtunnelWorker {
 
   /** Takes nothing new; what is open may finish. */
   #drainPods(uids: readonly string[], onIdle: () => void): void {
+    for (const uid of uids) this.#leaving.add(this.#pods.get(uid)?.number ?? -1)
     // Who is in the queue of a listening socket is redirected already: nobody else would take him.
     this.#context.reactor.startTimer(DRAIN_ACCEPT_MS, () => {
       for (const uid of uids) {
-        for (const listener of this.#listeners.get(uid) ?? []) listener.close()
+        for (const listener of this.#listeners.get(uid) ?? []) listener.finish()
         this.#listeners.delete(uid)
         this.#dns.get(uid)?.drain()
         this.#pods.get(uid)?.drain()

@@ -67,8 +67,13 @@ export class AcceptShare {
       wake(this.#wakeFds[least] ?? -1)
       return false
     }
-    Atomics.add(this.#counts, this.#self * 3 + index, 1)
+    this.retain(kind)
     return true
+  }
+
+  /** Keeps a just accepted connection whoever has fewer. */
+  retain(kind: AcceptKind): void {
+    Atomics.add(this.#counts, this.#self * 3 + KIND_INDEX[kind], 1)
   }
 
   /** A kept or adopted connection has ended. */

@@ -76,7 +76,11 @@ export class TcpListener implements ReadinessHandler {
   }
 
   onReady(): void {
-    for (let i = 0; i < MAX_ACCEPTS_PER_TURN && !this.#isClosed; i++) {
+    this.#accept(MAX_ACCEPTS_PER_TURN)
+  }
+
+  #accept(most: number): void {
+    for (let i = 0; i < most && !this.#isClosed; i++) {
       peerLength.bytes.writeUInt32LE(SOCKADDR_BYTES, 0)
       const fd = accept4(this.fd, peerAddress.address, peerLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC)
       if (fd >= 0) {
@@ -129,6 +133,17 @@ export class TcpListener implements ReadinessHandler {
     this.#reactor.descriptors.remove(this.#reserve) // before the number is free for others
     close(this.#reserve)
     this.#reserve = -1
+  }
+
+  /**
+   * Stops accepting once the queue is empty. Of those who share a socket the kernel wakes one: if that one only stopped
+   * watching, a connection would wait until another one comes.
+   */
+  finish(): void {
+    if (this.#isClosed) return
+    this.#reactor.unwatch(this.fd)
+    this.#accept(LISTEN_BACKLOG)
+    this.close()
   }
 
   /** Stops accepting; a descriptor of our own is closed, a shared one is left to its owner. */

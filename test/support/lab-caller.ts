@@ -44,5 +44,5 @@ export async function ask(lab: MeshLab): Promise<string> {
   await socket.until('an answer', ({ isClosed, hasEnded }) => isClosed || hasEnded)
   socket.end()
   await socket.until('closed', ({ isClosed }) => isClosed)
-  return socket.text
+  return socket.error === '' ? socket.text : `${socket.error} ${socket.text}`
 }
