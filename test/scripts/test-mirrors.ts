@@ -265,6 +265,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/record-writer.ts',
     'ztunnel/sources.ts',
     'ztunnel/supervisor/data-process.ts',
+    'ztunnel/supervisor/enrolment-sources.ts',
     'ztunnel/supervisor/supervisor.ts',
     'ztunnel/ztunnel-worker.ts',
   ],
