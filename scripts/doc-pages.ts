@@ -175,7 +175,8 @@ function sampleApp(labels: string): App {
     revokedPeers: { source: 0 },
     revocations: { status: () => [], undecidedCount: 0 },
     records: { lostCount: 0 },
-    pods: [],
+    pods: [{ uid: '', namespace: '', name: '' }],
+    guard: { counts: new Map([['', 1]]) },
   }
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed
 }

@@ -36,6 +36,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/supervisor/enroll/namespace-seeker.ts', 'ms', 'SEEK_MAX_MS'),
   ...limits('ztunnel/supervisor/enroll/pod-state.ts', 'ms', 'UNSERVED_MS'),
   ...limits('ztunnel/supervisor/enroll/pod-watch.ts', 'ms', 'STOP_TIMEOUT_MS'),
+  ...limits('ztunnel/supervisor/enroll/strict-guard.ts', 'ms', 'LEARN_MS'),
   ...limits('ztunnel/supervisor/enroll/ask-pod.ts', 'ms', 'ASK_TIMEOUT_MS'),
   ...limits(
     'ztunnel/supervisor/enroll/pod-events.ts',

@@ -20,6 +20,7 @@ import type { BackgroundMethods } from './background-worker.ts'
 import { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { decideDns } from './dns/dns-decision.ts'
+import { GuardReports } from './guard-reports.ts'
 import { handoverSocket } from './handover.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
@@ -82,6 +83,10 @@ export class App {
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
+  readonly guard = new GuardReports({
+    send: (message) => this.#supervisor.send(message),
+    post: (message) => this.workers.post(0, message),
+  })
   readonly #policyNumbers = new PolicyNumbers((number, policy) =>
     this.workers.broadcast({ type: 'policies', policies: new Map([[number, policy]]) }),
   )
@@ -138,6 +143,7 @@ export class App {
         [...this.#pods.values()].map((pod) => ({
           ...pod,
           isServed: pod.servedBy.size >= this.workers.count,
+          closedPorts: this.guard.told(pod.info.uid),
         })),
       onAbandoned: () => void (this.#drain ?? this.shutdown('SHUTDOWN')).then(() => process.exit(0)),
     })
@@ -254,6 +260,8 @@ export class App {
     else if (message.type === 'pod-removed') this.#removePod(message.uid)
     else if (message.type === 'pod-leaving') this.#letGo(message.uid)
     else if (message.type === 'pod-mended') this.mendedCount++
+    else if (message.type === 'guard-refused' || message.type === 'guard-counted')
+      this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
     else if (message.type === 'retire') void this.#retire()
     else if (message.type === 'resume') void this.#resume()
@@ -292,6 +300,7 @@ export class App {
     const pod = this.#pods.get(uid)
     if (pod === undefined) return
     this.#pods.delete(uid)
+    this.guard.forget(uid)
     this.workers.broadcast({ type: 'pod-removed', uid })
     const own = this.#workloadOf(pod)
     if (
@@ -333,6 +342,7 @@ export class App {
     if (inbound === pod.inbound) return false
     if (inbound !== null && pod.inbound !== null && isSameInbound(inbound, pod.inbound)) return false
     pod.inbound = inbound
+    if (inbound !== null) this.guard.describe(pod.info.uid, inbound.policies)
     return true
   }
 

@@ -108,7 +108,14 @@ export const ZTUNNEL_OPTIONS = {
   hostNetworkPath: {
     type: 'path',
     default: '/proc/1/ns/net',
-    meaning: 'network namespace of the node: probes of its kubelet are told apart there',
+    meaning:
+      'network namespace of the node: probes of its kubelet are told apart there, and strict pods have their guard',
+  },
+  strictGuard: {
+    type: 'boolean',
+    default: 'true',
+    meaning:
+      'refuse plaintext to strict pods on the node as well, so that they stay strict when the rules inside them are flushed; with kubernetesEnrolment',
   },
   cniSpoolDirectory: {
     type: 'text',

@@ -46,6 +46,14 @@ function revocationLists({ revocations }: App): string[] {
   )
 }
 
+function guardRefusals({ guard, pods }: App): string[] {
+  return pods.flatMap(({ uid, namespace, name }) => {
+    const count = guard.counts.get(uid)
+    const labels = `namespace="${namespace}",pod="${name}"`
+    return count === undefined ? [] : [`sidestep_guard_refused_total{${labels}} ${count}`]
+  })
+}
+
 /** The soft limit of descriptors; it may be changed from outside at any time (prlimit). */
 function maxDescriptors(): string {
   const soft = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
@@ -106,6 +114,12 @@ export function formatMetrics(app: App): string {
       'sidestep_redirections_mended',
       'pods whose redirection was damaged and is whole again',
       app.mendedCount,
+    ),
+    family(
+      'sidestep_guard_refused',
+      'counter',
+      'plaintext connections to strict pods that were refused on the node, before they reached the pod',
+      guardRefusals(app),
     ),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What supervisor, data process and workers say to each other about pods. Descriptors travel beside the messages.
 
+import type { SocketAddress } from '../mesh/net/address.ts'
+import type { PortSet } from '../mesh/net/port-set.ts'
+
 /** An enrolled pod. `uid` is the pod's own, not the workload's uid of the model. */
 export interface PodInfo {
   readonly uid: string
@@ -45,6 +48,15 @@ export type SupervisorMessage =
   | { readonly type: 'pod-leaving'; readonly uid: string }
   /** Somebody had damaged the redirection of the pod: to be counted. */
   | { readonly type: 'pod-mended'; readonly uid: string }
+  /** The guard of strict pods has refused a connection; under many of them not each is told. */
+  | {
+      readonly type: 'guard-refused'
+      readonly uid: string
+      readonly source: SocketAddress
+      readonly destination: SocketAddress
+    }
+  /** It has refused so many more, all of them. */
+  | { readonly type: 'guard-counted'; readonly uid: string; readonly count: number }
   /** Every pod known at start has been sent. */
   | { readonly type: 'snapshot-sent' }
   /** Another data process takes its place: what there can be only one of is left to that one. Answered by `retired`. */
@@ -61,5 +73,7 @@ export type DataMessage =
   /** Nothing of it is open any more. */
   | { readonly type: 'pod-left'; readonly uid: string }
   | { readonly type: 'retired' }
+  /** Ports of the pod at which no policy lets plaintext in, whoever sends it: said for each pod, and when it changes. */
+  | { readonly type: 'closed-ports'; readonly uid: string; readonly ports: PortSet }
   /** All workers run and all pods of the snapshot are served. */
   | { readonly type: 'ready' }

@@ -3,6 +3,7 @@
 // the next supervisor takes it over.
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { REASONS } from '../mesh/errors/reasons.ts'
+import type { PortSet } from '../mesh/net/port-set.ts'
 import { ChannelListener, peerCredentials } from '../mesh/reactor/channel-sockets.ts'
 import { DescriptorChannel } from '../mesh/reactor/descriptor-passing.ts'
 import { close } from '../mesh/reactor/ffi/libc.ts'
@@ -17,6 +18,8 @@ export interface KeptPod {
   readonly namespaceFd: number | null
   readonly listeners: ReadonlyMap<ListenerKind, number>
   readonly isServed: boolean
+  /** What the last supervisor was told; null: nothing. */
+  readonly closedPorts: PortSet | null
 }
 
 export interface SupervisorLinkOptions {
@@ -118,7 +121,10 @@ export class SupervisorLink {
       this.send({ type: 'pod-kept', pod: info, listeners: kinds, sharesHost: namespaceFd === null }, fds)
     }
     this.send({ type: 'pods-kept' })
-    for (const { info, isServed } of kept) if (isServed) this.send({ type: 'pod-ready', uid: info.uid })
+    for (const { info, isServed, closedPorts: ports } of kept) {
+      if (isServed) this.send({ type: 'pod-ready', uid: info.uid })
+      if (ports !== null) this.send({ type: 'closed-ports', uid: info.uid, ports })
+    }
     log.info({ supervisor: pid, pods: kept.length }, 'taken over by the next supervisor')
   }
 }

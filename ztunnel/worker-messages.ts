@@ -3,6 +3,7 @@
 
 import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
 import type { Policy } from '../mesh/model/policy.ts'
+import type { SocketAddress } from '../mesh/net/address.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
 import type { CounterLabels } from '../mesh/telemetry/counters.ts'
@@ -47,6 +48,13 @@ export type DownMessage =
   | { readonly type: 'pod-removed'; readonly uid: string }
   /** Nobody is redirected to the pod's listeners any more; what is open may end in its time. Answered by `pod-left`. */
   | { readonly type: 'pod-leaving'; readonly uid: string }
+  /** A plaintext connection that was refused before it reached the pod: to be recorded. */
+  | {
+      readonly type: 'guard-refused'
+      readonly uid: string
+      readonly source: SocketAddress
+      readonly destination: SocketAddress
+    }
   | {
       readonly type: 'certificate'
       readonly identity: string

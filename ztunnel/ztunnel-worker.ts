@@ -14,7 +14,7 @@ import { TrafficCounters } from '../mesh/telemetry/counters.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
 import { acceptInbound } from './accept/inbound-listener.ts'
 import { acceptOutbound } from './accept/outbound-listener.ts'
-import { acceptPassthrough } from './accept/passthrough-listener.ts'
+import { acceptPassthrough, recordGuardRefusal } from './accept/passthrough-listener.ts'
 import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
@@ -137,6 +137,11 @@ export class ZtunnelWorker {
       case 'pod-leaving': {
         const { uid } = message
         this.#drainPods([uid], () => this.#context.post({ type: 'pod-left', uid }))
+        break
+      }
+      case 'guard-refused': {
+        const pod = this.#pods.get(message.uid)
+        if (pod !== undefined) recordGuardRefusal(pod, message.source, message.destination)
         break
       }
       case 'certificate':

@@ -4,12 +4,12 @@ import { createHash } from 'node:crypto'
 import { WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
 import { stableHash } from './stable-hash.ts'
 
-export { NEEDS_L7_PREFIX, WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
-
-/** SPEC HBONE §9.5. In the root namespace. */
-export const STATIC_STRICT_NAME = 'istio_converted_static_strict'
-/** SPEC HBONE §9.5. In the namespace of the PeerAuthentication. */
-export const CONVERTED_PEER_PREFIX = 'converted_peer_authentication_'
+export {
+  CONVERTED_PEER_PREFIX,
+  NEEDS_L7_PREFIX,
+  STATIC_STRICT_NAME,
+  WAYPOINT_ONLY_PREFIX,
+} from '../../mesh/model/reserved-policy.ts'
 
 const MAX_NAMED_PORTS = 8 // in a name
 const KUBERNETES_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/

@@ -188,6 +188,7 @@ const DENIAL_DETAIL: Readonly<Record<DenialCode, (written: string) => string>> =
   POLICY_DENY: (policy) => `explicitly denied by: ${policy}`,
   POLICY_NEEDS_L7: (policy) => `${policy} has to look into the connection, and no waypoint does`,
   WAYPOINT_BYPASS: (waypoint) => `only through the waypoint ${waypoint}`,
+  PLAINTEXT_REFUSED: (policy) => `${policy} demands an identity`,
 }
 
 /** Compiles the policies that apply to one destination workload (MeshState.policiesFor). */

@@ -61,6 +61,10 @@ const DENIALS: Readonly<
     reason: `${caller} goes round the waypoint ${waypoint} from ${way}`,
     fix: `call the service instead of its pods: it leads through ${waypoint}`,
   }),
+  PLAINTEXT_REFUSED: (policy, caller, way) => ({
+    reason: `${policy} demands an identity, and ${caller} comes from ${way}`,
+    fix: 'enrol the calling workload',
+  }),
 }
 
 /** Explains a verdict that `policies` gave on `connection`. */

@@ -16,12 +16,32 @@ export const NEEDS_L7_PREFIX = 'sidestep_needs_l7_'
  */
 export const WAYPOINT_ONLY_PREFIX = 'sidestep_waypoint_only_'
 
+/** Reserved: the DENY of whoever has no identity, which all that is strict names. SPEC HBONE §9.5. In the root namespace. */
+export const STATIC_STRICT_NAME = 'istio_converted_static_strict'
+
+/**
+ * Reserved: a DENY whose name begins so refuses whoever has no identity, on some ports or on all but some. Then comes the name
+ * of the PeerAuthentication. SPEC HBONE §9.5. In its namespace.
+ */
+export const CONVERTED_PEER_PREFIX = 'converted_peer_authentication_'
+
 /** Codes of a refusal by a DENY policy. */
-export type DenialCode = Extract<ReasonCode, 'POLICY_DENY' | 'POLICY_NEEDS_L7' | 'WAYPOINT_BYPASS'>
+export type DenialCode = Extract<
+  ReasonCode,
+  'POLICY_DENY' | 'POLICY_NEEDS_L7' | 'WAYPOINT_BYPASS' | 'PLAINTEXT_REFUSED'
+>
+
+const PREFIXES: Readonly<Record<DenialCode, string | null>> = {
+  POLICY_DENY: null,
+  POLICY_NEEDS_L7: NEEDS_L7_PREFIX,
+  WAYPOINT_BYPASS: WAYPOINT_ONLY_PREFIX,
+  PLAINTEXT_REFUSED: CONVERTED_PEER_PREFIX,
+}
 
 /** What a DENY policy of this name means when it refuses. */
 export function denialCode(name: string): DenialCode {
   if (name.startsWith(NEEDS_L7_PREFIX)) return 'POLICY_NEEDS_L7'
+  if (name === STATIC_STRICT_NAME || name.startsWith(CONVERTED_PEER_PREFIX)) return 'PLAINTEXT_REFUSED'
   return name.startsWith(WAYPOINT_ONLY_PREFIX) ? 'WAYPOINT_BYPASS' : 'POLICY_DENY'
 }
 
@@ -32,10 +52,10 @@ export function denialCode(name: string): DenialCode {
 export function writtenKey(policy: Pick<Policy, 'namespace' | 'name'>): string {
   const { namespace, name } = policy
   const code = denialCode(name)
-  const [first = '', second = ''] = name
-    .slice(code === 'POLICY_NEEDS_L7' ? NEEDS_L7_PREFIX.length : WAYPOINT_ONLY_PREFIX.length)
-    .split('_')
-  const parts = code === 'POLICY_NEEDS_L7' ? [namespace, first] : [first, second]
-  const isTold = code !== 'POLICY_DENY' && !parts.some((part) => part === '' || part === 'sidestep')
+  const prefix = PREFIXES[code]
+  if (prefix === null || !name.startsWith(prefix)) return policyKey(policy)
+  const [first = '', second = ''] = name.slice(prefix.length).split('_')
+  const parts = code === 'WAYPOINT_BYPASS' ? [first, second] : [namespace, first]
+  const isTold = !parts.some((part) => part === '' || part === 'sidestep')
   return isTold ? parts.join('/') : policyKey(policy)
 }

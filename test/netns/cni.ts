@@ -119,7 +119,7 @@ async function openNode(t: Test) {
     }
     const watch = new PodWatch({
       saved: null,
-      ...{ client, nodeName: 'n1', clock: systemClock, log, roster: pods, probes: null, procPath },
+      ...{ client, nodeName: 'n1', clock: systemClock, log, roster: pods, host: null, procPath },
       ...{ random: Math.random, events: { say } },
       timing: { idleMs: 60_000, retryMs: 20, maxRetryMs: 100 },
     })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { ALL_PORTS } from '../../mesh/net/port-set.ts'
 import { createChannelPair, DescriptorChannel } from '../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../mesh/reactor/ffi/libc.ts'
 import { ORPHAN_WAIT_MS } from '../../ztunnel/handover.ts'
@@ -64,6 +65,7 @@ t.test(
     const [namespaceFd = -1, outbound = -1, inbound = -1] = files
     const pod = (uid: string, isServed: boolean): KeptPod => ({
       ...{ info: { ...INFO, uid }, isServed, namespaceFd: uid === 'u1' ? namespaceFd : null },
+      closedPorts: uid === 'u2' ? null : ALL_PORTS,
       listeners: new Map([
         ['outbound', outbound],
         ['inbound', inbound],
@@ -96,7 +98,12 @@ t.test(
     channel.send(Buffer.from('{"type":"snapshot-sent"}'))
     await lab.next()
     t.same(lab.messages, [{ type: 'snapshot-sent' }])
-    t.same(heard, [{ type: 'pod-ready', uid: 'u1' }], 'who is served is said again')
+    const ports = ALL_PORTS
+    const said = [
+      { type: 'pod-ready', uid: 'u1' },
+      { type: 'closed-ports', uid: 'u1', ports },
+    ]
+    t.same(heard, said, 'who is served is said again, and what is closed')
     t.equal(lab.clock.pendingCount, 0, 'nobody waits for a supervisor any more')
     channel.close()
     await orphaned(lab)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Port 15006 of a pod: connections that arrive in plaintext, from outside the mesh.
 
-import { isRefusal } from '../../mesh/errors/refusal.ts'
+import { isRefusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { SocketAddress } from '../../mesh/net/address.ts'
 import { localAddress, originalDestination, peerAddress } from '../../mesh/reactor/socket-options.ts'
 import { TcpDownstream } from '../carry/downstream.ts'
 import { InboundConnection } from '../carry/inbound-connection.ts'
@@ -15,13 +16,8 @@ export function acceptPassthrough(pod: ServedPod, fd: number): void {
   const client = peerAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
   const destination = originalDestination(fd, client.ip) ?? localAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
   const downstream = new TcpDownstream(context.reactor, fd)
-  const facts = new ConnectionFacts('inbound', context.reactor.nowMs, `${client.ip}:${client.port}`)
-  facts.destinationAddress = `${destination.ip}:${destination.port}`
-  facts.destination = pod.inbound?.workload ?? null
   const onClosed = (): void => context.share.released('stream')
-  pod.lastVerdict = null
-  const decision = decidePassthrough(pod.inbound, destination, client.ip, pod.evaluate)
-  facts.policy = pod.lastVerdict === null ? '' : policyOf(pod)
+  const { facts, decision } = decideFor(pod, client, destination)
   if (isRefusal(decision)) {
     downstream.refuse()
     context.closed(facts, decision, 0, 0)
@@ -30,6 +26,24 @@ export function acceptPassthrough(pod: ServedPod, fd: number): void {
   }
   const { dial, connection: authz } = decision
   new InboundConnection(pod, downstream, { dial, authz, sourceIp: client.ip }, facts, onClosed).start()
+}
+
+/** A connection that the guard has refused on the node: it gets the record it would have had here. */
+export function recordGuardRefusal(pod: ServedPod, client: SocketAddress, destination: SocketAddress): void {
+  const { facts, decision } = decideFor(pod, client, destination)
+  // Allowed: the policies have changed since.
+  const refusal = isRefusal(decision) ? decision : refuse('PLAINTEXT_REFUSED', 'by policies that are gone')
+  pod.context.closed(facts, refusal, 0, 0)
+}
+
+function decideFor(pod: ServedPod, client: SocketAddress, destination: SocketAddress) {
+  const facts = new ConnectionFacts('inbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
+  facts.destinationAddress = `${destination.ip}:${destination.port}`
+  facts.destination = pod.inbound?.workload ?? null
+  pod.lastVerdict = null
+  const decision = decidePassthrough(pod.inbound, destination, client.ip, pod.evaluate)
+  facts.policy = pod.lastVerdict === null ? '' : policyOf(pod)
+  return { facts, decision }
 }
 
 function policyOf(pod: ServedPod): string {

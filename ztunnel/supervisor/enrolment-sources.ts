@@ -9,6 +9,7 @@ import type { ZtunnelConfig } from '../config.ts'
 import type { CniAgent } from './enroll/cni/cni-agent.ts'
 import type { EnrolledPods } from './enroll/enrolled-pods.ts'
 import type { PodWatch } from './enroll/pod-watch.ts'
+import type { StrictGuard } from './enroll/strict-guard.ts'
 import type { ZdsClient } from './enroll/zds-client.ts'
 import { parseEnrolment } from './enrolment-file.ts'
 
@@ -16,6 +17,7 @@ import { parseEnrolment } from './enrolment-file.ts'
 export class EnrolmentSources {
   readonly #config: ZtunnelConfig
   readonly #pods: EnrolledPods
+  readonly #guard: StrictGuard | null
   readonly #log: Log
   #file: WatchedFile | null = null
   #agent: ZdsClient | null = null
@@ -23,9 +25,11 @@ export class EnrolmentSources {
   watch: PodWatch | null = null
   #cni: CniAgent | null = null
 
-  constructor(config: ZtunnelConfig, pods: EnrolledPods, log: Log) {
+  /** `guard` is told where pods are. */
+  constructor(config: ZtunnelConfig, pods: EnrolledPods, guard: StrictGuard | null, log: Log) {
     this.#config = config
     this.#pods = pods
+    this.#guard = guard
     this.#log = log
   }
 
@@ -94,7 +98,7 @@ export class EnrolmentSources {
     const { sealedPlace } = await import('../snapshot/sealed-place.ts')
     const { watch, client } = await startPodWatch({
       ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
-      ...{ roster: this.#pods, clock: systemClock, log: this.#log },
+      ...{ roster: this.#pods, guard: this.#guard, clock: systemClock, log: this.#log },
       saved: sealedPlace(this.#config, 'pods'),
     })
     this.watch = watch

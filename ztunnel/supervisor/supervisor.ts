@@ -15,6 +15,7 @@ import { handoverSocket, RETIRE_TIMEOUT_MS, supervisorSocket, type TakeMessage }
 import type { DataMessage } from '../pods.ts'
 import { DataProcess, type DataProcessHandler } from './data-process.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
+import { openGuard, type StrictGuard } from './enroll/strict-guard.ts'
 import { EnrolmentSources } from './enrolment-sources.ts'
 import { listenForNext, type NextSupervisor } from './next-supervisor.ts'
 import { askForPods, findGeneration, isAnySupervisor } from './take-over.ts'
@@ -45,6 +46,7 @@ export class Supervisor {
   readonly #args: readonly string[]
   readonly #log: Log
   readonly #pods: EnrolledPods
+  readonly #guard: StrictGuard | null
   #sources: EnrolmentSources
   #role: Role = 'leading'
   #handover: Promise<void> = Promise.resolve()
@@ -89,7 +91,14 @@ export class Supervisor {
         this.#data?.send({ type: 'pod-mended', uid })
       },
     })
-    this.#sources = new EnrolmentSources(config, this.#pods, log)
+    this.#guard = openGuard(config, log, {
+      onRefused: (uid, ends) => {
+        if (this.#data !== null) this.#data.send({ type: 'guard-refused', uid, ...ends })
+        else log.warn({ uid, ...ends, reason: 'PLAINTEXT_REFUSED' }, 'refused by the guard')
+      },
+      onCounted: (uid, count) => this.#data?.send({ type: 'guard-counted', uid, count }),
+    })
+    this.#sources = new EnrolmentSources(config, this.#pods, this.#guard, log)
   }
 
   /** @throws ALREADY_RUNNING */
@@ -107,6 +116,7 @@ export class Supervisor {
     if (this.#role === 'leading') {
       await this.#sources.stop()
       this.#pods.letGo()
+      this.#guard?.close() // from here on plaintext is what they are sent
     }
     this.#data?.send({ type: 'drain', seconds: this.#config.drainSeconds })
     await this.#data?.ended(this.#config.drainSeconds * 1000 + EXIT_GRACE_MS)
@@ -151,6 +161,7 @@ export class Supervisor {
     this.#pods.keep(pods)
     this.#startedMs = performance.now()
     this.#data = DataProcess.takeOver(pid, channelFd, this.#dataHandler)
+    this.#guard?.begin() // the process says at once what is closed
     this.#data.send({ type: 'snapshot-sent' }) // its first supervisor may not have come so far
     this.#log.info({ pid, pods: pods.length }, 'data process taken over')
   }
@@ -160,6 +171,7 @@ export class Supervisor {
     this.#role = 'handing-over'
     this.#log.info({ next: next.pid, pods: this.#pods.count }, 'another supervisor takes the pods')
     await this.#sources.abandon()
+    this.#guard?.suspend()
     await this.#retireData()
     this.#listener?.close()
     next.give(this.#pods.served)
@@ -182,6 +194,7 @@ export class Supervisor {
     this.#role = 'stood-down'
     this.#log.info('the next supervisor serves; connections of this one may end in their time')
     this.#data?.send({ type: 'drain', seconds: null })
+    this.#guard?.forget()
     this.#pods.abandon()
     this.#watchLeader(0)
   }
@@ -191,8 +204,9 @@ export class Supervisor {
     this.#role = 'leading'
     this.#log.warn({ reason: 'HANDOVER_FAILED' }, 'the next supervisor does not serve; going on')
     this.#data?.send({ type: 'resume' })
+    this.#guard?.begin()
     if (this.#data === null) this.#startData()
-    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#log)
+    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
     await this.#sources.start()
     this.#listen()
   }
@@ -213,7 +227,7 @@ export class Supervisor {
     this.#data = null
     drained?.send({ type: 'drain', seconds: this.#config.drainSeconds })
     this.#role = 'leading'
-    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#log)
+    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
     await this.#lead().catch((error: unknown) => {
       this.#log.warn({ err: error }, 'somebody else was faster')
       this.#role = 'stood-down'
@@ -272,7 +286,12 @@ export class Supervisor {
       case 'ready':
         this.#log.info({ pods: this.#pods.count }, 'data process ready')
         this.#trim.onWork()
+        this.#guard?.begin()
         this.#tellPredecessor()
+        break
+      case 'closed-ports':
+        // Of a pod that has gone meanwhile nothing is kept.
+        if (this.#pods.isServed(message.uid)) this.#guard?.setClosed(message.uid, message.ports)
         break
       case 'retired':
         this.#onRetired?.()

@@ -203,6 +203,18 @@ export class NetlinkConnection {
     if (failure !== null) throw failure
   }
 
+  /**
+   * What the kernel has sent of its own accord, one datagram at a time; null when no more is there. Does not wait.
+   * @throws NETLINK also when datagrams were lost: what comes next is good again
+   */
+  takeSent(label: string): readonly NetlinkMessage[] | null {
+    const datagram = this.#receiveOne(MSG_DONTWAIT, label)
+    if (datagram === null) return null
+    const messages: NetlinkMessage[] = []
+    this.#takeAll(datagram, label, (message) => messages.push(message) < 0)
+    return messages
+  }
+
   /** -1 once it is closed. */
   get fd(): number {
     return this.#fd

@@ -103,6 +103,12 @@ export class MessageBuilder {
     bytes.writeUInt32BE(value >>> 0)
     return this.attribute(type, bytes)
   }
+  /** Up to 2^53. */
+  u64be(type: number, value: number): this {
+    const bytes = Buffer.alloc(8)
+    bytes.writeBigUInt64BE(BigInt(value))
+    return this.attribute(type, bytes)
+  }
   /** Text with its terminating NUL. @throws NETLINK when the text holds a NUL: the kernel would read a shorter name. */
   text(type: number, value: string): this {
     if (value.includes('\0')) throw new MeshError('NETLINK', { detail: 'a name contains NUL' })

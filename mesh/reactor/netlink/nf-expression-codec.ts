@@ -54,6 +54,14 @@ const NFT_NAT_SNAT = 0
 const NF_FAMILIES = { 4: 2, 6: 10 } as const
 const NFTA_REDIR_REG_PROTO_MIN = 1
 const NFTA_REDIR_FLAGS = 3
+const NFTA_LIMIT_RATE = 1
+const NFTA_LIMIT_UNIT = 2
+const NFTA_LIMIT_BURST = 3
+const NFTA_LIMIT_TYPE = 4
+const NFTA_LIMIT_FLAGS = 5
+const NFTA_LOG_GROUP = 1
+const NFTA_REJECT_TYPE = 1
+const NFT_REJECT_TCP_RST = 1
 const NFT_REG_VERDICT = 0
 const NFT_REG_1 = 1
 const NF_NAT_RANGE_PROTO_SPECIFIED = 2
@@ -86,6 +94,8 @@ function wireName(expression: Expression): string {
       return 'redir'
     case 'sourceNat':
       return 'nat'
+    case 'resetTcp':
+      return 'reject'
     case 'unknown':
       return expression.name
     default:
@@ -143,6 +153,17 @@ function writeData(data: MessageBuilder, expression: Expression): void {
       // Older kernels do not conclude the flag from the register.
       data.u32be(NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1)
       data.u32be(NFTA_REDIR_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED)
+      return
+    case 'limit':
+      data.u64be(NFTA_LIMIT_RATE, expression.perSecond).u64be(NFTA_LIMIT_UNIT, 1)
+      data.u32be(NFTA_LIMIT_BURST, expression.burst)
+      data.u32be(NFTA_LIMIT_TYPE, 0).u32be(NFTA_LIMIT_FLAGS, 0)
+      return
+    case 'log':
+      data.attribute(NFTA_LOG_GROUP, Buffer.of(expression.group >> 8, expression.group & 255))
+      return
+    case 'resetTcp':
+      data.u32be(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)
       return
     default: // a counter starts at zero; what we do not know, the kernel refuses
   }
@@ -228,6 +249,17 @@ function readData(name: string, data: Attributes): Expression | null {
     }
     case 'redir':
       return data.u32be(NFTA_REDIR_REG_PROTO_MIN) === undefined ? null : { kind: 'redirect' }
+    case 'limit': {
+      const isOurs = data.u64be(NFTA_LIMIT_UNIT) === 1 && (data.u32be(NFTA_LIMIT_FLAGS) ?? 0) === 0
+      const [perSecond, burst] = [data.u64be(NFTA_LIMIT_RATE) ?? 0, data.u32be(NFTA_LIMIT_BURST) ?? 0]
+      return isOurs && (data.u32be(NFTA_LIMIT_TYPE) ?? 0) === 0 ? { kind: 'limit', perSecond, burst } : null
+    }
+    case 'log': {
+      const group = data.get(NFTA_LOG_GROUP)
+      return group === undefined || group.length < 2 ? null : { kind: 'log', group: group.readUInt16BE(0) }
+    }
+    case 'reject':
+      return data.u32be(NFTA_REJECT_TYPE) === NFT_REJECT_TCP_RST ? { kind: 'resetTcp' } : null
     default:
       return null
   }

@@ -13,6 +13,7 @@ export const OPERATORS = { eq: 0, neq: 1 } as const
 export const VERDICTS = { drop: 0, accept: 1, jump: -3, goto: -4, return: -5 } as const
 const PROTOCOLS = { tcp: 6, udp: 17 } as const
 const INTERFACE_NAME_BYTES = 16
+const TCP_FLAGS_OFFSET = 13
 
 export type MetaKey = keyof typeof META_KEYS
 export type CtKey = keyof typeof CT_KEYS
@@ -49,6 +50,12 @@ export type Expression =
   | { readonly kind: 'sourceNat'; readonly family: 4 | 6 }
   /** Changes the destination to this machine and the port in register 1. */
   | { readonly kind: 'redirect' }
+  /** Ends the rule for packets beyond so many a second. */
+  | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number }
+  /** Shows the packet to whoever listens to the group (packet-log.ts). */
+  | { readonly kind: 'log'; readonly group: number }
+  /** Answers with a TCP reset, and ends the packet. */
+  | { readonly kind: 'resetTcp' }
   /** Counts packets and bytes. Rules that are read back carry the numbers beside their expressions. */
   | { readonly kind: 'counter' }
   /** Read from the kernel, not of ours. */
@@ -159,6 +166,18 @@ export function matchPort(
     compare(hexPort(port), isNegated),
   ]
 }
+/**
+ * The first packet of a TCP connection, by its flags: SYN without ACK or RST. That needs no tracking of connections, so it
+ * holds where the table of connections is full, was flushed, or does not know the packet.
+ */
+export function matchTcpOpening(): Expressions {
+  return [
+    ...matchL4Protocol('tcp'),
+    { kind: 'payload', base: 'transport', offset: TCP_FLAGS_OFFSET, bytes: 1 },
+    { kind: 'bitwise', mask: '16', xor: '00' },
+    compare('02'),
+  ]
+}
 /** Sets the packet's whole mark. */
 export function setMark(value: number): Expressions {
   return [
@@ -196,6 +215,18 @@ export function setConnectionZone(zone: number): Expressions {
 /** To this machine, at `port`. nat hooks only, after a match on the protocol. */
 export function redirectTo(port: number): Expressions {
   return [{ kind: 'immediate', value: hexPort(port) }, { kind: 'redirect' }]
+}
+/** So many packets a second go on in the rule. */
+export function limitTo(perSecond: number, burst: number): Expressions {
+  return [{ kind: 'limit', perSecond, burst }]
+}
+/** Shows the packet to who listens to the group, if anybody does. */
+export function logTo(group: number): Expressions {
+  return [{ kind: 'log', group }]
+}
+/** Refuses with a reset. Hooks input, forward and output only, after a match on TCP. */
+export function resetTcp(): Expressions {
+  return [{ kind: 'resetTcp' }]
 }
 export function count(): Expressions {
   return [{ kind: 'counter' }]

@@ -236,6 +236,24 @@ export function readTable(connection: NetlinkConnection, table: NfTableName): In
   const exists = listTables(connection).some((it) => it.family === table.family && it.name === table.name)
   if (!exists) return null
   const family = FAMILIES[table.family]
+  const rules = readRules(connection, table)
+  const chains: InstalledChain[] = []
+  for (const message of dumpAll(connection, NFT_MSG.GETCHAIN, family, () => undefined, 'list chains')) {
+    const attributes = attributesOf(message, NFGENMSG_BYTES)
+    if (message.payload[0] !== family || attributes.text(NFTA_CHAIN_TABLE) !== table.name) continue
+    const name = attributes.text(NFTA_CHAIN_NAME) ?? ''
+    chains.push({ name, base: readBase(attributes), rules: rules.get(name) ?? [] })
+  }
+  const sets = readSets(connection, table)
+  return { family: table.family, name: table.name, ...(sets.length > 0 && { sets }), chains }
+}
+
+/** The rules of a table by chain, with counters; none when there is no such table. @throws NETLINK */
+export function readRules(
+  connection: NetlinkConnection,
+  table: NfTableName,
+): ReadonlyMap<string, readonly InstalledRule[]> {
+  const family = FAMILIES[table.family]
   const rules = new Map<string, InstalledRule[]>()
   const filter = (message: MessageBuilder): void => {
     message.text(NFTA_RULE_TABLE, table.name)
@@ -248,15 +266,7 @@ export function readTable(connection: NetlinkConnection, table: NfTableName): In
     list.push(readRule(attributes))
     rules.set(chain, list)
   }
-  const chains: InstalledChain[] = []
-  for (const message of dumpAll(connection, NFT_MSG.GETCHAIN, family, () => undefined, 'list chains')) {
-    const attributes = attributesOf(message, NFGENMSG_BYTES)
-    if (message.payload[0] !== family || attributes.text(NFTA_CHAIN_TABLE) !== table.name) continue
-    const name = attributes.text(NFTA_CHAIN_NAME) ?? ''
-    chains.push({ name, base: readBase(attributes), rules: rules.get(name) ?? [] })
-  }
-  const sets = readSets(connection, table)
-  return { family: table.family, name: table.name, ...(sets.length > 0 && { sets }), chains }
+  return rules
 }
 
 /** What an installed table was made of: without handles and counters, to compare with what it should be. */

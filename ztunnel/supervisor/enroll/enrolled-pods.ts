@@ -65,6 +65,10 @@ export class EnrolledPods implements PodRoster {
     return this.#served.values()
   }
 
+  isServed(uid: string): boolean {
+    return this.#served.has(uid)
+  }
+
   get count(): number {
     return this.#served.size
   }

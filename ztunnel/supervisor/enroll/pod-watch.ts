@@ -17,6 +17,7 @@ import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'
 import type { Admission } from './cni/cni-spool.ts'
 import { type AgentPod, decidePod, type PodGoal, readAgentPod, toldRedirection } from './decide-enrolment.ts'
+import type { HostRules } from './host-rules.ts'
 import { removeLeftRules } from './left-rules.ts'
 import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
 import { News } from './news.ts'
@@ -33,7 +34,6 @@ import {
   type PodState,
   redirectionOf,
 } from './pod-state.ts'
-import type { ProbeRules } from './probe-rules.ts'
 import { RedirectionTeller } from './redirection-teller.ts'
 
 /** What is not done by an event is looked at this often. */
@@ -55,8 +55,8 @@ export interface PodWatchOptions extends SeekerOptions {
   readonly client: KubernetesClient
   readonly nodeName: string
   readonly roster: PodRoster
-  /** The kubelet's probes of enrolled pods; null when the rules of pods are somebody else's. */
-  readonly probes: Pick<ProbeRules, 'set' | 'remove' | 'sync' | 'close'> | null
+  /** What stands on the node about enrolled pods; null when the rules of pods are somebody else's. */
+  readonly host: Pick<HostRules, 'set' | 'remove' | 'sync' | 'close'> | null
   /** Says at pods what has become of them. */
   readonly events: Pick<PodEvents, 'say'>
   /** What an earlier run was told last; kept up to date. Null: nothing is kept. */
@@ -181,7 +181,7 @@ export class PodWatch {
 
   /** When no pod is enrolled any more: takes away what is left on the node. */
   close(): void {
-    this.#options.probes?.close()
+    this.#options.host?.close()
   }
 
   /** What the roster tells: rules and listeners of the pod stand. */
@@ -274,7 +274,7 @@ export class PodWatch {
     const entry: Entry = this.#entries.get(uid) ?? { pod, standing, failure: null }
     entry.pod = pod
     this.#entries.set(uid, entry)
-    if (entry.standing.inode !== 0) this.#options.probes?.set(uid, pod.ips)
+    if (entry.standing.inode !== 0) this.#options.host?.set(pod)
     this.#options.roster.redirect(uid, readRedirectAnnotations(pod.annotations))
     const goal = this.#goalOf(entry)
     if (goal === 'hopeless') this.#forget(uid)
@@ -323,7 +323,7 @@ export class PodWatch {
   }
 
   #carryOut(uid: string, effect: PodEffect): void {
-    const { roster, probes, log } = this.#options
+    const { roster, host, log } = this.#options
     if (effect === 'seek') this.#seeker.soon()
     if (effect !== 'release' && effect !== 'restore') return
     if (effect === 'release') roster.release(uid)
@@ -331,7 +331,7 @@ export class PodWatch {
       roster.remove(uid) // a data process that was taken over may serve it
       void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))
     }
-    probes?.remove(uid)
+    host?.remove(uid)
   }
 
   /** A pod that is gone, or has ended. */
@@ -339,7 +339,7 @@ export class PodWatch {
     this.#entries.delete(uid)
     this.#asked.delete(uid)
     this.#options.roster.remove(uid)
-    this.#options.probes?.remove(uid)
+    this.#options.host?.remove(uid)
     this.#save()
   }
 
@@ -349,7 +349,7 @@ export class PodWatch {
     for (const entry of [...this.#entries.values()]) this.#happen(entry, { type: 'passed' })
     if (++this.#ticks % REFRESH_TICKS === 0) {
       this.#seeker.soon()
-      if (this.#isCurrent) this.#options.probes?.sync()
+      if (this.#isCurrent) this.#options.host?.sync()
     }
     this.#tickTimer = clock.startTimer(TICK_MS, () => this.#tick())
   }
@@ -378,7 +378,7 @@ export class PodWatch {
       return
     }
     // First: from its rules on, a probe that is not known as one would be taken for plain traffic.
-    this.#options.probes?.set(uid, entry.pod.ips)
+    this.#options.host?.set(entry.pod)
     const failure = await this.#options.roster.add(
       entry.pod.info,
       fd,
