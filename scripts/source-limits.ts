@@ -37,6 +37,14 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/supervisor/enroll/pod-state.ts', 'ms', 'UNSERVED_MS'),
   ...limits('ztunnel/supervisor/enroll/pod-watch.ts', 'ms', 'STOP_TIMEOUT_MS'),
   ...limits('ztunnel/supervisor/enroll/strict-guard.ts', 'ms', 'LEARN_MS'),
+  ...limits(
+    'ztunnel/supervisor/enroll/guard-rules.ts',
+    'count',
+    'MAX_GUARD_RULES',
+    'MAX_GUARD_PORTS',
+    'TOLD_PER_SECOND',
+    'TOLD_BURST',
+  ),
   ...limits('ztunnel/supervisor/enroll/ask-pod.ts', 'ms', 'ASK_TIMEOUT_MS'),
   ...limits(
     'ztunnel/supervisor/enroll/pod-events.ts',

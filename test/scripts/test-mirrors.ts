@@ -232,6 +232,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/reactor/netlink/nf-sets.ts',
     'ztunnel/supervisor/enroll/probe-rules.ts',
   ],
+  'test/netns/strict-guard.ts': [
+    'ztunnel/supervisor/enroll/host-table.ts',
+    'ztunnel/supervisor/enroll/strict-guard.ts',
+  ],
   'test/netns/reactor-conntrack.ts': ['mesh/reactor/netlink/conntrack.ts'],
   'test/netns/reactor-namespaces.ts': ['mesh/reactor/netns.ts'],
   'test/netns/virtual-network.ts': ['mesh/reactor/netlink/virtual-network.ts'],

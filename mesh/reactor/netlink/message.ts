@@ -77,7 +77,8 @@ export class MessageBuilder {
 
   /** The fixed header that follows nlmsghdr (ifinfomsg, rtmsg, nfgenmsg …), padded. */
   raw(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#grow(align4(bytes.length)))
+    const at = this.#grow(align4(bytes.length)) // first: it may be another buffer then
+    this.#bytes.set(bytes, at)
     return this
   }
 

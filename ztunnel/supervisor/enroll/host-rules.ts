@@ -5,12 +5,15 @@ import { readRedirectAnnotations } from './pod-redirect.ts'
 import type { ProbeRules } from './probe-rules.ts'
 import type { StrictGuard } from './strict-guard.ts'
 
+/** What each of them hears. */
+type Part = Pick<ProbeRules & StrictGuard, 'set' | 'remove' | 'sync' | 'close'>
+
 export class HostRules {
-  readonly #probes: ProbeRules
-  readonly #guard: StrictGuard | null
+  readonly #probes: Part
+  readonly #guard: Part | null
 
   /** `guard` null: strict pods are strict by the rules inside them alone. */
-  constructor(probes: ProbeRules, guard: StrictGuard | null) {
+  constructor(probes: Part, guard: Part | null) {
     this.#probes = probes
     this.#guard = guard
   }

@@ -105,3 +105,18 @@ t.test('a request that cannot be sent is refused while it is built', async (t) =
   t.throws(() => builder.begin(2, 0, 2), MeshError)
   t.throws(() => new MessageBuilder().end(), MeshError)
 })
+
+t.test('every part may be the one for which the buffer grows', async (t) => {
+  for (let filled = 0; filled < 1100; filled += 4) {
+    const builder = new MessageBuilder().begin(1, 0, 1)
+    for (let at = 0; at < filled; at += 4) builder.raw(Buffer.of(0, 0, 0, 0))
+    const bytes = builder
+      .raw(Buffer.of(1, 2, 3, 4))
+      .u64be(5, 6)
+      .text(7, 'x')
+      .end().bytes
+    if (bytes.subarray(16 + filled, 20 + filled).toString('hex') !== '01020304')
+      t.fail(`after ${filled} bytes`)
+    t.equal(bytes.length, 16 + filled + 4 + 12 + 8)
+  }
+})
