@@ -10,7 +10,7 @@ t.test('three paths are needed, everything else has a default that works', async
   const { options, mistakes } = readConfig(PATHS, {})
   t.same(mistakes, [])
   t.same(options, {
-    ...{ dnsCapture: true, clusterDomain: 'cluster.local' },
+    ...{ strictGuard: true, dnsCapture: true, clusterDomain: 'cluster.local' },
     ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
     ...{
       trustDomain: 'cluster.local',
