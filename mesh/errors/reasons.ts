@@ -181,6 +181,8 @@ const ROWS = {
     'the controller does not take the node’s summary of who talks to whom: traffic is not concerned'],
   HANDOVER_FAILED: [116, 503, 14, 'CANCEL', '-',
     'the next ztunnel of the node took the pods and did not come to serve them: see why it ended'],
+  FOREIGN_REDIRECTION: [117, 503, 9, 'CANCEL', '-',
+    'another mesh redirects the pod: take it out there (a sidecar goes with a restart), then it is enrolled by itself'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',
     'this machine lacks what the reactor needs: see the detail'],
   SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],

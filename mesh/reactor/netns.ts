@@ -3,6 +3,7 @@
 // namespace around socket() only. Failing to come back would put every later socket into the wrong pod: that
 // aborts the process.
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
+import { reasonOfOpen } from '../errors/errno.ts'
 import { MeshError } from '../errors/mesh-error.ts'
 import { CLONE_NEWNET } from './ffi/constants.ts'
 import { close, setns, unshare } from './ffi/libc.ts'
@@ -42,12 +43,12 @@ export class NetworkNamespace {
     this.#isOpenedHere = isOpenedHere
   }
 
-  /** Opens a namespace by path (`/run/netns/x`, `/proc/PID/ns/net`). @throws NAMESPACE_GONE */
+  /** Opens a namespace by path (`/run/netns/x`, `/proc/PID/ns/net`). @throws NAMESPACE_GONE, OUT_OF_DESCRIPTORS, MISSING_CAPABILITY */
   static open(path: string): NetworkNamespace {
     try {
       return new NetworkNamespace(openSync(path, 'r'), true)
     } catch (cause) {
-      throw new MeshError('NAMESPACE_GONE', { detail: path, cause })
+      throw new MeshError(reasonOfOpen(cause) ?? 'NAMESPACE_GONE', { detail: path, cause })
     }
   }
 
@@ -77,11 +78,12 @@ export class NetworkNamespace {
     return `/proc/${process.pid}/fd/${this.fd}`
   }
 
-  /** Runs `action` inside. It must be synchronous and short. @throws NAMESPACE_GONE and what `action` throws. */
+  /** Runs `action` inside. It must be synchronous and short. @throws NAMESPACE_GONE, MISSING_CAPABILITY and what `action` throws. */
   run<T>(action: () => T): T {
     const origin = homeNamespace()
     if (setns(this.fd, CLONE_NEWNET) !== 0) {
       const cause = systemError('setns')
+      if (cause.code === 'MISSING_CAPABILITY') throw cause
       throw new MeshError('NAMESPACE_GONE', { detail: cause.detail, cause })
     }
     try {

@@ -232,6 +232,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/reactor/netlink/nf-sets.ts',
     'ztunnel/supervisor/enroll/probe-rules.ts',
   ],
+  'test/netns/enrolment-faults.ts': ['ztunnel/supervisor/enroll/foreign-redirection.ts'],
   'test/netns/strict-guard.ts': [
     'ztunnel/supervisor/enroll/host-table.ts',
     'ztunnel/supervisor/enroll/strict-guard.ts',

@@ -25,6 +25,7 @@ import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import { openDatagramSocket } from '../../mesh/reactor/udp-socket.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import { isDatagramKind, LISTENER_KINDS, type ListenerKind } from '../pods.ts'
+import { findForeignRedirection } from './enroll/foreign-redirection.ts'
 import type { PodRedirect } from './enroll/pod-redirect.ts'
 import {
   applyRedirectRules,
@@ -95,13 +96,15 @@ export class PodSockets {
   /**
    * Enters the pod's namespace, opens its listeners, then writes its rules: in this order no connection is
    * redirected to a port nobody listens on. `others` are enrolled already: a namespace has one pod.
-   * @throws NAMESPACE_GONE, NAMESPACE_SHARED, MISSING_CAPABILITY, NETLINK, SYSTEM_CALL
+   * @throws NAMESPACE_GONE, NAMESPACE_SHARED, FOREIGN_REDIRECTION, MISSING_CAPABILITY, OUT_OF_DESCRIPTORS, NETLINK,
+   *   SYSTEM_CALL
    */
   static open(pod: EnrolledPod, config: ZtunnelConfig, others: Iterable<PodSockets> = []): PodSockets {
     const namespace = pod.netns === null ? null : NetworkNamespace.open(pod.netns)
     const listeners = new Map<ListenerKind, number>()
     try {
       if (namespace !== null) assertUnshared(namespace, pod, others)
+      if (namespace !== null && config.redirect) assertOurs(namespace)
       const openAll = (): void => {
         for (const kind of kindsFor(pod, config)) listeners.set(kind, open(kind, pod, config))
       }
@@ -208,6 +211,11 @@ function assertUnshared(
       detail: `${netns} is the namespace of ${owner}/${name} (${uid})`,
     })
   }
+}
+
+function assertOurs(namespace: NetworkNamespace): void {
+  const sign = findForeignRedirection(namespace)
+  if (sign !== null) throw new MeshError('FOREIGN_REDIRECTION', { detail: sign })
 }
 
 function kindsFor(pod: EnrolledPod, config: ZtunnelConfig): readonly ListenerKind[] {

@@ -102,9 +102,12 @@ export class NetlinkConnection {
     namespace: NetworkNamespace | null = null,
     timeoutMs = DEFAULT_TIMEOUT_MS,
   ): NetlinkConnection {
-    const create = (): number => socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+    const create = (): number => {
+      const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+      if (fd < 0) throw systemError('socket AF_NETLINK') // here: on the way home errno becomes another
+      return fd
+    }
     const fd = namespace === null ? create() : namespace.run(create)
-    if (fd < 0) throw systemError('socket AF_NETLINK')
     const connection = new NetlinkConnection(fd, timeoutMs)
     try {
       connection.#configure()

@@ -231,6 +231,19 @@ export function listTables(connection: NetlinkConnection): readonly NfTableName[
   return tables
 }
 
+/** Names of all chains of all families, with their tables'. @throws NETLINK */
+export function listChains(
+  connection: NetlinkConnection,
+): readonly { readonly table: string; readonly name: string }[] {
+  return dumpAll(connection, NFT_MSG.GETCHAIN, 0, () => undefined, 'list chains').map((message) => {
+    const attributes = attributesOf(message, NFGENMSG_BYTES)
+    return {
+      table: attributes.text(NFTA_CHAIN_TABLE) ?? '',
+      name: attributes.text(NFTA_CHAIN_NAME) ?? '',
+    }
+  })
+}
+
 /** A table with its chains, rules and counters; null when there is none of that name. @throws NETLINK */
 export function readTable(connection: NetlinkConnection, table: NfTableName): InstalledTable | null {
   const exists = listTables(connection).some((it) => it.family === table.family && it.name === table.name)

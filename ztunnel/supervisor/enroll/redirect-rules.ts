@@ -5,6 +5,8 @@
 // the tables are ours, so both can be told apart.
 import { existsSync, readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
+import { reasonOfOpen } from '../../../mesh/errors/errno.ts'
+import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { DNS_PORT, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../../mesh/net/mesh-ports.ts'
 import {
   NETLINK_NETFILTER,
@@ -364,8 +366,16 @@ function readRouting(namespace: NetworkNamespace): Pick<InstalledRuleSet, 'markR
   }))
 }
 
-/** Runs inside the namespace: its /proc/sys/net shows the settings of the namespace of the thread that looks. */
+/**
+ * Runs inside the namespace: its /proc/sys/net shows the settings of the namespace of the thread that looks.
+ * @throws OUT_OF_DESCRIPTORS, SYSTEM_CALL
+ */
 export function hasLoopbackIpv6(): boolean {
   const path = '/proc/sys/net/ipv6/conf/lo/disable_ipv6'
-  return existsSync(path) && readFileSync(path, 'latin1').trim() === '0'
+  if (!existsSync(path)) return false
+  try {
+    return readFileSync(path, 'latin1').trim() === '0'
+  } catch (cause) {
+    throw new MeshError(reasonOfOpen(cause) ?? 'SYSTEM_CALL', { detail: path, cause })
+  }
 }
