@@ -2,7 +2,8 @@
 // The compile cache of both processes: beside the admin socket, in a directory only we may write. Filled once, by a
 // process of its own, before the first generation starts.
 import { spawn } from 'node:child_process'
-import { constants, existsSync, lstatSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { constants, existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,9 +15,17 @@ const WARM_UP_DEADLINE_MS = 15_000
 const { S_IFMT, S_IFDIR, S_IWGRP, S_IWOTH } = constants
 const WRITABLE_BY_OTHERS = S_IWGRP | S_IWOTH
 
-/** Where the cache is. */
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+/** What both processes are made of. */
+const PARTS = ['mesh', 'ztunnel', 'proto/generated']
+
+/** Where the cache of exactly this program is: one of another version would be found, and lack what is new. */
 export function compileCacheDirectory(adminSocket: string): string {
-  return join(dirname(adminSocket), 'compile-cache')
+  const digest = createHash('sha256')
+  for (const part of PARTS)
+    for (const entry of readdirSync(join(ROOT, part), { recursive: true, withFileTypes: true }))
+      if (entry.isFile()) digest.update(readFileSync(join(entry.parentPath, entry.name)))
+  return join(dirname(adminSocket), `compile-cache-${digest.digest('hex').slice(0, 16)}`)
 }
 
 /** Fills the cache when it is not there. Never fails: false means do without, which only costs memory. */

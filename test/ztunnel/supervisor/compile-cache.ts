@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { chmodSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t from 'tap'
 import { compileCacheDirectory, warmCompileCache } from '../../../ztunnel/supervisor/compile-cache.ts'
@@ -13,7 +22,28 @@ t.beforeEach(() => {
 })
 
 t.test('the cache is beside the admin socket', async (t) => {
-  t.equal(compileCacheDirectory('/run/sidestep/admin.sock'), '/run/sidestep/compile-cache')
+  t.match(compileCacheDirectory('/run/sidestep/admin.sock'), /^\/run\/sidestep\/compile-cache-[0-9a-f]{16}$/)
+})
+
+t.test('all that is loaded only where it is wanted is in it, too', async (t) => {
+  const root = fileURLToPath(new URL('../../../', import.meta.url))
+  const warmUp = join(root, 'ztunnel/warm-up.ts')
+  const importsOf = (path: string, pattern: RegExp): string[] =>
+    [...readFileSync(path, 'utf8').matchAll(pattern)].map(([, name = '']) => resolve(dirname(path), name))
+  const reached = new Set<string>()
+  for (const queue = [warmUp]; queue.length > 0; ) {
+    const path = queue.pop() ?? ''
+    if (reached.has(path)) continue
+    reached.add(path)
+    queue.push(...importsOf(path, /^(?:import|export|\} from)(?! type)[^'\n]*'(\.[^']+\.ts)'/gm))
+  }
+  t.ok(reached.size > 100, `${reached.size} files`)
+  const wanted = [...reached].flatMap((path) => importsOf(path, /import\('(\.[^']+)'\)/g))
+  t.ok(wanted.length > 5)
+  t.same(
+    wanted.filter((path) => !reached.has(path)),
+    [],
+  )
 })
 
 t.test('a new cache is filled with the code of the data process, for us alone', async (t) => {
