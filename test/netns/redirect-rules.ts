@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { Socket } from 'node:net'
 import t from 'tap'
 import { close } from '../../mesh/reactor/ffi/libc.ts'
 import { addAddress } from '../../mesh/reactor/netlink/addresses.ts'
@@ -45,21 +47,21 @@ table inet sidestep-nat {
   chain prerouting { type nat hook prerouting priority -100; policy accept;
     ip saddr 169.254.7.127 meta l4proto tcp counter accept
     ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff meta l4proto tcp counter accept
-    ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 counter redirect to :15006
-    ip6 daddr != ::1 tcp dport != 15008 meta mark & 0xfff != 0x539 counter redirect to :15006
+    ip daddr != 127.0.0.1 tcp dport != 15008 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15006
+    ip6 daddr != ::1 tcp dport != 15008 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15006
   }
   chain output { type nat hook output priority -100; policy accept;
     ip daddr 169.254.7.127 meta l4proto tcp counter accept
     ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff meta l4proto tcp counter accept
     meta nfproto ipv4 oifname != "lo" udp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
-    ip daddr != 127.0.0.1 tcp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+    ip daddr != 127.0.0.1 tcp dport 53 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15053
     meta nfproto ipv6 oifname != "lo" udp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
-    ip6 daddr != ::1 tcp dport 53 meta mark & 0xfff != 0x539 counter redirect to :15053
+    ip6 daddr != ::1 tcp dport 53 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15053
     meta l4proto tcp meta mark & 0xfff == 0x111 counter accept
     ip daddr != 127.0.0.1 oifname "lo" counter accept
     ip6 daddr != ::1 oifname "lo" counter accept
-    ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 counter redirect to :15001
-    ip6 daddr != ::1 meta l4proto tcp meta mark & 0xfff != 0x539 counter redirect to :15001
+    ip daddr != 127.0.0.1 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15001
+    ip6 daddr != ::1 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15001
   }
 }
 table inet sidestep-raw {
@@ -174,6 +176,30 @@ t.test('what a pod opens lands on 15001 with its original destination', async (t
   t.ok((counted?.rules.at(-1)?.counters?.packets ?? 0) > 0, 'the rule has counted')
   close(listener)
 })
+
+t.test(
+  'what was open before goes on, in both directions, and what is opened next is redirected',
+  async (t) => {
+    const lab = createLab(t, SPEC)
+    const [a, b] = [lab.pod('a').namespace, lab.pod('b').namespace]
+    const listener = listenIn(b, 8080)
+    const client = new Socket({ fd: connectFrom(a, '10.2.0.2', 8080) })
+    const server = new Socket({ fd: acceptFrom(listener) })
+    const carry = async (from: Socket, to: Socket): Promise<string> => {
+      from.write('x')
+      const [bytes] = await once(to, 'data', { signal: AbortSignal.timeout(5000) })
+      return `${bytes}`
+    }
+    for (const namespace of [a, b]) applyRedirectRules(namespace, redirectRules())
+    t.equal(await carry(client, server), 'x')
+    t.equal(await carry(server, client), 'x')
+    t.ok(connectFrom(a, '10.2.0.2', 8080) < 0, 'nothing listens on 15001')
+    for (const namespace of [a, b]) removeRedirectRules(namespace)
+    t.equal(await carry(client, server), 'x')
+    for (const socket of [client, server]) socket.destroy()
+    close(listener)
+  },
+)
 
 t.test("the mesh's own connections are not redirected", async (t) => {
   const lab = createLab(t, SPEC)

@@ -166,17 +166,20 @@ export function matchPort(
     compare(hexPort(port), isNegated),
   ]
 }
+/** Of TCP packets, which are matched before, the first of a connection. */
+export function matchTcpStart(): Expressions {
+  return [
+    { kind: 'payload', base: 'transport', offset: TCP_FLAGS_OFFSET, bytes: 1 },
+    { kind: 'bitwise', mask: '16', xor: '00' },
+    compare('02'),
+  ]
+}
 /**
  * The first packet of a TCP connection, by its flags: SYN without ACK or RST. That needs no tracking of connections, so it
  * holds where the table of connections is full, was flushed, or does not know the packet.
  */
 export function matchTcpOpening(): Expressions {
-  return [
-    ...matchL4Protocol('tcp'),
-    { kind: 'payload', base: 'transport', offset: TCP_FLAGS_OFFSET, bytes: 1 },
-    { kind: 'bitwise', mask: '16', xor: '00' },
-    compare('02'),
-  ]
+  return [...matchL4Protocol('tcp'), ...matchTcpStart()]
 }
 /** Sets the packet's whole mark. */
 export function setMark(value: number): Expressions {

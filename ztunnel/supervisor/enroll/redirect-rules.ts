@@ -24,6 +24,7 @@ import {
   matchL4Protocol,
   matchMark,
   matchPort,
+  matchTcpStart,
   redirectTo,
   restoreMark,
   setConnectionMark,
@@ -112,6 +113,11 @@ const IPV4: FamilyAddresses = { family: 4, loopback: '127.0.0.1', probe: PROBE_I
 const IPV6: FamilyAddresses = { family: 6, loopback: '::1', probe: PROBE_IP6, everything: '::/0' }
 
 const tcp = matchL4Protocol('tcp')
+/**
+ * Only the start of a connection is redirected. Before a namespace has rules its kernel tracks no connections: the next packet
+ * of each that is open is new to it, and would be sent to a socket that knows nothing of it.
+ */
+const isStart = matchTcpStart()
 const isMesh = matchMark(MESH_MARK, MARK_MASK)
 const isNotMesh = matchMark(MESH_MARK, MARK_MASK, true)
 
@@ -186,7 +192,12 @@ function dnsRules(family: IpFamily): readonly Expressions[] {
       matchPort('udp', 'destination', RESOLVER_PORT),
       redirect,
     ),
-    rule(matchIp('destination', loopback, true), matchPort('tcp', 'destination', RESOLVER_PORT), redirect),
+    rule(
+      matchIp('destination', loopback, true),
+      matchPort('tcp', 'destination', RESOLVER_PORT),
+      isStart,
+      redirect,
+    ),
   ]
 }
 
@@ -208,7 +219,7 @@ function natTable(families: readonly FamilyAddresses[], options: RedirectOptions
 function inboundRules(families: readonly FamilyAddresses[], options: RedirectOptions): Expressions[] {
   const rules: Expressions[] = []
   for (const name of options.virtualInterfaces ?? []) {
-    rules.push(rule(matchInterface('in', name), tcp, count(), redirectTo(OUTBOUND_PORT)))
+    rules.push(rule(matchInterface('in', name), tcp, isStart, count(), redirectTo(OUTBOUND_PORT)))
     rules.push(rule(matchInterface('in', name), count(), decide('return')))
   }
   if (options.isInboundBypassed === true) return rules
@@ -218,6 +229,7 @@ function inboundRules(families: readonly FamilyAddresses[], options: RedirectOpt
       rule(
         matchIp('destination', loopback, true),
         matchPort('tcp', 'destination', HBONE_PORT, true),
+        isStart,
         isNotMesh,
         count(),
         redirectTo(INBOUND_PLAINTEXT_PORT),
@@ -242,7 +254,14 @@ function outboundRules(families: readonly FamilyAddresses[], options: RedirectOp
   }
   for (const { loopback } of families) {
     rules.push(
-      rule(matchIp('destination', loopback, true), tcp, isNotMesh, count(), redirectTo(OUTBOUND_PORT)),
+      rule(
+        matchIp('destination', loopback, true),
+        tcp,
+        isStart,
+        isNotMesh,
+        count(),
+        redirectTo(OUTBOUND_PORT),
+      ),
     )
   }
   return rules

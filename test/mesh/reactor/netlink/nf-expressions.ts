@@ -8,6 +8,7 @@ import {
   matchIp,
   matchMark,
   matchPort,
+  matchTcpStart,
   redirectTo,
   setConnectionMark,
   setConnectionZone,
@@ -64,6 +65,14 @@ t.test('interface names are padded and bounded', async (t) => {
   t.match(matchInterface('out', 'lo'), [{ key: 'oifname' }, { value: `6c6f${'0'.repeat(28)}` }])
   t.match(matchInterface('in', 'eth0', true), [{ key: 'iifname' }, { operator: 'neq' }])
   t.throws(() => matchInterface('in', 'a'.repeat(16)), { code: 'NETLINK' })
+})
+
+t.test('the start of a TCP connection is told by its flags', async (t) => {
+  t.same(matchTcpStart(), [
+    { kind: 'payload', base: 'transport', offset: 13, bytes: 1 },
+    { kind: 'bitwise', mask: '16', xor: '00' },
+    { kind: 'compare', operator: 'eq', value: '02' },
+  ])
 })
 
 t.test('text that is no address is refused', async (t) => {
