@@ -119,6 +119,17 @@ export class Cluster {
     return name
   }
 
+  /** Path of the network of a node, or of `fab`, the bridge between them. Only of the lab. */
+  networkOf(name: string): string {
+    return `/run/netns/${this.#own().KUBELAB_PFX}-${name}`
+  }
+
+  /** Where `/etc/cni` and `/opt/cni` of a node are kept. Only of the lab. */
+  cniDirectoriesOf(node: string): readonly string[] {
+    const directory = join(this.#own().KUBELAB_RUN ?? '', node)
+    return [join(directory, 'etc-cni', 'net.d'), join(directory, 'opt-cni', 'bin')]
+  }
+
   /** Stops a part of the control plane where it is, or lets it go on; done when it stands still. Only of the lab. */
   async signal(component: Component, signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const pid = await this.#pidOf(component)

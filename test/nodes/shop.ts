@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shop of real services on two real nodes lives through everything that a mesh does to it: enrolment while it runs,
+// refusals, pods that come and go, damage, an outage of the control plane, an upgrade, the end. Requests go on all the
+// time, from inside the mesh, from a plain pod and from one in the network of its node; each that fails is told.
+import { execFile, spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { Cluster } from '../support/cluster.ts'
+import { ROOT } from '../support/documents.ts'
+import { poll } from '../support/mesh-lab.ts'
+import { PacketCapture } from '../support/packet-capture.ts'
+import { processOf } from '../support/pod-processes.ts'
+import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
+import {
+  DENY_FRONT,
+  lonelyPair,
+  PAIRS,
+  SHOP,
+  STRICT_CART,
+  shopJob,
+  shopObjects,
+} from '../support/shop-objects.ts'
+
+const SYSTEM = 'istio-system'
+const LABEL = 'sidestep.dev/mode'
+/** Of the whole story. */
+const STORY_MS = 560_000
+const WAIT_MS = 60_000
+/** Damage is mended within this. */
+const MENDED_MS = 15_000
+/** A data process that was killed serves again within this. */
+const BACK_MS = 1_000
+/** Requests that a rollout of the ztunnels may cost. */
+const MOST_LOST_AT_ROLLOUT = 0
+/** Who is in the mesh, and who not. */
+const MEMBERS = ['front', 'cart', 'redis', 'catalog', 'mail', 'orders']
+const OUTSIDERS = ['plain', 'host']
+/** What must not be read on the way between the nodes. */
+const MARKERS = ['cart', 'redis', 'catalog', 'mail', 'orders'].map((name) => `marker-of-${name}`)
+const identity = (account: string): string => `spiffe://cluster.local/ns/${SHOP}/sa/${account}`
+
+t.setTimeout(STORY_MS)
+const cluster = await Cluster.open(['node1', 'node2'])
+t.teardown(() => cluster.close())
+const shop = new Shop(cluster)
+t.teardown(() => shop.close())
+const untouched = new Map<string, string>()
+
+const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl(...args)
+const isMember = ({ app }: ShopPod): boolean => MEMBERS.includes(app)
+
+/** Waits until the node of each of these says so. */
+async function untilRedirection(wanted: 'enabled' | '', apps = MEMBERS): Promise<void> {
+  await poll(
+    `redirection ${wanted || 'gone'}`,
+    async () => {
+      const pods = (await shop.pods()).filter(({ app }) => apps.includes(app))
+      return pods.every(({ redirection }) => redirection === wanted) || null
+    },
+    WAIT_MS,
+  )
+}
+
+/** A record of this kind since then. */
+async function recordOf(what: string, sinceMs: number, isIt: (record: LogLine) => boolean): Promise<LogLine> {
+  return await poll(what, async () => (await shop.records(sinceMs)).find(isIt) ?? null, WAIT_MS)
+}
+
+/** Which markers can be read between the nodes while requests go on. */
+async function readOnTheLink(): Promise<readonly string[]> {
+  const capture = PacketCapture.open(NetworkNamespace.open(cluster.networkOf('fab')), 'up-node2')
+  await shop.goesOn(shop.mark())
+  t.equal(capture.close(), 0, 'nothing was missed')
+  return [...MARKERS, 'marker-of-plain'].filter((marker) =>
+    capture.packets.some((packet) => packet.includes(marker)),
+  )
+}
+
+/** Runs a Job; returns what it said. */
+async function runJob(name: string): Promise<string> {
+  await cluster.apply(shopJob(name))
+  await kubectl('-n', SHOP, 'wait', 'job', name, '--for=condition=Complete', '--timeout=60s')
+  return await kubectl('-n', SHOP, 'logs', `job/${name}`)
+}
+
+t.test('before: the mesh is there, the shop runs without it', async (t) => {
+  await promisify(execFile)('npm', ['run', '-s', 'image'], { cwd: ROOT })
+  await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
+  const startedMs = performance.now()
+  await kubectl('apply', '-f', join(ROOT, 'daemonset.yaml'))
+  await cluster.apply(shopObjects())
+  await kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=60s')
+  await kubectl('-n', SYSTEM, 'rollout', 'status', 'daemonset/ztunnel', '--timeout=60s')
+  await shop.ready()
+  t.comment(`mesh and shop ready ${Math.round(performance.now() - startedMs)} ms after apply`)
+  for (const caller of ['front', ...OUTSIDERS]) await shop.listenTo(caller)
+  await shop.goesOn(shop.mark())
+  t.match(await runJob('job-plain'), /^marker-of-cart/)
+  t.same(await readOnTheLink(), [...MARKERS, 'marker-of-plain'], 'everybody can read it')
+  for (const pod of (await shop.pods()).filter(({ isOwnNetwork, app }) => isOwnNetwork && app !== 'job'))
+    untouched.set(pod.name, shop.tracesIn(pod))
+})
+
+t.test('a label enrols it while it runs, and no request fails', async (t) => {
+  const before = shop.mark()
+  const startedMs = Date.now()
+  await kubectl('label', 'namespace', SHOP, `${LABEL}=ambient`)
+  await untilRedirection('enabled')
+  t.comment(`enrolled ${Date.now() - startedMs} ms after the label`)
+  t.same(await shop.goesOn(before), [])
+  for (const pod of await shop.pods())
+    if (OUTSIDERS.includes(pod.app)) t.equal(pod.redirection, '', `${pod.app} is left alone`)
+})
+
+t.test('from then on every pair speaks mTLS by its accounts, and the link shows nothing', async (t) => {
+  const sinceMs = Date.now()
+  t.same(await readOnTheLink(), ['marker-of-plain'], 'only what a plain pod says')
+  const pods = (await shop.pods()).filter(isMember)
+  const records = await shop.records(sinceMs)
+  for (const [from, to] of PAIRS)
+    for (const direction of ['outbound', 'inbound'])
+      t.ok(
+        records.some(
+          (record) =>
+            record.direction === direction &&
+            record.transport === 'HBONE' &&
+            record.reason === 'OK' &&
+            record['src.identity'] === identity(from) &&
+            record['dst.identity'] === identity(to),
+        ),
+        `${from} to ${to}, ${direction}`,
+      )
+  const isOfMember = (address: unknown): boolean =>
+    pods.some(({ ip }) => typeof address === 'string' && address.startsWith(`${ip}:`))
+  const plain = records.filter(
+    (record) =>
+      record.transport !== 'HBONE' && isOfMember(record['src.addr']) && isOfMember(record['dst.addr']),
+  )
+  t.same(plain, [], 'no plain text between members')
+  t.match(await runJob('job-enrolled'), /^marker-of-cart/)
+  const job = await recordOf('the Job', sinceMs, (record) => record['src.identity'] === identity('job'))
+  t.match(job, { transport: 'HBONE', reason: 'OK' })
+})
+
+t.test('a policy refuses front at cart by its identity, and is taken back', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  await cluster.apply(DENY_FRONT)
+  const denied = await recordOf(
+    'a refusal',
+    sinceMs,
+    ({ reason, direction }) => reason === 'POLICY_DENY' && direction === 'inbound',
+  )
+  t.match(denied, { policy: `${SHOP}/no-front`, 'src.identity': identity('front') })
+  await poll('front notices', () => shop.failures(before).length > 0 || null)
+  await kubectl('-n', SHOP, 'delete', 'authorizationpolicy', 'no-front')
+  await shop.goesOn(shop.mark())
+  t.same(
+    shop.failures(before).filter((line) => !line.includes('front to cart')),
+    [],
+    'nothing else',
+  )
+  t.same(await shop.goesOn(shop.mark()), [])
+})
+
+t.test('where only mTLS is taken, those outside are refused, and nobody else', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  await cluster.apply(STRICT_CART)
+  const addresses = new Map((await shop.pods()).map(({ app, ip }) => [app, ip]))
+  const plain = await recordOf(
+    'a refusal',
+    sinceMs,
+    (record) =>
+      record.reason === 'PLAINTEXT_REFUSED' &&
+      `${record['src.addr']}`.startsWith(`${addresses.get('plain')}:`),
+  )
+  t.match(plain, { direction: 'inbound', 'dst.identity': identity('cart'), policy: /strict/ })
+  await poll('both notice', () => {
+    const lines = shop.failures(before)
+    return OUTSIDERS.every((app) => lines.some((line) => line.includes(`${app} to cart`))) || null
+  })
+  t.same(await shop.goesOn(before, ({ caller }) => caller === 'front'), [], 'front goes on')
+  await kubectl('-n', SHOP, 'delete', 'peerauthentication', 'strict')
+  await shop.goesOn(shop.mark())
+  t.same(await shop.goesOn(shop.mark()), [], 'and so do they')
+})
+
+t.test('somebody blocks the tunnel port of a pod: the record names it', async (t) => {
+  await cluster.apply(lonelyPair())
+  await shop.ready()
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  const { ip } = await shop.podOf('island')
+  const isVisit = (record: LogLine): boolean => record['src.identity'] === identity('visitor')
+  await recordOf('a visit', sinceMs, (record) => isVisit(record) && record.reason === 'OK')
+  const node2 = NetworkNamespace.open(cluster.networkOf('node2'))
+  const nft = (text: string): void => {
+    const { status, stderr } = node2.run(() => spawnSync('nft', [text], { encoding: 'utf8' }))
+    if (status !== 0) throw new Error(stderr)
+  }
+  nft('add table ip shop-block')
+  nft('add chain ip shop-block forward { type filter hook forward priority filter; }')
+  nft(`add rule ip shop-block forward ip daddr ${ip} tcp dport 15008 drop`)
+  const visitor = await shop.podOf('visitor')
+  await kubectl('-n', SHOP, 'delete', 'pod', visitor.name, '--wait=true')
+  await shop.ready()
+  const blocked = await recordOf('the block', sinceMs, ({ reason }) => reason === 'HBONE_PORT_BLOCKED')
+  t.match(blocked, {
+    'src.identity': identity('visitor'),
+    'dst.identity': identity('island'),
+    'dst.addr': `${ip}:15008`,
+  })
+  nft('delete table ip shop-block')
+  await shop.listenTo('visitor')
+  await shop.goesOn(shop.mark())
+  t.same(
+    shop.failures(before).filter((line) => !line.includes('visitor')),
+    [],
+    'nobody else',
+  )
+  await kubectl('-n', SHOP, 'delete', 'deployment', 'visitor', 'island', '--wait=true')
+  shop.forget('visitor')
+})
+
+t.test('pods come and go, and no request fails', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  const known = new Set((await shop.pods()).map(({ uid }) => uid))
+  await kubectl('-n', SHOP, 'rollout', 'restart', 'deployment/cart')
+  await kubectl('-n', SHOP, 'scale', 'statefulset/orders', '--replicas=3')
+  await shop.ready()
+  t.same(await shop.goesOn(before), [])
+  const fresh = (await shop.pods()).filter((pod) => isMember(pod) && !known.has(pod.uid))
+  t.equal(fresh.length, 2)
+  const log = await shop.log(sinceMs)
+  for (const { name, ip } of fresh) {
+    const wait = log.find((line) => line.msg === 'a new pod' && line.name === name)
+    t.match(wait, { kind: 'done', isEnrolled: true, isLate: false }, name)
+    const plain = log.filter(
+      (line) =>
+        line.msg === 'connection complete' &&
+        line.transport !== 'HBONE' &&
+        `${line['src.addr']}`.startsWith(`${ip}:`),
+    )
+    t.same(plain, [], `${name} has never called in plain text`)
+  }
+  const isByFront = (record: LogLine): boolean => record['src.identity'] === identity('front')
+  await recordOf(
+    'the third is called',
+    sinceMs,
+    (record) => isByFront(record) && fresh.some(({ ip }) => `${record['dst.addr']}`.startsWith(`${ip}:`)),
+  )
+  await kubectl('-n', SHOP, 'scale', 'statefulset/orders', '--replicas=2')
+  await kubectl('-n', SHOP, 'wait', 'pod', 'orders-2', '--for=delete', '--timeout=60s')
+  t.same(await shop.goesOn(before), [])
+})
+
+t.test('the rules of a node are flushed: they are there again, and it is told', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  await untilRedirection('enabled')
+  const pods = (await shop.pods()).filter((pod) => isMember(pod) && pod.node === 'node2')
+  const whole = pods.map((pod) => shop.tracesIn(pod))
+  for (const { uid } of pods) shop.inNetwork(uid, 'nft flush ruleset')
+  const flushedMs = Date.now()
+  await poll(
+    'all are whole',
+    () => pods.every((pod, at) => shop.tracesIn(pod) === whole[at]) || null,
+    WAIT_MS,
+  )
+  const tookMs = Date.now() - flushedMs
+  t.ok(tookMs <= MENDED_MS, `${tookMs} ms`)
+  t.comment(`mended after ${tookMs} ms; ${shop.failures(before).length} requests failed`)
+  const told = (await shop.log(sinceMs)).filter(({ reason }) => reason === 'NOT_ENROLLED')
+  t.same(new Set(told.map(({ pod }) => pod)), new Set(pods.map(({ name }) => name)))
+  await shop.goesOn(shop.mark())
+  t.same(await shop.goesOn(shop.mark()), [])
+})
+
+t.test('without controllers and apiserver, and parts of the ztunnels killed: traffic goes on', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  const [one, two] = await Promise.all(['node1', 'node2'].map((node) => shop.ztunnelOf(node)))
+  if (one === undefined || two === undefined) throw new Error('two ztunnels')
+  await kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=0')
+  await poll(
+    'no controller',
+    async () => !(await shop.pods(SYSTEM)).some(({ app }) => app === 'sidestep-controller') || null,
+    WAIT_MS,
+  )
+  await cluster.kill('kube-apiserver')
+  try {
+    t.same(await shop.goesOn(before), [], 'nobody notices')
+
+    const dataProcess = processOf(one.uid, '/ztunnel/main.ts')
+    const supervisor = processOf(one.uid, '/ztunnel/supervisor/main.ts')
+    process.kill(supervisor, 'SIGKILL')
+    await poll('another supervisor', () => {
+      try {
+        return processOf(one.uid, '/ztunnel/supervisor/main.ts') !== supervisor || null
+      } catch {
+        return null
+      }
+    })
+    t.same(await shop.goesOn(before), [], 'the data process serves on')
+    t.equal(processOf(one.uid, '/ztunnel/main.ts'), dataProcess, 'it is the same')
+
+    const beforeKill = shop.mark()
+    const killedMs = Date.now()
+    process.kill(processOf(two.uid, '/ztunnel/main.ts'), 'SIGKILL')
+    await shop.goesOn(beforeKill)
+    const after = shop.since(beforeKill)
+    const late = after.filter(({ startedMs, error }) => error !== null && startedMs > killedMs + BACK_MS)
+    t.same(late, [], 'a second later every request is answered')
+    const slowestMs = Math.max(...after.filter(({ error }) => error === null).map(({ tookMs }) => tookMs))
+    t.comment(
+      `${shop.failures(beforeKill).length} requests in flight were lost, the slowest took ${slowestMs} ms`,
+    )
+    t.comment(shop.failures(beforeKill).join('\n'))
+  } finally {
+    await cluster.start('kube-apiserver')
+  }
+  await kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=2')
+  await kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=90s')
+  const isBack = shop.mark()
+  await untilRedirection('enabled')
+  t.ok((await shop.log(sinceMs)).some(({ reason }) => reason === 'SUPERVISOR_LOST'))
+  t.same(await shop.goesOn(isBack), [])
+})
+
+t.test('every ztunnel is replaced by the next one', async (t) => {
+  const before = shop.mark()
+  await kubectl('-n', SYSTEM, 'rollout', 'restart', 'daemonset/ztunnel')
+  await kubectl('-n', SYSTEM, 'rollout', 'status', 'daemonset/ztunnel', '--timeout=120s')
+  await poll(
+    'the old ones are gone',
+    async () => (await shop.pods(SYSTEM)).filter(({ app }) => app === 'ztunnel').length === 2 || null,
+    WAIT_MS,
+  )
+  const lost = await shop.goesOn(before)
+  t.ok(lost.length <= MOST_LOST_AT_ROLLOUT, lost.join('\n'))
+  t.comment(`${lost.length} requests lost`)
+})
+
+t.test('without the label it is as before, and no request fails', async (t) => {
+  const before = shop.mark()
+  await kubectl('label', 'namespace', SHOP, `${LABEL}-`)
+  await untilRedirection('')
+  t.same(await shop.goesOn(before), [])
+})
+
+t.test('what is removed leaves nothing of ours', async (t) => {
+  const before = shop.mark()
+  await kubectl('-n', SYSTEM, 'delete', 'daemonset', 'ztunnel', '--cascade=foreground')
+  await kubectl('delete', '--ignore-not-found', '-f', join(ROOT, 'daemonset.yaml'))
+  t.same(await shop.goesOn(before), [])
+  const fresh = [...untouched.values()][0]
+  for (const pod of (await shop.pods()).filter(({ isOwnNetwork, app }) => isOwnNetwork && app !== 'job'))
+    t.equal(shop.tracesIn(pod), untouched.get(pod.name) ?? fresh, pod.name)
+  await kubectl('-n', SHOP, 'delete', 'job', '--all') // what has ended is not told any more
+  t.notMatch(await kubectl('-n', SHOP, 'get', 'pods', '-o', 'json'), /ambient\.istio\.io/)
+  const objects =
+    'pods,services,deployments,daemonsets,configmaps,secrets,serviceaccounts,leases,poddisruptionbudgets,clusterroles,clusterrolebindings,priorityclasses,namespaces'
+  const left = (await kubectl('get', objects, '-A', '-o', 'name')).split('\n')
+  t.same(
+    left.filter((name) => /sidestep|ztunnel|istio/.test(name)),
+    [],
+  )
+  for (const node of ['node1', 'node2']) {
+    const namespace = NetworkNamespace.open(cluster.networkOf(node))
+    t.notMatch(
+      namespace.run(() => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout),
+      /sidestep/,
+    )
+    for (const directory of cluster.cniDirectoriesOf(node))
+      for (const file of readdirSync(directory)) {
+        t.notMatch(file, /sidestep/)
+        if (file.endsWith('.conflist')) t.notMatch(readFileSync(join(directory, file), 'utf8'), /sidestep/)
+      }
+  }
+})
