@@ -2,7 +2,6 @@
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import { closeSync } from 'node:fs'
-import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
 import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
@@ -17,7 +16,8 @@ import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
 import { adminRoutes, statusRoutes } from './admin-routes.ts'
 import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
-import { CertificateWatch } from './certificate-watch.ts'
+import { NodeCertificateGrace } from './certificate-grace.ts'
+import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { GuardReports } from './guard-reports.ts'
@@ -29,9 +29,11 @@ import { PolicyNumbers } from './policy-numbers.ts'
 import { RecordWriter } from './record-writer.ts'
 import { Revocations } from './revocations.ts'
 import { NodeSnapshot } from './snapshot/node-snapshot.ts'
+import { sealedPlace } from './snapshot/sealed-place.ts'
 import { Sources } from './sources.ts'
 import { SupervisorLink } from './supervisor-link.ts'
-import type { DownMessage, PodMessage, UpMessage } from './worker-messages.ts'
+import { certificateMessage, watchCertificates } from './watch-certificates.ts'
+import type { PodMessage, UpMessage } from './worker-messages.ts'
 import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
 import { WorkerSet } from './worker-set.ts'
 
@@ -40,6 +42,8 @@ const PREPARE_DEADLINE_MS = 5000
 
 /** Start-up garbage is collected this long after the process became ready. */
 const TRIM_DELAY_MS = 500
+
+const MS_PER_DAY = 86_400_000
 
 const BACKGROUND = new URL('./background-worker.ts', import.meta.url)
 
@@ -76,6 +80,7 @@ export class App {
   readonly snapshot: NodeSnapshot
   readonly certificateWatch: CertificateWatch
   readonly revocations: Revocations
+  readonly grace: NodeCertificateGrace
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
   /** Pods whose redirection somebody had damaged. */
@@ -102,10 +107,12 @@ export class App {
   constructor(config: ZtunnelConfig, log: Log, channelFd: number) {
     this.config = config
     this.log = log
-    this.workers = new WorkerSet(config, log, {
-      onMessage: (worker, message) => this.#onWorkerMessage(worker, message),
-      onStarted: (worker) => this.#introduce(worker),
+    this.grace = new NodeCertificateGrace({
+      ...{ days: config.certificateGraceDays, place: sealedPlace(config, 'peers'), clock: systemClock, log },
     })
+    const onMessage = (worker: number, message: UpMessage): void => this.#onWorkerMessage(worker, message)
+    const onStarted = (worker: number): void => this.#introduce(worker)
+    this.workers = new WorkerSet(config, log, { onMessage, onStarted }, this.grace.settings)
     this.records = new RecordWriter(config.records, () => this.workers.rings, log)
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
     this.snapshot = new NodeSnapshot({
@@ -133,9 +140,10 @@ export class App {
       random: Math.random,
       ttlSeconds: config.certificateTtlSeconds,
       saved: (identity) => this.snapshot.certificateOf(identity),
+      savedGraceMs: config.certificateGraceDays * MS_PER_DAY,
     })
     this.questions = new WorkerQuestions(this.workers)
-    this.certificateWatch = this.#createCertificateWatch()
+    this.certificateWatch = watchCertificates(this)
     this.#supervisor = new SupervisorLink({
       ...{ channelFd, handoverPath: handoverSocket(config.adminSocket), clock: systemClock, log },
       onMessage: (message, fds) => this.#onSupervisorMessage(message, fds),
@@ -151,34 +159,13 @@ export class App {
     this.#status = new AdminServer(this, statusRoutes)
   }
 
-  #createCertificateWatch(): CertificateWatch {
-    return new CertificateWatch({
-      workloads: () => this.secrets.list(),
-      node: () => this.sources.nodeCertificate(),
-      isRevoked: (certificate) => this.revocations.isRevoked(certificate),
-      renew: (identity) => this.secrets.renew(identity),
-      live: async () =>
-        (await this.questions.ask('certificates')).map(({ worker, answer }) => ({
-          worker,
-          serialNumbers: new Map(answer.map(({ identity, serialNumber }) => [identity, serialNumber])),
-        })),
-      resend: (worker, identity) => {
-        const certificate = this.secrets.current(identity)
-        if (certificate !== undefined) this.workers.post(worker, certificateMessage(certificate))
-      },
-      clock: systemClock,
-      monotonicMs: () => performance.now(),
-      log: this.log,
-    })
-  }
-
   async start(): Promise<void> {
     this.secrets.subscribe((certificate) => {
       this.revocations.believe(certificate)
       this.workers.broadcast(certificateMessage(certificate))
       this.snapshot.certificatesChanged()
     })
-    await Promise.all([this.revocations.start(), this.snapshot.start()])
+    await Promise.all([this.revocations.start(), this.snapshot.start(), this.grace.start()])
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
@@ -250,7 +237,7 @@ export class App {
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
-    await Promise.all([this.revocations.close(), this.snapshot.close()])
+    await Promise.all([this.revocations.close(), this.snapshot.close(), this.grace.close()])
     this.secrets.close()
     await this.#background.close()
   }
@@ -437,6 +424,9 @@ export class App {
       case 'peer-revoked':
         this.revokedPeers[message.reporter]++
         break
+      case 'peer-in-grace':
+        this.grace.onConnection(message.identity)
+        break
       case 'model-in-force':
         this.modelProgress.onWorker(worker, message.version, systemClock.nowMs)
         break
@@ -489,9 +479,4 @@ export class App {
       releaseFilePages()
     }, TRIM_DELAY_MS)
   }
-}
-
-function certificateMessage(certificate: WorkloadCertificate): DownMessage {
-  const { identity, chainPem, privateKeyPem, rootsPem, trustBundleId } = certificate
-  return { type: 'certificate', identity, chainPem, privateKeyPem, rootsPem, trustBundleId }
 }

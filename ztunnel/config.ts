@@ -172,6 +172,15 @@ export const ZTUNNEL_OPTIONS = {
     unit: 'seconds',
     meaning: 'lifetime asked for workload certificates, which are renewed at half of it',
   },
+  certificateGraceDays: {
+    type: 'integer',
+    default: '0',
+    min: 0,
+    max: 30,
+    unit: 'days',
+    meaning:
+      'how long after its end a certificate of a peer is accepted, from a key and identity that this node has met with a valid one; never when it is revoked; 0: not at all',
+  },
   adminSocket: { type: 'path', default: '/run/sidestep/admin.sock', meaning: 'Unix socket of the admin API' },
   statusPort: {
     type: 'integer',

@@ -97,6 +97,11 @@ export function formatMetrics(app: App): string {
         ([reporter, count]) => `istio_crl_policy_rejections_total{reporter="${reporter}"} ${count}`,
       ),
     ),
+    counter(
+      'sidestep_grace_connections',
+      'tunnels that stand although the certificate of the peer has expired (certificateGraceDays)',
+      app.grace.connectionCount,
+    ),
     family(
       'sidestep_revocation_lists',
       'gauge',

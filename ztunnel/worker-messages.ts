@@ -7,6 +7,7 @@ import type { SocketAddress } from '../mesh/net/address.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
 import type { CounterLabels } from '../mesh/telemetry/counters.ts'
+import type { GraceSettings } from './carry/grace-peers.ts'
 import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
@@ -24,6 +25,8 @@ export interface WorkerData {
   readonly originalSource: boolean
   readonly socks5: boolean
   readonly network: string
+  /** null: who has an expired certificate is refused. */
+  readonly grace: GraceSettings | null
 }
 
 /** A pod as a worker serves it. */
@@ -151,6 +154,8 @@ export type UpMessage =
   | { readonly type: 'model-in-force'; readonly version: number }
   /** A peer was turned away because its certificate is revoked. */
   | { readonly type: 'peer-revoked'; readonly reporter: Reporter }
+  /** A tunnel stands although the certificate of its peer has expired. */
+  | { readonly type: 'peer-in-grace'; readonly identity: string }
   | { readonly type: 'report'; readonly request: number; readonly answer: WorkerReports[ReportKind] }
   | {
       readonly type: 'log'

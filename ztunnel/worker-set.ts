@@ -12,6 +12,7 @@ import { Backoff } from '../mesh/runtime/backoff.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { CounterReader, createCounterMemory } from '../mesh/telemetry/counters.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
+import type { GraceSettings } from './carry/grace-peers.ts'
 import type { ZtunnelConfig } from './config.ts'
 import type { DownMessage, UpMessage, WorkerData } from './worker-messages.ts'
 
@@ -38,16 +39,23 @@ export class WorkerSet {
   readonly #config: ZtunnelConfig
   readonly #log: Log
   readonly #handler: WorkerSetHandler
+  readonly #grace: GraceSettings | null
   readonly #share: AcceptShareMemory
   readonly #wakeFds: number[]
   readonly #workers: Array<ReactorWorker<DownMessage, UpMessage> | null>
   readonly #backoffs: readonly Backoff[]
   #isStopping = false
 
-  constructor(config: ZtunnelConfig, log: Log, handler: WorkerSetHandler) {
+  constructor(
+    config: ZtunnelConfig,
+    log: Log,
+    handler: WorkerSetHandler,
+    grace: GraceSettings | null = null,
+  ) {
     this.#config = config
     this.#log = log
     this.#handler = handler
+    this.#grace = grace
     this.#share = createAcceptShareMemory(config.workerCount)
     this.#wakeFds = Array.from({ length: config.workerCount }, createWakeFd)
     this.#workers = this.#wakeFds.map(() => null)
@@ -107,6 +115,7 @@ export class WorkerSet {
       originalSource: this.#config.originalSource,
       socks5: this.#config.socks5,
       network: this.#config.network,
+      grace: this.#grace,
     }
     this.#workers[index] = new ReactorWorker<DownMessage, UpMessage>(
       new URL('./worker.ts', import.meta.url),

@@ -17,6 +17,7 @@ import { acceptOutbound } from './accept/outbound-listener.ts'
 import { acceptPassthrough, recordGuardRefusal } from './accept/passthrough-listener.ts'
 import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
+import { GracePeers } from './carry/grace-peers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
 import { RevokedPeers } from './carry/revoked-peers.ts'
 import { ServedPod } from './carry/served-pod.ts'
@@ -100,6 +101,10 @@ export class ZtunnelWorker {
       identities: new WorkerIdentities(),
       callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
       revoked: new RevokedPeers(reactor, (reporter) => post({ type: 'peer-revoked', reporter })),
+      grace:
+        data.grace === null
+          ? null
+          : new GracePeers(data.grace, (identity) => post({ type: 'peer-in-grace', identity })),
       originalSource: data.originalSource,
       isSocks5Enabled: data.socks5,
       post,

@@ -72,6 +72,8 @@ const ROWS = {
     'a certificate is past its renewal and has no successor: check the CA and the way to it before it expires'],
   CERT_NOT_LIVE: [11, 503, 14, 'CANCEL', '-',
     'a worker presents another certificate than the one stored; it is sent again: if that stays, restart the ztunnel'],
+  CERT_GRACE: [12, 401, 16, 'CANCEL', '-',
+    'a peer is let in although its certificate has expired, as certificateGraceDays allows: bring the CA back'],
   POLICY_DENY: [20, 401, 7, 'CANCEL', 'DENY',
     'a policy of the destination refuses the caller: its record there names it'],
   POLICY_NO_ALLOW: [21, 401, 7, 'CANCEL', 'DENY',

@@ -63,8 +63,10 @@ export interface SecretManagerOptions {
   readonly random: () => number
   /** Lifetime to ask for. Default 24 h. */
   readonly ttlSeconds?: number
-  /** What an earlier run has left for an identity: used until the CA answers, never beyond its end. */
+  /** What an earlier run has left for an identity: used until the CA answers, never beyond its end and `savedGraceMs`. */
   readonly saved?: (identity: string) => WorkloadCertificate | undefined
+  /** So long after its end peers may still accept it. Default 0. */
+  readonly savedGraceMs?: number
 }
 
 /** Told of every new certificate, the first of an identity included. Must not throw. */
@@ -224,8 +226,9 @@ export class SecretManager {
     const { saved } = entry
     entry.savedTimer?.cancel()
     entry.saved = null
-    if (saved === null || this.#options.clock.nowMs >= saved.notAfterMs) return
-    entry.renewalDueMs = this.#options.clock.nowMs
+    const { clock, savedGraceMs = 0 } = this.#options
+    if (saved === null || clock.nowMs >= saved.notAfterMs + savedGraceMs) return
+    entry.renewalDueMs = clock.nowMs
     this.#accept(entry, saved)
   }
 

@@ -6,6 +6,7 @@
 import { MeshError } from '../errors/mesh-error.ts'
 import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
 import type { Block } from './byte-stream.ts'
+import { type CertificateGrace, decideGrace, peerFingerprint, secondsSinceEnd } from './certificate-grace.ts'
 import { addressOf, allocateBlock, copyFrom, copyTo, type Pointer, registerCallback } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
 import {
@@ -32,6 +33,12 @@ export interface HandshakeInProgress {
   readonly peerCheck: PeerCheck
   /** Asked when the peer has presented its chain. */
   readonly revoked: RevokedCertificates
+  /** null: a certificate that has ended is refused, and nobody is remembered. */
+  readonly grace: CertificateGrace | null
+  /** Of the peer's leaf when it has passed; null without grace. */
+  fingerprint: Buffer | null
+  /** The peer's leaf has ended and was forgiven. */
+  isInGrace: boolean
   /** Set by the callback when it refuses. */
   refusal: Refusal | null
   /** URIs of the peer's leaf, once seen. */
@@ -81,7 +88,35 @@ function checkLeaf(handshake: HandshakeInProgress, certificate: Pointer): Refusa
   const uris = urisOf(certificate)
   if (isRefusal(uris)) return uris
   handshake.uris = uris
-  return handshake.peerCheck(uris)
+  const refusal = handshake.peerCheck(uris)
+  if (refusal === null && handshake.grace !== null)
+    handshake.fingerprint = peerFingerprint(certificate, uris[0] ?? '')
+  return refusal
+}
+
+/** Why a certificate that has ended stays refused; null: it is forgiven, and checked for everything else after this. */
+function checkEnded(grace: CertificateGrace, certificate: Pointer, depth: number): string | null {
+  const uris = urisOf(certificate)
+  const fingerprint = isRefusal(uris) ? null : peerFingerprint(certificate, uris[0] ?? '')
+  return decideGrace({
+    depth,
+    secondsSinceEnd: secondsSinceEnd(certificate),
+    graceSeconds: grace.graceSeconds,
+    isKnown: fingerprint !== null && grace.isKnown(fingerprint),
+  })
+}
+
+/** A certificate that OpenSSL finds wrong; true when its only fault so far, its end, is forgiven. */
+function isForgiven(handshake: HandshakeInProgress, context: Pointer, error: number, depth: number): boolean {
+  const refusal = reasonOfVerifyError(error)
+  handshake.refusal ??= refusal
+  if (error !== V_CERT_HAS_EXPIRED || handshake.grace === null || handshake.refusal !== refusal) return false
+  const why = checkEnded(handshake.grace, o.X509_STORE_CTX_get_current_cert(context), depth)
+  handshake.refusal = why === null ? null : refuse(refusal.code, `${refusal.detail}, no grace: ${why}`)
+  if (why !== null) return false
+  handshake.isInGrace = true
+  o.X509_STORE_CTX_set_error(context, V_OK)
+  return true
 }
 
 function onVerify(isValid: number, store: number | bigint): number {
@@ -91,10 +126,7 @@ function onVerify(isValid: number, store: number | bigint): number {
   try {
     const depth = o.X509_STORE_CTX_get_error_depth(context)
     const error = o.X509_STORE_CTX_get_error(context)
-    if (isValid === 0 || error !== V_OK) {
-      handshake.refusal ??= reasonOfVerifyError(error)
-      return 0
-    }
+    if (isValid === 0 || error !== V_OK) return isForgiven(handshake, context, error, depth) ? 1 : 0
     const refusal = checkVerified(handshake, o.X509_STORE_CTX_get_current_cert(context), depth)
     if (refusal === null) return 1
     handshake.refusal = refusal

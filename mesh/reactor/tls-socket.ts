@@ -12,6 +12,7 @@ import {
   type CloseReason,
   HEADROOM_BYTES,
 } from './byte-stream.ts'
+import type { CertificateGrace } from './certificate-grace.ts'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
@@ -60,6 +61,8 @@ export interface TlsOptions {
   readonly peerCheck: PeerCheck
   /** Default: nothing is. */
   readonly revoked?: RevokedCertificates
+  /** Default: a certificate that has ended is refused. */
+  readonly grace?: CertificateGrace | null
   readonly handshakeTimeoutMs: number
   readonly handler: TlsHandler
   /** The descriptor is in the epoll set already (it comes from a connect). */
@@ -112,8 +115,9 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#reactor = reactor
     this.fd = fd
     this.#tlsHandler = options.handler
-    const { peerCheck, revoked = NONE_REVOKED } = options
-    this.#handshake = { peerCheck, revoked, refusal: null, uris: [] }
+    const { peerCheck, revoked = NONE_REVOKED, grace = null } = options
+    const found = { refusal: null, uris: [], fingerprint: null, isInGrace: false }
+    this.#handshake = { peerCheck, revoked, grace, ...found }
     this.#credentials = options.credentials
     this.#credentials.retain()
     this.#stagings = stagingPoolOf(reactor)
@@ -253,6 +257,9 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#handshake = null
     this.#state = 'open'
     this.#updateEvents()
+    // Only now has the peer shown that the key is its own.
+    const { grace, fingerprint, isInGrace, uris } = handshake
+    if (grace !== null && fingerprint !== null) grace.onPeer(fingerprint, isInGrace, uris)
     const peer = peerFacts(this.#ssl, handshake.uris)
     forgetHandshakeKeys(this.#ssl)
     const handler = this.#tlsHandler

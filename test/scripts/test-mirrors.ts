@@ -269,6 +269,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/metrics.ts',
     'ztunnel/record-writer.ts',
     'ztunnel/sources.ts',
+    'ztunnel/watch-certificates.ts',
     'ztunnel/supervisor/data-process.ts',
     'ztunnel/supervisor/enrolment-sources.ts',
     'ztunnel/supervisor/supervisor.ts',

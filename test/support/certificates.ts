@@ -29,6 +29,8 @@ export interface TestCertificateOptions {
   readonly notBeforeMs?: number
   readonly notAfterMs?: number
   readonly isCa?: boolean
+  /** For this key instead of a new one; the caller has its private half. */
+  readonly publicKeyInfo?: Uint8Array
 }
 
 /** The kinds of bad certificates a handshake must refuse. */

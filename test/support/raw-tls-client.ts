@@ -41,9 +41,9 @@ export class RawTlsClient {
   handshake(): boolean {
     o.ERR_clear_error()
     const step = (): number => o.SSL_do_handshake(this.#ssl)
-    return (
-      withHandshake({ peerCheck: () => null, revoked: NONE_REVOKED, refusal: null, uris: [] }, step) === 1
-    )
+    const rules = { peerCheck: () => null, revoked: NONE_REVOKED, grace: null }
+    const found = { refusal: null, uris: [], fingerprint: null, isInGrace: false }
+    return withHandshake({ ...rules, ...found }, step) === 1
   }
 
   /** Changes our keys and asks the peer to change its own; false when the socket takes nothing now. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connected pairs of real sockets on one reactor, for the contract suite and the socket tests.
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { socketpair } from '../../mesh/reactor/ffi/libc.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
@@ -105,6 +106,7 @@ export interface TlsEnd {
   readonly rootsPem: readonly string[]
   readonly peerCheck?: PeerCheck
   readonly revoked?: RevokedCertificates
+  readonly grace?: CertificateGrace
 }
 
 /** How a handshake ended on one side. */
@@ -133,6 +135,7 @@ export function handshake(
       credentials,
       peerCheck: end.peerCheck ?? (() => null),
       ...(end.revoked === undefined ? {} : { revoked: end.revoked }),
+      grace: end.grace ?? null,
       handshakeTimeoutMs,
       handler: {
         onSecure(socket, peer) {

@@ -11,6 +11,7 @@ t.test('three paths are needed, everything else has a default that works', async
   t.same(mistakes, [])
   t.same(options, {
     ...{ strictGuard: true, dnsCapture: true, clusterDomain: 'cluster.local' },
+    certificateGraceDays: 0,
     ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
     ...{
       trustDomain: 'cluster.local',

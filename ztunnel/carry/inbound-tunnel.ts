@@ -115,6 +115,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       credentials: identity.credentials,
       peerCheck: (uris) => checkTrustDomain(isRefusal(own) ? null : own, uris),
       revoked: context.revoked,
+      grace: context.grace,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
     })

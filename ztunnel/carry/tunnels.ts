@@ -99,6 +99,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
       credentials: identity.credentials,
       peerCheck: this.#peerCheck,
       revoked: this.#pod.context.revoked,
+      grace: this.#pod.context.grace,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
       isWatched: true,

@@ -7,6 +7,7 @@ import type { SessionResources } from '../../mesh/h2/session-resources.ts'
 import type { ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
 import { formatConnectionRecord } from '../../mesh/telemetry/connection-record.ts'
 import {
@@ -57,6 +58,8 @@ export class WorkerContext {
   readonly identities: WorkerIdentities
   readonly callers: Callers
   readonly revoked: RevokedPeers
+  /** null: off. */
+  readonly grace: CertificateGrace | null
   /** Present the client's address to the application. */
   readonly originalSource: boolean
   readonly isSocks5Enabled: boolean
@@ -71,6 +74,7 @@ export class WorkerContext {
     readonly identities: WorkerIdentities
     readonly callers: Callers
     readonly revoked: RevokedPeers
+    readonly grace: CertificateGrace | null
     readonly originalSource: boolean
     readonly isSocks5Enabled: boolean
     readonly post: (message: UpMessage) => void
@@ -83,6 +87,7 @@ export class WorkerContext {
     this.identities = parts.identities
     this.callers = parts.callers
     this.revoked = parts.revoked
+    this.grace = parts.grace
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post

@@ -9,6 +9,8 @@ import { ModelJournal, type ModelJournalOptions } from './model-journal.ts'
 import { SavedCertificates } from './saved-certificates.ts'
 import { sealedPlace } from './sealed-place.ts'
 
+const MS_PER_DAY = 86_400_000
+
 /** What it is made of. */
 export interface NodeSnapshotOptions {
   readonly config: ZtunnelConfig
@@ -29,7 +31,10 @@ export class NodeSnapshot {
     this.journal = controllerAddresses === '' ? null : new ModelJournal({ place, compact, clock, log })
     this.#certificates =
       caDirectory === ''
-        ? new SavedCertificates({ place: sealedPlace(config, 'certificates'), current, clock, log })
+        ? new SavedCertificates({
+            ...{ place: sealedPlace(config, 'certificates'), current, clock, log },
+            graceMs: config.certificateGraceDays * MS_PER_DAY,
+          })
         : null
   }
 

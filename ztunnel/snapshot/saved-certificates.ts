@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and certificates of this node's workloads, for a start while no CA answers. The only copy outside the memory of the
-// process. What is expired is neither given nor kept, nor is what no pod of this run has asked for.
+// process. What has expired, and is not in grace, is neither given nor kept, nor is what no pod of this run has asked for.
 import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
@@ -15,6 +15,8 @@ export interface SavedCertificatesOptions {
   readonly place: () => Promise<SealedPlace>
   /** Those of the process now. */
   readonly current: () => readonly WorkloadCertificate[]
+  /** So long after its end a certificate is still given and kept. Default 0. */
+  readonly graceMs?: number
   readonly clock: Clock
   readonly log: Log
 }
@@ -48,12 +50,10 @@ export class SavedCertificates {
     this.#found = new Map(certificates.map((each) => [each.identity, each]))
   }
 
-  /** The saved certificate of an identity while it is valid. */
+  /** The saved certificate of an identity while it is valid, or in grace. */
   of(identity: string): WorkloadCertificate | undefined {
     const certificate = this.#found.get(identity)
-    return certificate !== undefined && this.#options.clock.nowMs < certificate.notAfterMs
-      ? certificate
-      : undefined
+    return certificate !== undefined && this.#isUsable(certificate) ? certificate : undefined
   }
 
   /** Certificates came or went. */
@@ -71,7 +71,12 @@ export class SavedCertificates {
     if (Math.abs(clock.nowMs - this.#startedMs) > CLAIM_TIME_MS) this.#found = new Map()
     const kept = new Map(this.#found)
     for (const certificate of current()) kept.set(certificate.identity, certificate)
-    return [...kept.values()].filter(({ notAfterMs }) => clock.nowMs < notAfterMs)
+    return [...kept.values()].filter((certificate) => this.#isUsable(certificate))
+  }
+
+  #isUsable({ notAfterMs }: WorkloadCertificate): boolean {
+    const { clock, graceMs = 0 } = this.#options
+    return clock.nowMs < notAfterMs + graceMs
   }
 }
 

@@ -10,6 +10,7 @@ const FILES: Readonly<Record<SealPurpose, string>> = {
   model: 'model.journal',
   certificates: 'certificates.sealed',
   pods: 'pods.sealed',
+  peers: 'peers.sealed',
 }
 
 /** Where a file of this node is; makes the directory and the key when asked for the first time. */

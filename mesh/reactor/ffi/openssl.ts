@@ -120,6 +120,16 @@ export const X509_get_issuer_name = f<(certificate: P) => P>('uintptr_t X509_get
 export const X509_NAME_get0_der = f<(name: P, der: P, bytes: P) => N>(
   'int X509_NAME_get0_der(uintptr_t, uintptr_t, uintptr_t)',
 )
+/** The key as it stands in the certificate, not a reference. */
+export const X509_get_X509_PUBKEY = f<(certificate: P) => P>('uintptr_t X509_get_X509_PUBKEY(uintptr_t)')
+/** Length of the key's DER; it is written to where `cursor` points, which moves behind it, unless `cursor` is 0. */
+export const i2d_X509_PUBKEY = f<(key: P, cursor: P) => N>('int i2d_X509_PUBKEY(uintptr_t, uintptr_t)')
+/** The time inside the certificate, not a reference. */
+export const X509_get0_notAfter = f<(certificate: P) => P>('uintptr_t X509_get0_notAfter(uintptr_t)')
+/** Stores the days and seconds from one time to another, two ints; 0 as a time: now. */
+export const ASN1_TIME_diff = f<(days: P, seconds: P, from: P, to: P) => N>(
+  'int ASN1_TIME_diff(uintptr_t, uintptr_t, uintptr_t, uintptr_t)',
+)
 /** The key inside the certificate, not a reference. */
 export const X509_get0_pubkey = f<(certificate: P) => P>('uintptr_t X509_get0_pubkey(uintptr_t)')
 /** Frees what the key holds and makes it an empty one of this type. */

@@ -187,7 +187,7 @@ t.test(
 )
 
 /** A manager that finds a certificate of an earlier run, and a CA that answers as `ca` says. */
-function withSaved(t: Test, hours: number) {
+function withSaved(t: Test, hours: number, savedGraceMs = 0) {
   const clock = new ManualClock()
   const certificate = (serialNumber: string, lifetimeMs: number): WorkloadCertificate => ({
     ...{ kind: 'workload-certificate', identity: URI, chainPem: [], rootsPem: [], trustBundleId: '' },
@@ -210,6 +210,7 @@ function withSaved(t: Test, hours: number) {
       finish: async () => certificate('fresh', 24 * HOUR_MS),
     },
     ...{ clock, random: () => 0, saved: (identity) => (identity === URI ? saved : undefined) },
+    savedGraceMs,
   })
   t.teardown(() => manager.close())
   const told: string[] = []
@@ -271,4 +272,21 @@ t.test('what was saved serves to its end and not beyond', async (t) => {
   late.ca.answer = 'failure'
   await t.rejects(late.manager.get(URI), { code: 'CERT_UNAVAILABLE' })
   t.same(late.told, [], 'one that has ended already is nothing')
+})
+
+t.test('what has ended serves on in grace, and is asked for again', async (t) => {
+  const { ca, manager, told, clock } = withSaved(t, 0, HOUR_MS)
+  ca.answer = 'failure'
+  await manager.get(URI)
+  t.same(told, ['saved'])
+  t.match(manager.list(), [{ state: 'Unavailable', renewalFailures: 1 }])
+  ca.answer = 'certificate'
+  clock.advance(20_000)
+  await turns()
+  clock.advance(1000)
+  await turns()
+  t.same(told, ['saved', 'fresh'])
+  const late = withSaved(t, -1, HOUR_MS)
+  late.ca.answer = 'failure'
+  await t.rejects(late.manager.get(URI), { code: 'CERT_UNAVAILABLE' })
 })

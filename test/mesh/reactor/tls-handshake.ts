@@ -69,7 +69,18 @@ function shakeHands(): { readonly client: Side; readonly server: Side; readonly 
     o.SSL_use_PrivateKey(ssl, credentials.key)
     if (index === 0) o.SSL_set_connect_state(ssl)
     else o.SSL_set_accept_state(ssl)
-    return { ssl, handshake: { peerCheck: () => null, revoked: NONE_REVOKED, refusal: null, uris: [] } }
+    return {
+      ssl,
+      handshake: {
+        peerCheck: () => null,
+        revoked: NONE_REVOKED,
+        grace: null,
+        refusal: null,
+        uris: [],
+        fingerprint: null,
+        isInGrace: false,
+      },
+    }
   })
   for (let round = 0; round < 4; round++)
     for (const { ssl, handshake } of sides) withHandshake(handshake, () => o.SSL_do_handshake(ssl))
@@ -149,6 +160,7 @@ t.test('a failed step is named by its cause', async (t) => {
     peerCheck: () => null,
     revoked: NONE_REVOKED,
     refusal: null,
+    ...{ grace: null, fingerprint: null, isInGrace: false },
     uris: [],
   }
   t.match(handshakeFailure(handshake, o.SSL_ERROR_SSL), { code: 'TLS_HANDSHAKE', detail: 'no detail' })

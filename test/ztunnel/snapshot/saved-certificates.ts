@@ -31,10 +31,11 @@ function runs(t: Test) {
   const path = join(t.testdir(), 'certificates.sealed')
   const owner = { trustDomain: 'd', clusterId: 'c', nodeName: 'n' }
   /** A run that has these; it ends when all is saved. */
-  const run = async (current: readonly WorkloadCertificate[]): Promise<SavedCertificates> => {
+  const run = async (current: readonly WorkloadCertificate[], graceMs = 0): Promise<SavedCertificates> => {
     const saved = new SavedCertificates({
       place: async () => ({ path, key: Buffer.alloc(32, 1), purpose: 'certificates', owner }),
       current: () => current,
+      graceMs,
       ...{ clock, log: pino({ level: 'silent' }) },
     })
     await saved.start()
@@ -62,6 +63,16 @@ t.test('a later run finds them whole, until they end', async (t) => {
   t.same(names(later, 'front', 'cart'), ['front'])
   await run([])
   t.notMatch(readFileSync(path, 'latin1'), /key of cart/, 'nor is the key kept')
+})
+
+t.test('one that has ended is kept as long as peers may accept it', async (t) => {
+  const { run, path } = runs(t)
+  await run([certificate('cart', 1)], HOUR_MS)
+  clock.advance(2 * HOUR_MS - 1)
+  t.same(names(await run([], HOUR_MS), 'cart'), ['cart'])
+  clock.advance(1)
+  t.same(names(await run([], HOUR_MS), 'cart'), [])
+  t.notMatch(readFileSync(path, 'latin1'), /key of cart/)
 })
 
 t.test('pods that have not come back keep theirs for a while, and no longer', async (t) => {
