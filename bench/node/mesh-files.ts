@@ -4,7 +4,7 @@ import { type MeshSize, serviceYaml } from '../controller/mesh-yaml.ts'
 
 export const NAMESPACES = 20
 export const ROOT_NAMESPACE = 'istio-system'
-export const SIZE: MeshSize = { services: 1000, podsPerService: 10, nodes: 200 }
+export const SIZE: MeshSize = { services: 1000, podsPerService: 10, nodes: 100 }
 export const POLICIES = 200
 /** As the controller names the node whose ztunnel is measured. */
 export const NODE = 'node-0'

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
 import { childrenOf } from '../measure/process-usage.ts'
 import { type LoggedProcess, Processes } from '../processes.ts'
-import { firstFiles, meshFiles, NODE, podsOfNode } from './mesh-files.ts'
+import { firstFiles, meshFiles, NODE, type NodePod, podsOfNode } from './mesh-files.ts'
 
 const CONTROLLER = fileURLToPath(new URL('../../controller/main.ts', import.meta.url))
 const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
@@ -48,18 +48,21 @@ export class NodeLab {
   readonly directory = mkdtempSync(join(tmpdir(), 'bench-node-'))
   readonly #network: VirtualNetwork
   readonly #processes: Processes
-  readonly #pods = podsOfNode()
+  readonly #pods: readonly NodePod[]
   #supervisor: LoggedProcess | null = null
+  /** From the moment all pods are named until every worker serves every one of them, with its certificate. */
+  enrolledMs = Number.NaN
 
-  private constructor() {
+  private constructor(pods: readonly NodePod[]) {
+    this.#pods = pods
     this.#processes = new Processes(this.directory, process.env.PATH ?? '')
-    const pods = this.#pods.map(({ name, ip }, index) => ({ name: `${index}-${name}`, ip }))
-    this.#network = VirtualNetwork.create({ nodes: [{ name: 'node', pods }, { name: 'control' }] })
+    const named = pods.map(({ name, ip }, index) => ({ name: `${index}-${name}`, ip }))
+    this.#network = VirtualNetwork.create({ nodes: [{ name: 'node', pods: named }, { name: 'control' }] })
   }
 
   /** Both are up; the controller knows nothing but the services of the node. @throws Error */
-  static async open(nodeOptions: Readonly<Record<string, string>> = {}): Promise<NodeLab> {
-    const lab = new NodeLab()
+  static async open(podCount: number, nodeOptions: Readonly<Record<string, string>> = {}): Promise<NodeLab> {
+    const lab = new NodeLab(podsOfNode().slice(0, podCount))
     try {
       await lab.#start(nodeOptions)
       return lab
@@ -120,7 +123,7 @@ export class NodeLab {
     const body = JSON.stringify({ node: NODE, identities })
     const { token } = JSON.parse((await this.#ask('controller.sock', 'POST', '/join-tokens', body)).text)
     writeFileSync(file('token'), token, { mode: 0o600 })
-    writeFileSync(file('enrolment.yaml'), JSON.stringify({ pods: this.#enrolment() }))
+    this.#enrol([])
     this.#supervisor = this.#processes.start(
       this.#network.node('node').namespace,
       process.execPath,
@@ -141,6 +144,20 @@ export class NodeLab {
       },
     )
     await this.#ready('node.sock', this.#supervisor)
+    const startedMs = performance.now()
+    this.#enrol(this.#enrolment())
+    await until('all pods are served', async () => {
+      const { text } = await this.#ask('node.sock', 'GET', '/metrics')
+      return new RegExp(`^workload_manager_active_proxy_count ${this.#pods.length}$`, 'm').test(text) || null
+    })
+    await this.#ready('node.sock', this.#supervisor)
+    this.enrolledMs = performance.now() - startedMs
+  }
+
+  #enrol(pods: readonly object[]): void {
+    const path = join(this.directory, 'enrolment.yaml')
+    writeFileSync(`${path}.new`, JSON.stringify({ pods }))
+    renameSync(`${path}.new`, path)
   }
 
   #enrolment(): object[] {

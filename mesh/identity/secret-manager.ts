@@ -119,6 +119,8 @@ export class SecretManager {
   /** The last answer was none: nobody asks at will. */
   #isCaDown = false
   #inFlight = 0
+  /** Roots of the certificate that the CA gave last; null before the first. */
+  #issuedBundleId: string | null = null
   #isClosed = false
 
   constructor(options: SecretManagerOptions) {
@@ -228,6 +230,8 @@ export class SecretManager {
     entry.saved = null
     const { clock, savedGraceMs = 0 } = this.#options
     if (saved === null || clock.nowMs >= saved.notAfterMs + savedGraceMs) return
+    // The CA has said meanwhile whom to believe: what another one has signed would be refused, and refuse.
+    if (this.#issuedBundleId !== null && saved.trustBundleId !== this.#issuedBundleId) return
     entry.renewalDueMs = clock.nowMs
     this.#accept(entry, saved)
   }
@@ -312,6 +316,7 @@ export class SecretManager {
   }
 
   #onCertificate(entry: Entry, certificate: WorkloadCertificate): void {
+    this.#issuedBundleId = certificate.trustBundleId
     entry.savedTimer?.cancel()
     entry.saved = null
     entry.reason = ''

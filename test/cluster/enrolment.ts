@@ -233,6 +233,17 @@ t.test(
   },
 )
 
+t.test('a pod that has ended is not told as enrolled any more', async () => {
+  const phase = async (name: string): Promise<void> => {
+    const patch = JSON.stringify({ status: { phase: name } })
+    await cluster.kubectl('-n', SHOP, 'patch', 'pod', 'batch', '--subresource=status', '-p', patch)
+  }
+  await phase('Succeeded')
+  await until(['batch'], null)
+  await phase('Running')
+  await until(NAMES, 'enabled')
+})
+
 t.test('rules that somebody flushes are there again within fifteen seconds, and it is told', async (t) => {
   const whole = traces('front')
   const startedMs = performance.now()

@@ -187,13 +187,13 @@ t.test(
 )
 
 /** A manager that finds a certificate of an earlier run, and a CA that answers as `ca` says. */
-function withSaved(t: Test, hours: number, savedGraceMs = 0) {
+function withSaved(t: Test, hours: number, savedGraceMs = 0, trustBundleId = '') {
   const clock = new ManualClock()
   const certificate = (serialNumber: string, lifetimeMs: number): WorkloadCertificate => ({
     ...{ kind: 'workload-certificate', identity: URI, chainPem: [], rootsPem: [], trustBundleId: '' },
     ...{ privateKeyPem: '', notBeforeMs: clock.nowMs, notAfterMs: clock.nowMs + lifetimeMs, serialNumber },
   })
-  const saved = certificate('saved', hours * HOUR_MS)
+  const saved = { ...certificate('saved', hours * HOUR_MS), trustBundleId }
   const ca = { answer: 'none' as 'none' | 'failure' | 'certificate' }
   const manager = new SecretManager({
     issuer: {
@@ -252,6 +252,19 @@ t.test('a CA that fails: what was saved serves at once; one that is silent: afte
     await turns()
     t.same(told, ['saved', 'fresh'], 'and goes on being asked')
   }
+})
+
+t.test('what another CA has signed is not used once the one that is there has answered', async (t) => {
+  const other = 'spiffe://cluster.local/ns/shop/sa/other'
+  const { clock, ca, manager, told } = withSaved(t, 1, 0, 'another')
+  ca.answer = 'certificate'
+  await manager.get(other)
+  ca.answer = 'none'
+  void manager.get(URI).catch(() => {})
+  await turns()
+  clock.advance(2000)
+  await turns()
+  t.same(told, ['fresh'])
 })
 
 t.test('what was saved serves to its end and not beyond', async (t) => {

@@ -12,6 +12,7 @@ import {
 } from '../../../mesh/kubernetes/list-watch.ts'
 import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
+import type { PodInfo } from '../../pods.ts'
 import type { PodList, SavedPods } from '../../snapshot/saved-pods.ts'
 import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'
@@ -72,6 +73,8 @@ export class PodWatch {
   readonly #stopped = new AbortController()
   readonly #entries = new Map<string, Entry>()
   readonly #namespaces = new Map<string, RawMap>()
+  /** Pods that have ended and are told as enrolled. */
+  readonly #endedPods = new Map<string, PodInfo>()
   /** Pods that were asked for before the watch has told them: the next list may be older than they are. */
   readonly #asked = new Set<string>()
   readonly #news = new News()
@@ -134,7 +137,11 @@ export class PodWatch {
           this.#asked.delete(pod.info.uid)
           this.#put(pod)
         },
-        onRemove: (pod) => pod !== null && this.#forget(pod.info.uid),
+        onRemove: (pod) => {
+          if (pod === null) return
+          this.#forget(pod.info.uid)
+          this.#endedPods.delete(pod.info.uid)
+        },
       },
     )
     const namespaces = new ListWatch(common, {
@@ -246,6 +253,7 @@ export class PodWatch {
   }
 
   #listed(pods: readonly AgentPod[]): void {
+    this.#endedPods.clear()
     const present = new Set([...pods.map(({ info }) => info.uid), ...this.#asked])
     this.#asked.clear()
     for (const uid of [...this.#entries.keys()]) if (!present.has(uid)) this.#forget(uid)
@@ -277,7 +285,7 @@ export class PodWatch {
     if (entry.standing.inode !== 0) this.#options.host?.set(pod)
     this.#options.roster.redirect(uid, readRedirectAnnotations(pod.annotations))
     const goal = this.#goalOf(entry)
-    if (goal === 'hopeless') this.#forget(uid)
+    if (goal === 'hopeless') this.#ended(pod)
     else this.#happen(entry, { type: 'shown', told: toldRedirection(pod), goal })
     this.#save()
   }
@@ -286,7 +294,7 @@ export class PodWatch {
     for (const entry of [...this.#entries.values()]) {
       if (namespace !== undefined && entry.pod.info.namespace !== namespace) continue
       const goal = this.#goalOf(entry)
-      if (goal === 'hopeless') this.#forget(entry.pod.info.uid)
+      if (goal === 'hopeless') this.#ended(entry.pod)
       else if (goal !== null) this.#happen(entry, { type: 'decided', goal })
     }
     this.#save()
@@ -334,6 +342,18 @@ export class PodWatch {
     host?.remove(uid)
   }
 
+  /** The object of a pod that has ended stays, perhaps for long: it is not to say what is not so any more. */
+  #ended(pod: AgentPod): void {
+    this.#forget(pod.info.uid)
+    if (toldRedirection(pod) === null) this.#endedPods.delete(pod.info.uid)
+    else this.#endedPods.set(pod.info.uid, pod.info)
+  }
+
+  #tellEnded(): void {
+    for (const info of this.#endedPods.values())
+      if (this.#teller.canTell(info)) void this.#teller.tell(info, null)
+  }
+
   /** A pod that is gone, or has ended. */
   #forget(uid: string): void {
     this.#entries.delete(uid)
@@ -347,6 +367,7 @@ export class PodWatch {
     if (this.#stopped.signal.aborted) return
     const { clock } = this.#options
     for (const entry of [...this.#entries.values()]) this.#happen(entry, { type: 'passed' })
+    this.#tellEnded()
     if (++this.#ticks % REFRESH_TICKS === 0) {
       this.#seeker.soon()
       if (this.#isCurrent) this.#options.host?.sync()
