@@ -13,6 +13,8 @@ trap 'ending=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 while :; do
   "$@" &
   child=$!
+  # The signal may have come before the child had a name.
+  [ -z "$ending" ] || kill -TERM "$child" 2>/dev/null
   wait "$child"
   status=$?
   # A signal to this process ends the wait, not the child.
