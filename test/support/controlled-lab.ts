@@ -50,10 +50,17 @@ export async function startControlledLab(
   return { lab, controller }
 }
 
-/** True when a pod is greeted by cart. */
+/** Neither answered nor refused by then: nothing of ours waits so long. */
+const GREETING_MS = 15_000
+
+/** True when a pod is greeted by cart; a call that ends in neither way is told, and is no greeting. */
 export async function isGreeted(lab: MeshLab, pod: LabPod): Promise<boolean> {
   const socket = lab.connect(pod, CART_VIP, 91)
-  await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
+  try {
+    await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed, GREETING_MS)
+  } catch (error) {
+    process.stderr.write(`a call of ${pod} hangs: ${error instanceof Error ? error.message : error}\n`)
+  }
   const isGood = socket.text === '220 cart\r\n'
   socket.destroy()
   return isGood
