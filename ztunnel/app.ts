@@ -433,6 +433,9 @@ export class App {
       case 'log':
         this.log[message.level]({ worker, ...message.fields }, message.message)
         break
+      case 'pages-unused':
+        releaseFilePages()
+        break
       case 'drained':
         this.#drainedWorkers.add(worker)
         if (this.#drainedWorkers.size >= this.workers.count) this.#onDrained?.()

@@ -163,4 +163,6 @@ export type UpMessage =
       readonly message: string
       readonly fields: Readonly<Record<string, string | number>>
     }
+  /** After a collection: main lets go of pages of files, which takes milliseconds. */
+  | { readonly type: 'pages-unused' }
   | { readonly type: 'drained' }

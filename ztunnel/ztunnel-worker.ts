@@ -115,7 +115,7 @@ export class ZtunnelWorker {
 
   run(): void {
     this.#thread.reactor.atTrim(() => this.#context.resources.trim())
-    new IdleTrim(this.#thread.reactor).start()
+    new IdleTrim(this.#thread.reactor, () => this.#context.post({ type: 'pages-unused' })).start()
     this.#thread.run(
       (message) => this.#onMessage(message),
       () => this.#context.share.adoptAll((fd, listener) => this.#adopt(fd, listener)),

@@ -3,7 +3,7 @@
 // a reactor never returns: without this, the memory of the busiest second would stay for hours.
 import { getHeapStatistics } from 'node:v8'
 import type { Reactor } from './reactor.ts'
-import { releaseFilePages, trimMemory } from './trim-memory.ts'
+import { trimMemory } from './trim-memory.ts'
 import { TrimReserve } from './trim-reserve.ts'
 
 /** How often a reactor looks at itself. */
@@ -15,6 +15,7 @@ const IDLE_CHECKS = 2
 /** Looks after one reactor, in its thread. */
 export class IdleTrim {
   readonly #reactor: Reactor
+  readonly #onPagesUnused: () => void
   readonly #reserve = new TrimReserve(performance.now())
   #busyMs = 0
   #idleChecks = 0
@@ -22,8 +23,10 @@ export class IdleTrim {
   /** Collections made. */
   trimCount = 0
 
-  constructor(reactor: Reactor) {
+  /** `onPagesUnused`: pages of files may have been touched for the last time; to let go of them takes too long for a turn. */
+  constructor(reactor: Reactor, onPagesUnused: () => void = () => {}) {
     this.#reactor = reactor
+    this.#onPagesUnused = onPagesUnused
   }
 
   /** Looks from now on, until the reactor stops. */
@@ -37,7 +40,7 @@ export class IdleTrim {
 
   #look(): void {
     // Not with the trim: the collector's helpers sweep on for a while.
-    if (this.#owesRelease) releaseFilePages()
+    if (this.#owesRelease) this.#onPagesUnused()
     this.#owesRelease = false
     const isIdle = this.#reactor.busyMs - this.#busyMs < IDLE_CHECK_MS * IDLE_SHARE
     this.#idleChecks = isIdle ? this.#idleChecks + 1 : 0

@@ -3,10 +3,12 @@
 // of the peer's certificates are needed any more, but OpenSSL keeps them as long as the connection lives, 11 KB of the
 // 46 KB that an idle tunnel cost. The private ephemeral key is better gone anyway.
 import type { CloseReason } from './byte-stream.ts'
+import type { CertificateGrace } from './certificate-grace.ts'
 import { describeErrno, errno } from './ffi/libc.ts'
 import { allocateBlock, type Pointer } from './ffi/native.ts'
 import * as o from './ffi/openssl.ts'
-import type { HandshakeInProgress } from './tls-context.ts'
+import { NONE_REVOKED, type RevokedCertificates } from './presented-certificate.ts'
+import type { HandshakeInProgress, PeerCheck } from './tls-context.ts'
 
 /** Facts of a finished handshake. */
 export interface PeerFacts {
@@ -16,6 +18,33 @@ export interface PeerFacts {
   readonly cipher: string
   /** Key exchange group, null where the library does not tell. */
   readonly group: string | null
+}
+
+/** What is asked of the peer. */
+export interface HandshakeChecks {
+  readonly peerCheck: PeerCheck
+  /** Default: nothing is. */
+  readonly revoked?: RevokedCertificates
+  /** Default: a certificate that has ended is refused. */
+  readonly grace?: CertificateGrace | null
+}
+
+export function beginHandshake({
+  peerCheck,
+  revoked = NONE_REVOKED,
+  grace = null,
+}: HandshakeChecks): HandshakeInProgress {
+  return { peerCheck, revoked, grace, refusal: null, uris: [], fingerprint: null, isInGrace: false }
+}
+
+/** Of a handshake that has succeeded: what is known of the peer. */
+export function endHandshake(ssl: Pointer, handshake: HandshakeInProgress): PeerFacts {
+  // Only now has the peer shown that the key is its own.
+  const { grace, fingerprint, isInGrace, uris } = handshake
+  if (grace !== null && fingerprint !== null) grace.onPeer(fingerprint, isInGrace, uris)
+  const peer = peerFacts(ssl, uris)
+  forgetHandshakeKeys(ssl)
+  return peer
 }
 
 export function peerFacts(ssl: Pointer, uris: readonly string[]): PeerFacts {

@@ -12,7 +12,6 @@ import {
   type CloseReason,
   HEADROOM_BYTES,
 } from './byte-stream.ts'
-import type { CertificateGrace } from './certificate-grace.ts'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
@@ -20,7 +19,6 @@ import {
   type ConnectionCertificates,
   connectionCertificates,
   isPeerRevoked,
-  NONE_REVOKED,
   type RevokedCertificates,
 } from './presented-certificate.ts'
 import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
@@ -28,13 +26,18 @@ import type { Timer, TurnTask } from './scheduler.ts'
 import { takeSocketError } from './socket-options.ts'
 import {
   type HandshakeInProgress,
-  type PeerCheck,
   REVOKED_DETAIL,
   type TlsContext,
   type TlsCredentials,
   withHandshake,
 } from './tls-context.ts'
-import { forgetHandshakeKeys, handshakeFailure, type PeerFacts, peerFacts } from './tls-handshake.ts'
+import {
+  beginHandshake,
+  endHandshake,
+  type HandshakeChecks,
+  handshakeFailure,
+  type PeerFacts,
+} from './tls-handshake.ts'
 import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
 
 /** From here on a read looks like bulk, and more is likely to be there already. */
@@ -54,15 +57,10 @@ export interface TlsHandler {
 }
 
 /** What a TLS connection needs. */
-export interface TlsOptions {
+export interface TlsOptions extends HandshakeChecks {
   readonly role: 'client' | 'server'
   readonly context: TlsContext
   readonly credentials: TlsCredentials
-  readonly peerCheck: PeerCheck
-  /** Default: nothing is. */
-  readonly revoked?: RevokedCertificates
-  /** Default: a certificate that has ended is refused. */
-  readonly grace?: CertificateGrace | null
   readonly handshakeTimeoutMs: number
   readonly handler: TlsHandler
   /** The descriptor is in the epoll set already (it comes from a connect). */
@@ -115,9 +113,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#reactor = reactor
     this.fd = fd
     this.#tlsHandler = options.handler
-    const { peerCheck, revoked = NONE_REVOKED, grace = null } = options
-    const found = { refusal: null, uris: [], fingerprint: null, isInGrace: false }
-    this.#handshake = { peerCheck, revoked, grace, ...found }
+    this.#handshake = beginHandshake(options)
     this.#credentials = options.credentials
     this.#credentials.retain()
     this.#stagings = stagingPoolOf(reactor)
@@ -257,11 +253,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#handshake = null
     this.#state = 'open'
     this.#updateEvents()
-    // Only now has the peer shown that the key is its own.
-    const { grace, fingerprint, isInGrace, uris } = handshake
-    if (grace !== null && fingerprint !== null) grace.onPeer(fingerprint, isInGrace, uris)
-    const peer = peerFacts(this.#ssl, handshake.uris)
-    forgetHandshakeKeys(this.#ssl)
+    const peer = endHandshake(this.#ssl, handshake)
     const handler = this.#tlsHandler
     this.#tlsHandler = null
     handler?.onSecure(this, peer)
