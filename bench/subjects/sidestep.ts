@@ -42,6 +42,7 @@ async function startNode(lab: Lab, node: 'n1' | 'n2', pod: 'client' | 'server'):
       SIDESTEP_CONFIG_FILE: lab.file('mesh.yaml'),
       SIDESTEP_ENROLMENT_FILE: lab.file(`${node}.yaml`),
       SIDESTEP_CA_DIRECTORY: lab.file('ca'),
+      SIDESTEP_STATE_DIRECTORY: lab.file(`state-${node}`),
       SIDESTEP_ADMIN_SOCKET: lab.file(`${node}.sock`),
       SIDESTEP_RECORDS: lab.file(`${node}.records`),
       SIDESTEP_LOG_LEVEL: 'warn',

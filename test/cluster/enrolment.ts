@@ -57,8 +57,7 @@ const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async (la
     SIDESTEP_SERVICE_ACCOUNT_DIRECTORY: directory,
     SIDESTEP_HOST_NETWORK_PATH: '/proc/self/ns/net', // a node is a namespace here
   }
-  const stateOf = (name: LabNode) => ({ SIDESTEP_STATE_DIRECTORY: join(directory, `state-${name}`) })
-  return { n1: { ...options, ...stateOf('n1') }, n2: { ...options, ...stateOf('n2') } }
+  return { n1: options, n2: options }
 })
 t.teardown(() => lab.close())
 
@@ -170,7 +169,7 @@ t.test('the apiserver is away: nothing changes', async (t) => {
 t.test(
   'a supervisor that starts while the apiserver is away serves the pods it was told of last',
   async (t) => {
-    const saved = join(directory, 'state-n1', 'pods.sealed')
+    const saved = join(lab.directory, 'state-n1', 'pods.sealed')
     await poll(
       'the list is saved',
       () => (existsSync(saved) && readFileSync(saved, 'latin1').includes('batch')) || null,

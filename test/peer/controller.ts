@@ -68,7 +68,6 @@ t.test('Istio’s ztunnels under our controller', { timeout: 120_000 }, async (t
         SIDESTEP_CONTROLLER_ADDRESSES: controller.address,
         SIDESTEP_CONTROLLER_ROOTS: controller.rootsFile,
         SIDESTEP_CONTROLLER_TOKEN: tokenFile,
-        SIDESTEP_STATE_DIRECTORY: join(directory, `state-${node}`),
       }
     }
     return { n1: await optionsOf('n1'), n2: await optionsOf('n2') }

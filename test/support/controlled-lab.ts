@@ -39,7 +39,6 @@ export async function startControlledLab(
         SIDESTEP_CONTROLLER_ADDRESSES: started.address,
         SIDESTEP_CONTROLLER_ROOTS: started.rootsFile,
         SIDESTEP_CONTROLLER_TOKEN: tokenFile,
-        SIDESTEP_STATE_DIRECTORY: join(directory, `state-${node}`),
         ...more(node, network),
       }
     }

@@ -320,6 +320,7 @@ export class MeshLab {
       SIDESTEP_CONFIG_FILE: join(this.directory, 'mesh.yaml'),
       SIDESTEP_ENROLMENT_FILE: file('yaml'),
       SIDESTEP_CA_DIRECTORY: join(this.directory, 'ca'),
+      SIDESTEP_STATE_DIRECTORY: join(this.directory, `state-${name}`),
       SIDESTEP_ADMIN_SOCKET: join(this.#adminDirectory, `${name}.sock`),
       SIDESTEP_RECORDS: join(this.directory, 'records', name),
       SIDESTEP_DRAIN_SECONDS: '1',
