@@ -3,18 +3,20 @@
 // refusals, pods that come and go, damage, an outage of the control plane, an upgrade, the end. Requests go on all the
 // time, from inside the mesh, from a plain pod and from one in the network of its node; each that fails is told.
 import { execFile, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { Cluster } from '../support/cluster.ts'
 import { ROOT } from '../support/documents.ts'
+import { keepEvidence } from '../support/lab-evidence.ts'
 import { poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
 import { processOf } from '../support/pod-processes.ts'
 import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
 import {
+  crowd,
   DENY_FRONT,
   lonelyPair,
   PAIRS,
@@ -33,6 +35,10 @@ const WAIT_MS = 60_000
 const MENDED_MS = 15_000
 /** A data process that was killed serves again within this. */
 const BACK_MS = 1_000
+/** Pods that start at once. */
+const CROWD = 20
+/** That each of them may wait for its enrolment. */
+const ADDED_MS = 200
 /** Requests that a rollout of the ztunnels may cost. */
 const MOST_LOST_AT_ROLLOUT = 0
 /** Who is in the mesh, and who not. */
@@ -42,11 +48,17 @@ const OUTSIDERS = ['plain', 'host']
 const MARKERS = ['cart', 'redis', 'catalog', 'mail', 'orders'].map((name) => `marker-of-${name}`)
 const identity = (account: string): string => `spiffe://cluster.local/ns/${SHOP}/sa/${account}`
 
+const NODES = ['node1', 'node2']
+
 t.setTimeout(STORY_MS)
-const cluster = await Cluster.open(['node1', 'node2'])
+const cluster = await Cluster.open(NODES)
 t.teardown(() => cluster.close())
 const shop = new Shop(cluster)
 t.teardown(() => shop.close())
+// What came later would cover the traces of what went wrong.
+t.afterEach((step) => {
+  if (!step.passing()) t.comment(`everything is kept in ${keepEvidence(cluster, NODES, step.name)}`)
+})
 const untouched = new Map<string, string>()
 
 const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl(...args)
@@ -259,6 +271,46 @@ t.test('pods come and go, and no request fails', async (t) => {
   t.same(await shop.goesOn(before), [])
 })
 
+t.test('twenty pods start at once: each waits a moment, and speaks first when its rules stand', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  await cluster.apply(crowd(CROWD))
+  await shop.ready()
+  const pods = (await shop.pods()).filter(({ app }) => app === 'crowd')
+  t.equal(pods.length, CROWD)
+  const ofPod = (records: readonly LogLine[], { ip }: ShopPod): readonly LogLine[] =>
+    records.filter((record) => `${record['src.addr']}`.startsWith(`${ip}:`) && record.direction === 'inbound')
+  const records = await poll(
+    'each has called',
+    async () => {
+      const found = await shop.records(sinceMs)
+      return pods.every((pod) => ofPod(found, pod).length > 0) ? found : null
+    },
+    WAIT_MS,
+  )
+  for (const pod of pods)
+    t.same(
+      ofPod(records, pod).map((each) => [each.transport, each.reason, each['src.identity']]),
+      [['HBONE', 'OK', identity('crowd')]],
+      pod.name,
+    )
+  const names = new Set(pods.map(({ name }) => name))
+  const waits = (await shop.log(sinceMs)).filter(
+    ({ msg, name }) => msg === 'a new pod' && names.has(`${name}`),
+  )
+  t.same(
+    waits.map(({ kind, isEnrolled, isLate }) => ({ kind, isEnrolled, isLate })),
+    pods.map(() => ({ kind: 'done', isEnrolled: true, isLate: false })),
+  )
+  const waitedMs = waits.map((wait) => Number(wait.waitedMs)).toSorted((left, right) => left - right)
+  const longestMs = waitedMs.at(-1) ?? Number.NaN
+  t.ok(longestMs <= ADDED_MS, `${longestMs} ms`)
+  t.comment(`waited: ${waitedMs.join(', ')} ms`)
+  t.same(await shop.goesOn(before), [])
+  await kubectl('-n', SHOP, 'delete', 'deployment', 'crowd', '--cascade=foreground')
+  t.same(await shop.goesOn(before), [])
+})
+
 t.test('the rules of a node are flushed: they are there again, and it is told', async (t) => {
   const sinceMs = Date.now()
   const before = shop.mark()
@@ -284,7 +336,7 @@ t.test('the rules of a node are flushed: they are there again, and it is told', 
 t.test('without controllers and apiserver, and parts of the ztunnels killed: traffic goes on', async (t) => {
   const sinceMs = Date.now()
   const before = shop.mark()
-  const [one, two] = await Promise.all(['node1', 'node2'].map((node) => shop.ztunnelOf(node)))
+  const [one, two] = await Promise.all(NODES.map((node) => shop.ztunnelOf(node)))
   if (one === undefined || two === undefined) throw new Error('two ztunnels')
   await kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=0')
   await poll(
@@ -298,6 +350,10 @@ t.test('without controllers and apiserver, and parts of the ztunnels killed: tra
 
     const dataProcess = processOf(one.uid, '/ztunnel/main.ts')
     const supervisor = processOf(one.uid, '/ztunnel/supervisor/main.ts')
+    const states = [dataProcess, processOf(two.uid, '/ztunnel/main.ts')].map(
+      (pid) => statSync(`/proc/${pid}/root/var/lib/sidestep`).ino,
+    )
+    t.equal(new Set(states).size, 2, 'each node starts cold from its own state')
     process.kill(supervisor, 'SIGKILL')
     await poll('another supervisor', () => {
       try {
@@ -370,7 +426,7 @@ t.test('what is removed leaves nothing of ours', async (t) => {
     left.filter((name) => /sidestep|ztunnel|istio/.test(name)),
     [],
   )
-  for (const node of ['node1', 'node2']) {
+  for (const node of NODES) {
     const namespace = NetworkNamespace.open(cluster.networkOf(node))
     t.notMatch(
       namespace.run(() => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout),

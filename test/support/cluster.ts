@@ -130,6 +130,11 @@ export class Cluster {
     return [join(directory, 'etc-cni', 'net.d'), join(directory, 'opt-cni', 'bin')]
   }
 
+  /** Where a node keeps the logs of its pods. Only of the lab. */
+  logsOf(node: string): string {
+    return join(this.#own().KUBELAB_RUN ?? '', node, 'log', 'pods')
+  }
+
   /** Stops a part of the control plane where it is, or lets it go on; done when it stands still. Only of the lab. */
   async signal(component: Component, signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const pid = await this.#pidOf(component)

@@ -169,6 +169,22 @@ export function shopJob(name: string): string {
   )
 }
 
+/** Pods that all start at once; the first deed of each is a call of cart, and who fails is started again. */
+export function crowd(replicas: number): string {
+  const container = {
+    name: 'main',
+    image: 'localhost/tools:1',
+    imagePullPolicy: 'Never',
+    command: ['sh', '-c', `curl -sSf -m 8 ${TARGETS.cart} && exec sleep 3600`],
+  }
+  const spec = {
+    replicas,
+    selector: { matchLabels: { app: 'crowd' } },
+    template: template('crowd', [container], ENDS_AT_ONCE),
+  }
+  return list([account('crowd'), object('apps/v1', 'Deployment', 'crowd', { spec })])
+}
+
 /** A server on node2, and who calls it from node1; nobody else knows them. */
 export function lonelyPair(): string {
   return list([

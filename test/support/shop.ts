@@ -123,20 +123,27 @@ export class Shop {
     const from = this.mark()
     const wanted = new Set(this.since(new Map()).filter(isExpected).map(wayOf))
     await poll(
-      `${times} answers of ${[...wanted].join(', ')}`,
-      () => this.#answered(from, wanted, times),
+      `${times} answers of every way`,
+      () => this.#missing(from, wanted, times).length === 0 || null,
       WAIT_MS,
     ).catch((error: Error) => {
-      throw new Error(`${error.message}\n${this.failures(from).slice(-20).join('\n')}`)
+      const missing = this.#missing(from, wanted, times)
+      // The last of each: who fails at once would hide who waits.
+      const last = missing.map((way) =>
+        this.since(from).findLast((each) => wayOf(each) === way && isFailure(each)),
+      )
+      const lines = last.map((each, at) => (each === undefined ? `${missing[at]}: nothing` : told(each)))
+      throw new Error(`${error.message}: ${lines.join('\n')}`)
     })
     return this.since(mark).filter(isFailure).filter(isExpected).map(told)
   }
 
-  #answered(from: Mark, wanted: ReadonlySet<string>, times: number): true | null {
+  /** The ways that were not answered so often since `from`. */
+  #missing(from: Mark, wanted: ReadonlySet<string>, times: number): readonly string[] {
     const ways = this.since(from)
       .filter((outcome) => !isFailure(outcome))
       .map(wayOf)
-    return [...wanted].every((way) => ways.filter((each) => each === way).length >= times) || null
+    return [...wanted].filter((way) => ways.filter((each) => each === way).length < times)
   }
 
   /** What ztunnels have logged since `sinceMs`. */
