@@ -31,6 +31,7 @@ import { callCni } from '../support/cni-call.ts'
 import { FakeApiserver } from '../support/fake-apiserver.ts'
 import { acceptFrom, connectFrom, createLab } from '../support/lab.ts'
 import { poll } from '../support/mesh-lab.ts'
+import { enterCgroup } from '../support/pod-cgroup.ts'
 
 t.setTimeout(90_000)
 const SPEC = {
@@ -293,6 +294,44 @@ t.test('another pod of the same name, and a namespace of the node, are not enrol
   })
   t.match(JSON.parse(refused.stdout), { code: 11, msg: /NAMESPACE_SHARED/ })
   t.equal(pods.count, 0)
+})
+
+t.test('a pod from a file is enrolled, and again when somebody has deleted what shows it', async (t) => {
+  const { network, apiserver, startAgent, keep, add } = await openNode(t)
+  const { namespace } = network.pod('a')
+  const uid = `${process.pid}`.padStart(32, '0')
+  const mirror = (name: string, seen: string) => {
+    const pod = podOf(name)
+    const annotations = { 'kubernetes.io/config.mirror': uid }
+    return { ...pod, metadata: { ...pod.metadata, uid: uidOf(seen), annotations } }
+  }
+  apiserver.put(mirror('a', 'x'))
+  const { pods, watch } = startAgent()
+  const netns = keep(namespace)
+  const run = (path: string, seen: string) =>
+    enterCgroup(Number(path.split('/')[2]), `kubepods/pod${seen}/c1`)
+  const end = run(netns, uid)
+  t.match(await add('a', netns, {}, uid), { status: 0 })
+  t.ok(isFirstConnectTaken(namespace, pods))
+  apiserver.delete(mirror('a', 'x'))
+  await poll('it is out', () => pods.count === 0 || null)
+  apiserver.put(mirror('a', 'y'))
+  await poll('it is in again', () => watch.states().get(uidOf('y')) === 'enrolled' || null)
+  t.ok(isFirstConnectTaken(namespace, pods))
+  apiserver.delete(mirror('a', 'y'))
+  await poll('it is out', () => pods.count === 0 || null)
+  end()
+  for (const name of ['a', 'b']) apiserver.put(mirror(name, name))
+  await poll('both are known', () => watch.states().size === 2 || null)
+  t.teardown(run(netns, uid))
+  apiserver.put(podOf('c'))
+  t.teardown(run(keep(network.pod('b').namespace), uidOf('c')))
+  await poll('all have been sought', () => watch.states().get(uidOf('c')) === 'enrolled' || null)
+  t.same(
+    [...watch.states().values()],
+    ['wanted', 'wanted', 'enrolled'],
+    'two say that they are it: neither is',
+  )
 })
 
 t.test('a pod that is deleted while it is made leaves nothing', async (t) => {

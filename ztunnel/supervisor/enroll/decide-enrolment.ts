@@ -13,6 +13,10 @@ import type { PodInfo } from '../../pods.ts'
 const MAX_TEXT_LENGTH = 253
 const NAME = /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/
 const UID = /^[0-9a-f-]{36}$/
+/** The kubelet's own, of a pod that it reads from a file. */
+const STATIC_UID = /^[0-9a-f]{32}$/
+/** Of the apiserver's copy of such a pod. */
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
 const ENDED = ['Succeeded', 'Failed']
 
 /** What the agent keeps of a pod. */
@@ -52,7 +56,7 @@ export function readAgentPod(object: unknown): AgentPod | null {
     labels: mapOf(metadata, 'labels'),
     annotations: Object.fromEntries(
       Object.entries(annotations).filter(
-        ([key]) => key.includes('istio.io/') || key.includes('sidestep.dev/'),
+        ([key]) => key.includes('istio.io/') || key.includes('sidestep.dev/') || key === MIRROR_ANNOTATION,
       ),
     ),
     isHostNetwork: own(spec, 'hostNetwork') === true,
@@ -69,6 +73,15 @@ export function decidePod(
   const verdict = decideEnrolment({ ...pod, namespaceLabels })
   if (pod.hasEnded) return { goal: 'hopeless', verdict }
   return { goal: verdict === 'wanted' ? 'in' : 'out', verdict }
+}
+
+/**
+ * The uid that the control groups of the node have for the pod: another one where the kubelet reads the pod from a file and
+ * the apiserver has a copy, which anybody may delete, and which comes back with another uid.
+ */
+export function uidOnNode({ info, annotations }: AgentPod): string {
+  const uid = textOf(annotations, MIRROR_ANNOTATION)
+  return STATIC_UID.test(uid) ? uid : info.uid
 }
 
 /** What is said of the pod in the cluster; null when nothing is. */

@@ -2,9 +2,11 @@
 // Which pod a process belongs to, by the names of its control groups. Pure. Whoever is root in a pod may make control groups
 // below his own and name them as he likes: the outermost name counts, which only the node's kubelet gives.
 
-/** A pod's uid as the apiserver gives it; systemd's slices have _ for - in it. */
-const UID = /^[0-9a-f]{8}([-_])[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}$/
-const UID_LENGTH = 36
+/** A pod's uid as the apiserver gives it; systemd's slices have _ for - in it. Or the kubelet's own, of a pod from a file. */
+const UIDS = [
+  { length: 36, form: /^[0-9a-f]{8}([-_])[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}$/ },
+  { length: 32, form: /^[0-9a-f]{32}$/ },
+]
 const SLICE = '.slice'
 /** Below it every user of the node may make what he likes. */
 const USER_SLICE = 'user.slice'
@@ -36,8 +38,11 @@ function podOfPath(path: string): string | null {
 function podOfPart(part: string): string | null {
   const isSlice = part.endsWith(SLICE)
   const name = isSlice ? part.slice(0, -SLICE.length) : part
-  const uid = name.slice(-UID_LENGTH)
-  const before = name.slice(0, -UID_LENGTH)
-  const isNamed = isSlice ? before.endsWith('-pod') && before.includes('kubepods') : before === 'pod'
-  return isNamed && UID.test(uid) ? uid.replaceAll('_', '-') : null
+  for (const { length, form } of UIDS) {
+    const uid = name.slice(-length)
+    const before = name.slice(0, -length)
+    const isNamed = isSlice ? before.endsWith('-pod') && before.includes('kubepods') : before === 'pod'
+    if (isNamed && form.test(uid)) return uid.replaceAll('_', '-')
+  }
+  return null
 }

@@ -17,7 +17,14 @@ import type { PodList, SavedPods } from '../../snapshot/saved-pods.ts'
 import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'
 import type { Admission } from './cni/cni-spool.ts'
-import { type AgentPod, decidePod, type PodGoal, readAgentPod, toldRedirection } from './decide-enrolment.ts'
+import {
+  type AgentPod,
+  decidePod,
+  type PodGoal,
+  readAgentPod,
+  toldRedirection,
+  uidOnNode,
+} from './decide-enrolment.ts'
 import type { HostRules } from './host-rules.ts'
 import { removeLeftRules } from './left-rules.ts'
 import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
@@ -92,9 +99,9 @@ export class PodWatch {
     this.#options = options
     this.#teller = new RedirectionTeller(options)
     this.#seeker = new NamespaceSeeker(options, {
-      sought: () => [...this.#entries].filter(([, { standing }]) => isSought(standing)).map(([uid]) => uid),
+      sought: () => [...this.#sought().keys()],
       isMissing: () => [...this.#entries.values()].some(({ standing }) => standing.state === 'wanted'),
-      onFound: async (uid, fd) => await this.#found(uid, fd),
+      onFound: async (found, fd) => await this.#found(this.#sought().get(found) ?? '', fd),
     })
     this.#admitting = {
       ...{ client: options.client, nodeName: options.nodeName, procPath: options.procPath },
@@ -325,19 +332,34 @@ export class PodWatch {
     const { uid, name, namespace } = entry.pod.info
     if (before !== standing.state)
       this.#options.log.debug({ uid, pod: name, namespace, from: before, to: standing.state }, 'enrolment')
-    this.#carryOut(uid, effect)
+    this.#carryOut(entry.pod, effect)
     this.#tell(entry)
     return effect === 'enrol'
   }
 
-  #carryOut(uid: string, effect: PodEffect): void {
+  /** The pods whose namespace is of interest, by the uid that the node has for them. What two say they are is neither. */
+  #sought(): ReadonlyMap<string, string> {
+    const sought = new Map<string, string>()
+    const claimed = new Set<string>()
+    for (const [uid, { pod, standing }] of this.#entries) {
+      const found = uidOnNode(pod)
+      if (claimed.has(found)) sought.delete(found)
+      else if (isSought(standing)) sought.set(found, uid)
+      claimed.add(found)
+    }
+    return sought
+  }
+
+  #carryOut(pod: AgentPod, effect: PodEffect): void {
+    const { uid } = pod.info
     const { roster, host, log } = this.#options
     if (effect === 'seek') this.#seeker.soon()
     if (effect !== 'release' && effect !== 'restore') return
     if (effect === 'release') roster.release(uid)
     else {
       roster.remove(uid) // a data process that was taken over may serve it
-      void this.#seeker.find([uid]).then((found) => removeLeftRules(uid, found.get(uid), log))
+      const sought = uidOnNode(pod)
+      void this.#seeker.find([sought]).then((found) => removeLeftRules(uid, found.get(sought), log))
     }
     host?.remove(uid)
   }

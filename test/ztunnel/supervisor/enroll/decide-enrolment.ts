@@ -5,6 +5,7 @@ import {
   decidePod,
   readAgentPod,
   toldRedirection,
+  uidOnNode,
 } from '../../../../ztunnel/supervisor/enroll/decide-enrolment.ts'
 
 const UID = '0f4a2c1e-9d3b-4e55-8a77-1c2d3e4f5a6b'
@@ -36,6 +37,17 @@ t.test('what the agent needs of a pod', async (t) => {
   t.equal(plain?.info.serviceAccount, 'default')
   t.equal(plain?.isHostNetwork, true)
   t.equal(plain && toldRedirection(plain), null)
+})
+
+t.test('a pod that its node reads from a file has another uid there', async (t) => {
+  const uidOf = (mirror: unknown): string | null => {
+    const annotations = { 'kubernetes.io/config.mirror': mirror, 'kubernetes.io/config.source': 'file' }
+    const pod = readAgentPod(value({ metadata: { annotations } }))
+    return pod && uidOnNode(pod)
+  }
+  t.equal(uidOf('0123456789abcdef'.repeat(2)), '0123456789abcdef'.repeat(2))
+  for (const other of [undefined, '', 7, UID, UID.replace('0', 'f'), 'ABCDEF0123456789'.repeat(2)])
+    t.equal(uidOf(other), UID, `${other}`)
 })
 
 t.test('what is no pod is none; names end in paths of the apiserver', async (t) => {

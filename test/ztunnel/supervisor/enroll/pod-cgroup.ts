@@ -24,6 +24,17 @@ t.test('a pod is known by the spellings of both drivers and both versions', asyn
   }
 })
 
+t.test('a pod from a file has an uid of the kubelet', async (t) => {
+  const uid = '0123456789abcdef'.repeat(2)
+  for (const path of [
+    `/kubepods/burstable/pod${uid}/c1`,
+    `/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod${uid}.slice/cri-containerd-abc.scope`,
+  ])
+    t.equal(podOfCgroups(`0::${path}\n`), uid, path)
+  for (const part of [`pod${uid}0`, `pod${uid.slice(1)}`, `pod${uid.toUpperCase()}`, `xpod${uid}`, uid])
+    t.equal(podOfCgroups(`0::/kubepods/${part}/c\n`), null, part)
+})
+
 t.test('other processes belong to none', async (t) => {
   for (const text of [
     '',
