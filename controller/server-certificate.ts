@@ -41,13 +41,14 @@ export interface ServerCertificateOptions {
 export class ServerCertificate {
   readonly #options: ServerCertificateOptions
   #identity: GrpcServerIdentity
-  #renewAtMs: number
+  /** By the clock of then. */
+  #signedMs: number
   #timer: ClockTimer | null = null
 
   private constructor(options: ServerCertificateOptions, identity: GrpcServerIdentity) {
     this.#options = options
     this.#identity = identity
-    this.#renewAtMs = options.clock.nowMs + LIFETIME_MS / 2
+    this.#signedMs = options.clock.nowMs
   }
 
   static async create(options: ServerCertificateOptions): Promise<ServerCertificate> {
@@ -76,14 +77,20 @@ export class ServerCertificate {
     const { signer, clock, log } = this.#options
     try {
       const isSame = (await signer.rootsPem()) === this.#identity.clientRootsPem
-      if (isSame && clock.nowMs < this.#renewAtMs) return
+      if (isSame && isFresh(this.#signedMs, clock.nowMs)) return
+      const signedMs = clock.nowMs
       this.#identity = await sign(this.#options)
-      this.#renewAtMs = clock.nowMs + LIFETIME_MS / 2
+      this.#signedMs = signedMs
       onRenewed(this.#identity)
     } catch (err) {
       log.error({ err }, 'the certificate of the controller is not renewed; it is tried again')
     }
   }
+}
+
+/** In the first half of its life; one that was signed while the clock was ahead is not valid yet when it is set right. */
+function isFresh(signedMs: number, nowMs: number): boolean {
+  return nowMs >= signedMs - BACKDATE_MS && nowMs < signedMs + LIFETIME_MS / 2
 }
 
 async function sign({ signer, names, clock }: ServerCertificateOptions): Promise<GrpcServerIdentity> {

@@ -36,17 +36,17 @@ export function edgeMethod({ authenticate, store, clock }: EdgeServiceOptions): 
   /** @throws MeshError */
   async function nodeOf(metadata: CallMetadata, peer: CallPeer): Promise<string> {
     const token = metadata.get('authorization')
-    const known = token === undefined ? undefined : believed.nodeOf(token, clock.nowMs)
+    const known = token === undefined ? undefined : believed.nodeOf(token, clock.passedMs)
     if (known !== undefined) return known
     const address = peer.address.slice(0, Math.max(0, peer.address.lastIndexOf(':')))
-    granted(failureRate.look(address, clock.nowMs))
+    granted(failureRate.look(address, clock.passedMs))
     try {
       const { node } = await authenticate(metadata, peer)
       if (node === null) throw new MeshError('IDENTITY_REFUSED', { detail: 'only nodes report edges' })
-      if (token !== undefined) believed.add(token, node, clock.nowMs)
+      if (token !== undefined) believed.add(token, node, clock.passedMs)
       return node
     } catch (cause) {
-      failureRate.take(address, clock.nowMs)
+      failureRate.take(address, clock.passedMs)
       throw cause
     }
   }
@@ -56,7 +56,7 @@ export function edgeMethod({ authenticate, store, clock }: EdgeServiceOptions): 
     path: REPORT_EDGES,
     handle: async ({ request, metadata, peer }) => {
       const node = await nodeOf(metadata, peer)
-      granted(rate.take(node, clock.nowMs))
+      granted(rate.take(node, clock.passedMs))
       store.add(node, granted(decodeEdgeReport(request)).edges)
       return answer
     },

@@ -110,9 +110,9 @@ class RootsRun {
   /** False when something has to be tried again soon. */
   async #round(): Promise<boolean> {
     const { mesh, namespace, rootsPem, clock } = this.#options
-    if (clock.nowMs >= this.#repairAtMs) {
+    if (clock.passedMs >= this.#repairAtMs) {
       this.#written.clear()
-      this.#repairAtMs = clock.nowMs + REPAIR_INTERVAL_MS
+      this.#repairAtMs = clock.passedMs + REPAIR_INTERVAL_MS
     }
     const roots = await rootsPem()
     const waypoints = mesh.isTranslated ? desiredWaypoints(mesh.objects).waypoints : []

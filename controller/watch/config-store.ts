@@ -130,10 +130,10 @@ export class ConfigStore implements ConfigSink, ConfigView {
 
   #changed(): void {
     if (!this.#state.isSynced) return
-    const { nowMs } = this.#clock
-    if (this.#quiet === null) this.#firstChangeMs = nowMs
+    const { passedMs } = this.#clock
+    if (this.#quiet === null) this.#firstChangeMs = passedMs
     this.#quiet?.cancel()
-    const delayMs = Math.max(0, Math.min(QUIET_MS, this.#firstChangeMs + MAX_DELAY_MS - nowMs))
+    const delayMs = Math.max(0, Math.min(QUIET_MS, this.#firstChangeMs + MAX_DELAY_MS - passedMs))
     this.#quiet = this.#clock.startTimer(delayMs, () => this.#tell())
   }
 

@@ -76,7 +76,7 @@ export class DirectorySource implements ConfigSource {
   /** Looks again after `delayMs`, or sooner when that was planned already. */
   #lookAgainIn(delayMs: number): void {
     if (this.#look !== null) this.#isOutdated = true
-    const dueMs = this.#clock.nowMs + delayMs
+    const dueMs = this.#clock.passedMs + delayMs
     if (this.#isStopped || this.#look !== null || dueMs >= this.#dueMs) return
     this.#dueMs = dueMs
     this.#timer?.cancel()

@@ -161,7 +161,7 @@ export class DiscoveryClient {
   async #connect(): Promise<void> {
     const { credentials, clock } = this.#options
     const address = this.#address
-    const startedMs = clock.nowMs
+    const startedMs = clock.passedMs
     try {
       const { connection, headers } = await credentials()
       if (this.#isStopped) return
@@ -197,7 +197,7 @@ export class DiscoveryClient {
       response = fromBinary(DeltaDiscoveryResponseSchema, bytes)
     } catch {
       stream.close()
-      this.#onClose(`${this.#address}: sent what is no response`, clock.nowMs)
+      this.#onClose(`${this.#address}: sent what is no response`, clock.passedMs)
       return
     }
     if (!this.#isConnected) {
@@ -238,7 +238,7 @@ export class DiscoveryClient {
 
   #onClose(failure: string, startedMs: number): void {
     const { clock, log } = this.#options
-    if (this.#isConnected && clock.nowMs - startedMs >= GOOD_STREAM_MS) this.#backoff.reset()
+    if (this.#isConnected && clock.passedMs - startedMs >= GOOD_STREAM_MS) this.#backoff.reset()
     this.#isConnected = false
     this.#stream = null
     this.#lastFailure = failure

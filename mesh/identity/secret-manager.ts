@@ -126,7 +126,7 @@ export class SecretManager {
   constructor(options: SecretManagerOptions) {
     this.#options = options
     const bucket = { capacity: RENEWAL_BURST, perSecond: RENEWALS_PER_SECOND }
-    this.#bucket = new TokenBucket(bucket, options.clock.nowMs)
+    this.#bucket = new TokenBucket(bucket, options.clock.passedMs)
   }
 
   /**
@@ -267,7 +267,7 @@ export class SecretManager {
   #mayAsk(priority: IssuePriority): boolean {
     if (priority !== 'background' && !this.#isCaDown) return true
     const { clock } = this.#options
-    if (this.#bucket.take(clock.nowMs)) return true
+    if (this.#bucket.take(clock.passedMs)) return true
     this.#pumpTimer ??= clock.startTimer(1000 / RENEWALS_PER_SECOND, () => {
       this.#pumpTimer = null
       this.#pump()

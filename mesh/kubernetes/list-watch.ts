@@ -78,13 +78,13 @@ export class ListWatch<T> {
   /** Lists if need be, watches until the watch ends. Returns how long to wait before the next round. */
   async #round(signal: AbortSignal): Promise<number> {
     const { clock, timing } = this.#options
-    const startedMs = clock.nowMs
+    const startedMs = clock.passedMs
     try {
       if (this.#resourceVersion === '') await this.#list(signal)
       if (signal.aborted) return 0
       await this.#watch(signal)
       // A server that ends watches at once is not asked without pause.
-      if (clock.nowMs - startedMs < timing.retryMs) return this.#backoff.next()
+      if (clock.passedMs - startedMs < timing.retryMs) return this.#backoff.next()
       return 0
     } catch (error) {
       return signal.aborted ? 0 : this.#failed(error)
@@ -156,7 +156,7 @@ export class ListWatch<T> {
       timeoutSeconds: String(seconds),
       ...this.#selector,
     }
-    const startedMs = clock.nowMs
+    const startedMs = clock.passedMs
     let isOpen = false
     const onOpen = (): void => {
       isOpen = true
@@ -170,13 +170,13 @@ export class ListWatch<T> {
     } catch (error) {
       // A watch that was cut is resumed; only when that fails the apiserver is away.
       if (!isOpen || error instanceof ApiError) throw error
-      if (clock.nowMs - startedMs < maxRetryMs && ++this.#cuts > MAX_CUTS) {
+      if (clock.passedMs - startedMs < maxRetryMs && ++this.#cuts > MAX_CUTS) {
         // Something stands at this place that cannot be read: a list goes round it.
         this.#resourceVersion = ''
         throw error
       }
     }
-    if (clock.nowMs - startedMs >= maxRetryMs) this.#backoff.reset()
+    if (clock.passedMs - startedMs >= maxRetryMs) this.#backoff.reset()
   }
 
   /** @throws ApiError for an ERROR event */

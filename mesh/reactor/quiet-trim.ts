@@ -43,7 +43,7 @@ export class QuietTrim {
   constructor(clock: Clock, memory: TrimmedMemory = OWN_MEMORY) {
     this.#clock = clock
     this.#memory = memory
-    this.#reserve = new TrimReserve(clock.nowMs)
+    this.#reserve = new TrimReserve(clock.passedMs)
   }
 
   /** Something was done that may have left garbage. */
@@ -55,7 +55,7 @@ export class QuietTrim {
   #look(): void {
     const { heapBytes, busyMs, trim } = this.#memory
     this.#timer = null
-    if (!this.#reserve.takeIfWorth(heapBytes(), busyMs(), this.#clock.nowMs)) return
+    if (!this.#reserve.takeIfWorth(heapBytes(), busyMs(), this.#clock.passedMs)) return
     trim()
     this.#reserve.trimmed(heapBytes(), busyMs())
   }

@@ -32,6 +32,12 @@ const MAX_DATAGRAMS_PER_TURN = 64
 /** The largest payload that IP can carry: longer ones cannot arrive. */
 export const MAX_DATAGRAM_BYTES = 65_535
 
+/** Errors of earlier datagrams that one send gets out of its way: a peer can cause one per datagram, not without end. */
+const MAX_PENDING_ERRORS = 16
+
+/** The kernel has no room now: asking again at once changes nothing. */
+const WITHOUT_ROOM: ReadonlySet<number> = new Set([E.AGAIN, E.NOBUFS, E.NOMEM])
+
 /** Sockets alive in this thread; for leak tests. */
 export const udpSocketCount = { open: 0 }
 
@@ -149,11 +155,13 @@ export class UdpSocket implements ReadinessHandler {
   ): SendOutcome {
     if (!this.#isOpen) return 'dropped'
     outgoing.prepareSend(block.address + start, end - start, peer, source, this.#isIpv6)
-    // With IP_RECVERR a call may report what became of an earlier datagram instead of sending this one: once more.
     let code = this.#sendOnce()
-    if (REASON_OF_ERRNO[code] !== undefined || code === E.INTR) code = this.#sendOnce()
+    // SPEC ip(7) IP_RECVERR: a call may report what became of an earlier datagram instead of sending this one. Such news
+    // comes at any time, also from what others send by a shared socket; only this datagram's own failure is there each time.
+    for (let i = 0; i < MAX_PENDING_ERRORS && code !== 0 && !WITHOUT_ROOM.has(code); i++)
+      code = this.#sendOnce()
     if (code === 0) return 'sent'
-    if (code === E.AGAIN || code === E.NOBUFS || code === E.NOMEM || code === E.INTR) {
+    if (WITHOUT_ROOM.has(code) || code === E.INTR) {
       this.droppedCount++
       return 'dropped'
     }

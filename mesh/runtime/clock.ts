@@ -7,10 +7,12 @@ export interface ClockTimer {
   cancel(): void
 }
 
-/** The time of day and timers. */
+/** The time of day, the time that passes, and timers. */
 export interface Clock {
-  /** Milliseconds since 1970 (wall clock: may step). */
+  /** Milliseconds since 1970 (wall clock: may step). For dates that others read, never for waiting. */
   readonly nowMs: number
+  /** Milliseconds since some moment of this process; goes on whatever the time of day is set to. */
+  readonly passedMs: number
   /** Calls `callback` once, not before `delayMs` have passed. Does not keep the process alive. */
   startTimer(delayMs: number, callback: () => void): ClockTimer
 }
@@ -49,6 +51,9 @@ class SystemTimer implements ClockTimer {
 export const systemClock: Clock = {
   get nowMs(): number {
     return Date.now()
+  },
+  get passedMs(): number {
+    return performance.now()
   },
   startTimer(delayMs: number, callback: () => void): ClockTimer {
     return new SystemTimer(delayMs, callback)

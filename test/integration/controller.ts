@@ -47,6 +47,10 @@ class SkewedClock implements Clock {
     return systemClock.nowMs + this.#aheadMs
   }
 
+  get passedMs(): number {
+    return systemClock.passedMs + this.#aheadMs
+  }
+
   startTimer: Clock['startTimer'] = (delayMs, callback) => systemClock.startTimer(delayMs, callback)
 
   advance(byMs: number): void {

@@ -103,7 +103,6 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/admin.ts',
     'controller/app.ts',
     'controller/audited.ts',
-    'controller/server-certificate.ts',
     'mesh/grpc/any-server.ts',
     'mesh/identity/istio-ca.ts',
     'mesh/identity/node-identity.ts',

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { CloseReason } from '../../../mesh/reactor/byte-stream.ts'
 import { openHandles } from '../../../mesh/reactor/ffi/handle-counts.ts'
@@ -12,6 +14,7 @@ import {
   UdpSocket,
   udpSocketCount,
 } from '../../../mesh/reactor/udp-socket.ts'
+import { poll } from '../../support/mesh-lab.ts'
 import { runUntil } from '../../support/reactor-pairs.ts'
 
 interface Received {
@@ -143,6 +146,45 @@ for (const ip of ['127.0.0.1', '::1']) {
     t.equal(client.received.length, 0)
   })
 }
+
+t.test('a datagram goes out however many earlier ones have come back meanwhile', async (t) => {
+  const reactor = new Reactor()
+  const client = new Recorder(reactor, '127.0.0.1')
+  const server = new Recorder(reactor, '127.0.0.1')
+  const gone = new Recorder(reactor, '127.0.0.1')
+  const nobody = gone.socket.local
+  gone.socket.close()
+  reactor.runTurn(0)
+  // Another thread sends by the same descriptor to where nobody is: what comes back meets our calls.
+  const isOver = new Int32Array(new SharedArrayBuffer(8))
+  const other = new Worker(
+    `import { parentPort, workerData } from 'node:worker_threads'
+    const { fd, peer, isOver, libc, addresses } = workerData
+    const { sendto } = await import(libc)
+    const { encodeSocketAddress } = await import(addresses)
+    const to = encodeSocketAddress(peer.ip, peer.port)
+    while (Atomics.load(isOver, 0) === 0) {
+      sendto(fd, to.address, 1, 0, to.address, to.bytes)
+      Atomics.store(isOver, 1, 1)
+    }`,
+    {
+      eval: true,
+      workerData: {
+        ...{ fd: client.socket.fd, peer: nobody, isOver },
+        libc: import.meta.resolve('../../../mesh/reactor/ffi/libc.ts'),
+        addresses: import.meta.resolve('../../../mesh/reactor/socket-address.ts'),
+      },
+    },
+  )
+  await poll('the other thread', () => Atomics.load(isOver, 1) === 1 || null)
+  const outcomes = Array.from({ length: 3000 }, () => client.say('hello', server.socket.local))
+  Atomics.store(isOver, 0, 1)
+  await once(other, 'exit')
+  t.same(
+    outcomes.filter((outcome) => outcome !== 'sent'),
+    [],
+  )
+})
 
 t.test('an address without a route fails at once', async (t) => {
   const reactor = new Reactor()

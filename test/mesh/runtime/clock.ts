@@ -11,6 +11,15 @@ t.test('the system clock tells the time and fires once', async (t) => {
   t.pass('fired')
 })
 
+t.test('what has passed does not step with the time of day', async (t) => {
+  const before = systemClock.passedMs
+  t.ok(Math.abs(before - performance.now()) < 1000)
+  t.ok(systemClock.passedMs >= before)
+  const clock = new ManualClock()
+  clock.jump(-3_600_000)
+  t.equal(clock.passedMs, 0)
+})
+
 t.test('a delay beyond 31 bits does not fire at once, and a cancelled timer never', async (t) => {
   const fired: string[] = []
   const long = systemClock.startTimer(3e9, () => fired.push('long'))

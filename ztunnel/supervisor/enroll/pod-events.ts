@@ -41,17 +41,17 @@ export class PodEvents {
   constructor(options: PodEventsOptions) {
     this.#options = options
     const bounds = { capacity: EVENT_BURST, perSecond: EVENTS_PER_SECOND }
-    this.#bucket = new TokenBucket(bounds, options.clock.nowMs)
+    this.#bucket = new TokenBucket(bounds, options.clock.passedMs)
   }
 
   /** Writes it, unless it was said lately or there is too much to say. Never throws. */
   say(pod: PodInfo, reason: PodEventReason, code: ReasonCode, detail: string): void {
     const { client, clock, log, nodeName } = this.#options
-    const { nowMs } = clock
+    const { nowMs, passedMs } = clock
     const key = `${pod.uid} ${reason} ${code}`
-    if (nowMs - (this.#saidMs.get(key) ?? Number.NEGATIVE_INFINITY) < REPEAT_AFTER_MS) return
-    if (!this.#bucket.take(nowMs)) return
-    this.#remember(key, nowMs)
+    if (passedMs - (this.#saidMs.get(key) ?? Number.NEGATIVE_INFINITY) < REPEAT_AFTER_MS) return
+    if (!this.#bucket.take(passedMs)) return
+    this.#remember(key, passedMs)
     const event = podEvent(pod, { reason, code, detail, nodeName, nowMs })
     const path = `/api/v1/namespaces/${pod.namespace}/events`
     client.create(path, event, AbortSignal.timeout(EVENT_TIMEOUT_MS)).catch((err: unknown) => {
@@ -59,9 +59,9 @@ export class PodEvents {
     })
   }
 
-  #remember(key: string, nowMs: number): void {
+  #remember(key: string, passedMs: number): void {
     this.#saidMs.delete(key)
-    this.#saidMs.set(key, nowMs)
+    this.#saidMs.set(key, passedMs)
     const [oldest] = this.#saidMs.keys()
     if (this.#saidMs.size > MAX_REMEMBERED && oldest !== undefined) this.#saidMs.delete(oldest)
   }

@@ -285,7 +285,7 @@ export class PodWatch {
 
   #put(pod: AgentPod): void {
     const { uid } = pod.info
-    const standing = newStanding(this.#options.clock.nowMs)
+    const standing = newStanding(this.#options.clock.passedMs)
     const entry: Entry = this.#entries.get(uid) ?? { pod, standing, failure: null }
     entry.pod = pod
     this.#entries.set(uid, entry)
@@ -327,7 +327,7 @@ export class PodWatch {
   #happen(entry: Entry | undefined, event: PodEvent): boolean {
     if (entry === undefined) return false
     const before = entry.standing.state
-    const { standing, effect } = nextStanding(entry.standing, event, this.#options.clock.nowMs)
+    const { standing, effect } = nextStanding(entry.standing, event, this.#options.clock.passedMs)
     entry.standing = standing
     const { uid, name, namespace } = entry.pod.info
     if (before !== standing.state)
@@ -400,7 +400,7 @@ export class PodWatch {
   /** Says what is, if it is not said. */
   #tell(entry: Entry): void {
     const { pod, standing } = entry
-    const redirection = redirectionOf(standing, this.#options.clock.nowMs)
+    const redirection = redirectionOf(standing, this.#options.clock.passedMs)
     if (redirection === undefined || redirection === standing.told) return
     // Before all is known, what was said may be right.
     if (!this.#isReady || this.#stopped.signal.aborted) return

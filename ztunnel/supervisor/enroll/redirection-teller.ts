@@ -35,7 +35,7 @@ export class RedirectionTeller {
   readonly #backoff: Backoff
   readonly #telling = new Set<string>()
   /** Nobody is told before. */
-  #notBeforeMs = 0
+  #notBeforeMs = Number.NEGATIVE_INFINITY
   #lastFailure = ''
 
   constructor(options: TellerOptions) {
@@ -46,7 +46,7 @@ export class RedirectionTeller {
 
   /** Whether this pod can be told about now. */
   canTell({ uid }: PodInfo): boolean {
-    const isTime = this.#options.clock.nowMs >= this.#notBeforeMs
+    const isTime = this.#options.clock.passedMs >= this.#notBeforeMs
     return isTime && this.#telling.size < MAX_TELLING && !this.#telling.has(uid)
   }
 
@@ -73,7 +73,7 @@ export class RedirectionTeller {
   #failed(detail: string): void {
     const { clock, log } = this.#options
     const delayMs = this.#backoff.next()
-    this.#notBeforeMs = clock.nowMs + delayMs
+    this.#notBeforeMs = clock.passedMs + delayMs
     if (detail !== this.#lastFailure) log.warn({ detail, delayMs }, 'a pod cannot be annotated, trying again')
     this.#lastFailure = detail
   }

@@ -60,4 +60,7 @@ t.test('a failure waits longer each time; a pod that is gone is no failure', asy
     t.equal(teller.canTell(podOf('b')), true)
   }
   t.equal(await fail(new Error('ECONNREFUSED')), false)
+  clock.jump(-3_600_000)
+  clock.advance(1_600)
+  t.equal(teller.canTell(podOf('b')), true, 'also by a clock that was set back')
 })
