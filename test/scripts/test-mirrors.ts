@@ -165,6 +165,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/istio.ts',
     'controller/watch/schema/shape.ts',
   ],
+  'test/ztunnel/dns/dns-server.ts': ['ztunnel/dns/dns-resources.ts'],
   'test/ztunnel/dns/dns-decision.ts': ['ztunnel/dns/dns-names.ts'],
   'test/ztunnel/supervisor/pod-sockets.ts': ['ztunnel/pods.ts'],
   'test/contract/join-token-store.ts': [
@@ -278,13 +279,6 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/supervisor/enroll/left-rules.ts',
     'ztunnel/supervisor/enroll/pod-watch.ts',
     'ztunnel/supervisor/enroll/start-pod-watch.ts',
-  ],
-  'test/netns/ztunnel-dns.ts': [
-    'ztunnel/dns/dns-connection.ts',
-    'ztunnel/dns/dns-resources.ts',
-    'ztunnel/dns/dns-server.ts',
-    'ztunnel/dns/forwarded-query.ts',
-    'ztunnel/dns/resolver-connection.ts',
   ],
   'test/netns/ztunnel-renewal.ts': ['ztunnel/admin-certificates.ts', 'ztunnel/carry/tunnel-certificates.ts'],
 }

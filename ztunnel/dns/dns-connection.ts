@@ -224,8 +224,11 @@ export class DnsConnection implements ByteStreamHandler, PodConnection {
 
   #checkIdle(): void {
     const quietMs = this.#reactor.nowMs - this.#activeMs
-    if (quietMs < DNS_TIMEOUT_MS) {
-      this.#idle = this.#reactor.startTimer(DNS_TIMEOUT_MS - quietMs, () => this.#checkIdle())
+    // What main was asked for has a deadline of its own, and an answer then too.
+    const isBusy = quietMs < DNS_TIMEOUT_MS || this.#waitingCount > 0
+    if (isBusy) {
+      const delayMs = quietMs < DNS_TIMEOUT_MS ? DNS_TIMEOUT_MS - quietMs : DNS_TIMEOUT_MS
+      this.#idle = this.#reactor.startTimer(delayMs, () => this.#checkIdle())
       return
     }
     this.#failUnanswered(refuse('DNS_UPSTREAM', 'no answer'))
