@@ -170,7 +170,7 @@ function sampleApp(labels: string): App {
       openHandles: [{ SSL: 0 }],
     },
     secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
-    sources: { nodeCertificate: () => null, model: { snapshotAgeSeconds: 0 } },
+    sources: { nodeCertificate: () => null, model: { snapshotAgeSeconds: 0, disconnectedSeconds: 0 } },
     certificateWatch: { counts: () => ({ late: 0 }) },
     revokedPeers: { source: 0 },
     grace: { connectionCount: 0 },

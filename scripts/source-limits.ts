@@ -128,7 +128,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/telemetry/counters.ts', 'count', 'MAX_LABEL_SETS'),
   ...limits('mesh/reactor/tcp-listener.ts', 'count', 'LISTEN_BACKLOG', 'MAX_ACCEPTS_PER_TURN'),
   ...limits('mesh/reactor/tcp-listener.ts', 'ms', 'ACCEPT_RETRY_MS'),
-  ...limits('mesh/reactor/udp-socket.ts', 'count', 'MAX_DATAGRAMS_PER_TURN'),
+  ...limits('mesh/reactor/udp-socket.ts', 'count', 'MAX_DATAGRAMS_PER_TURN', 'MAX_PENDING_ERRORS'),
   ...limits('mesh/reactor/udp-socket.ts', 'bytes', 'MAX_DATAGRAM_BYTES'),
   ...limits('mesh/reactor/netlink/conntrack.ts', 'ms', 'LOOKUP_TIMEOUT_MS'),
   ...limits('mesh/reactor/tls-socket.ts', 'bytes', 'HIGH_WATER_BYTES'),

@@ -60,6 +60,24 @@ function maxDescriptors(): string {
   return soft === undefined || soft === 'unlimited' ? '+Inf' : soft
 }
 
+function modelSource({ sources: { model } }: App): string[] {
+  const { snapshotAgeSeconds, disconnectedSeconds } = model
+  const optional = (name: string, help: string, value: number | null): string =>
+    value === null ? '' : gauge(name, help, value)
+  return [
+    optional(
+      'sidestep_snapshot_age_seconds',
+      'age of the saved configuration that is in force because no controller answers; absent while one does',
+      snapshotAgeSeconds,
+    ),
+    optional(
+      'sidestep_controller_disconnected_seconds',
+      'since no controller answers; 0 while one does, absent on a node that follows none',
+      disconnectedSeconds,
+    ),
+  ]
+}
+
 /** The whole page. */
 export function formatMetrics(app: App): string {
   const traffic = TRAFFIC_METRICS.map((name, metric) => {
@@ -68,7 +86,6 @@ export function formatMetrics(app: App): string {
     )
     return family(name, 'counter', HELP[name], samples)
   })
-  const age = app.sources.model.snapshotAgeSeconds
   const node = app.sources.nodeCertificate()
   const expiries = [...app.secrets.list(), ...(node === null ? [] : [node])].flatMap(
     ({ identity, certificate }) =>
@@ -108,12 +125,7 @@ export function formatMetrics(app: App): string {
       'revocation lists that are current, past their end and yet in force (overdue), signed by no root of this node (undecided)',
       revocationLists(app),
     ),
-    family(
-      'sidestep_snapshot_age_seconds',
-      'gauge',
-      'age of the saved configuration that is in force because no controller answers; absent while one does',
-      age === null ? [] : [`sidestep_snapshot_age_seconds ${age}`],
-    ),
+    ...modelSource(app),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(
       'sidestep_redirections_mended',

@@ -66,8 +66,12 @@ export class ModelDiscovery implements ModelSource {
     return Number.isNaN(snapshotMs) ? null : Math.max(0, Math.round((systemClock.nowMs - snapshotMs) / 1000))
   }
 
+  get disconnectedSeconds(): number {
+    return Math.round((this.#client?.status().disconnectedMs ?? 0) / 1000)
+  }
+
   status(): Readonly<Record<string, unknown>> {
-    const { snapshotAgeSeconds } = this
-    return { kind: 'controller', ...this.#client?.status(), snapshotAgeSeconds }
+    const { snapshotAgeSeconds, disconnectedSeconds } = this
+    return { kind: 'controller', ...this.#client?.status(), snapshotAgeSeconds, disconnectedSeconds }
   }
 }

@@ -53,6 +53,10 @@ export class ModelFile implements ModelSource {
     return null
   }
 
+  get disconnectedSeconds(): null {
+    return null
+  }
+
   status(): Readonly<Record<string, unknown>> {
     return { kind: 'file', file: this.#options.file }
   }

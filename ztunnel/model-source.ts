@@ -12,6 +12,8 @@ export interface ModelSource {
   readonly receivedMs: number | null
   /** How old the configuration in force is when it is one that was saved; null: it is not. */
   readonly snapshotAgeSeconds: number | null
+  /** So long no controller has answered, 0 while one does; null: the source is none. */
+  readonly disconnectedSeconds: number | null
   /** For the admin API. */
   status(): Readonly<Record<string, unknown>>
 }

@@ -55,6 +55,8 @@ export interface DiscoveryClientOptions {
 export interface DiscoveryStatus {
   readonly address: string
   readonly isConnected: boolean
+  /** So long no controller has answered; null while one does. */
+  readonly disconnectedMs: number | null
   /** Epoch ms of the last response; NaN before the first. */
   readonly lastResponseMs: number
   /** Why the last stream ended; '' while there was none. */
@@ -76,7 +78,8 @@ export class DiscoveryClient {
   #timer: ClockTimer | null = null
   #next: number
   #isStopped = true
-  #isConnected = false
+  /** Of the clock's passedMs; null while a controller answers. */
+  #disconnectedAtMs: number | null
   #lastResponseMs = Number.NaN
   #lastFailure = ''
   #told: DiscoveryStatus['configuration'] = 'none'
@@ -93,6 +96,7 @@ export class DiscoveryClient {
   constructor(options: DiscoveryClientOptions) {
     this.#options = options
     this.#state = new DeltaClient(options.node)
+    this.#disconnectedAtMs = options.clock.passedMs
     const { random } = options
     this.#backoff = new Backoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS, random })
     this.#next = Math.floor(random() * options.addresses.length)
@@ -109,13 +113,15 @@ export class DiscoveryClient {
     this.#snapshotTimer?.cancel()
     this.#stream?.close()
     this.#stream = null
-    this.#isConnected = false
+    this.#disconnected()
   }
 
   status(): DiscoveryStatus {
+    const atMs = this.#disconnectedAtMs
     return {
       address: this.#address,
-      isConnected: this.#isConnected,
+      isConnected: atMs === null,
+      disconnectedMs: atMs === null ? null : this.#options.clock.passedMs - atMs,
       lastResponseMs: this.#lastResponseMs,
       lastFailure: this.#lastFailure,
       refused: [...this.#refused.values()],
@@ -200,8 +206,8 @@ export class DiscoveryClient {
       this.#onClose(`${this.#address}: sent what is no response`, clock.passedMs)
       return
     }
-    if (!this.#isConnected) {
-      this.#isConnected = true
+    if (this.#disconnectedAtMs !== null) {
+      this.#disconnectedAtMs = null
       log.info({ address: this.#address }, 'following the controller')
     }
     this.#lastResponseMs = clock.nowMs
@@ -236,17 +242,25 @@ export class DiscoveryClient {
     if (hasNews) this.#options.onConfig(this.#state.config())
   }
 
+  #disconnected(): void {
+    this.#disconnectedAtMs ??= this.#options.clock.passedMs
+  }
+
   #onClose(failure: string, startedMs: number): void {
     const { clock, log } = this.#options
-    if (this.#isConnected && clock.passedMs - startedMs >= GOOD_STREAM_MS) this.#backoff.reset()
-    this.#isConnected = false
+    const wasConnected = this.#disconnectedAtMs === null
+    if (wasConnected && clock.passedMs - startedMs >= GOOD_STREAM_MS) this.#backoff.reset()
+    this.#disconnected()
     this.#stream = null
     this.#lastFailure = failure
     this.#options.journal?.setConfirmed(false)
     this.#useSnapshot()
     this.#next++
     const delayMs = this.#backoff.next()
-    log.warn({ failure, delayMs }, 'no stream to the controller; what is known stays in force')
+    log.warn(
+      { reason: 'CONFIG_STALE', failure, delayMs },
+      'no stream to the controller; what is known stays in force',
+    )
     this.#timer = clock.startTimer(delayMs, () => void this.#connect())
   }
 }

@@ -5,51 +5,20 @@ import { chmodSync, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
-import { isGreeted, PODS, startControlledLab } from '../support/controlled-lab.ts'
+import { PODS, startControlledLab } from '../support/controlled-lab.ts'
 import { type ControllerProcess, clusterYaml } from '../support/controller-process.ts'
+import { LabTraffic } from '../support/lab-traffic.ts'
 import { type MeshLab, poll } from '../support/mesh-lab.ts'
 
 const FAKE_TIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
-const PAUSE_MS = 15
-
-/** Calls without end; `stop` says how they went. */
-function callAllTheWhile(lab: MeshLab) {
-  const count = { greeted: 0, failed: 0, refused: 0, leaked: 0 }
-  let isStopped = false
-  const wait = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
-  const calls = [
-    (async () => {
-      for (; !isStopped; await wait()) count[(await isGreeted(lab, 'front')) ? 'greeted' : 'failed']++
-    })(),
-    (async () => {
-      for (; !isStopped; await wait()) count[(await isGreeted(lab, 'batch')) ? 'leaked' : 'refused']++
-    })(),
-  ]
-  return {
-    count,
-    stop: async () => {
-      isStopped = true
-      await Promise.all(calls)
-    },
-  }
-}
-
 t.setTimeout(240_000)
 
-const NONE = { greeted: 0, failed: 0, refused: 0, leaked: 0 }
 const GOOD = clusterYaml(PODS, ['batch'])
 
 interface Mesh {
   readonly lab: MeshLab
   readonly controller: ControllerProcess
-  readonly count: Readonly<typeof NONE>
-}
-
-/** Traffic goes on now, and has gone as it should. */
-async function fine(t: Test, { count }: Mesh, what: string): Promise<void> {
-  const { greeted, refused } = count
-  await poll('more calls', () => (count.greeted > greeted + 5 && count.refused > refused + 5 ? true : null))
-  t.same({ ...count, greeted: 0, refused: 0 }, NONE, what)
+  readonly traffic: LabTraffic
 }
 
 /** Both nodes follow the controller. */
@@ -65,7 +34,7 @@ async function followed({ controller }: Mesh): Promise<void> {
 }
 
 async function testConfiguration(t: Test, mesh: Mesh): Promise<void> {
-  const { controller } = mesh
+  const { controller, traffic } = mesh
   await t.test('garbage, and ten thousand lines of it', async (t) => {
     for (const yaml of ['{', '\u0000\u0001', '- '.repeat(2_000), `${GOOD}\n---\n[1, 2`, '&a [*a, *a]']) {
       await controller.configure(yaml)
@@ -73,7 +42,7 @@ async function testConfiguration(t: Test, mesh: Mesh): Promise<void> {
         const { mistakes } = (await controller.admin('/findings')) as { mistakes: unknown[] } // as: the route's answer
         return mistakes.length > 0 ? true : null
       })
-      await fine(t, mesh, JSON.stringify(yaml.slice(0, 10)))
+      await traffic.fine(t, JSON.stringify(yaml.slice(0, 10)))
     }
     await controller.configure(GOOD)
   })
@@ -92,20 +61,20 @@ async function testConfiguration(t: Test, mesh: Mesh): Promise<void> {
       const { authorizations } = (await controller.admin('/published')) as { authorizations: string[] } // as: the route's answer
       return authorizations.length > 1_000 ? true : null
     })
-    await fine(t, mesh, 'all of them')
+    await traffic.fine(t, 'all of them')
     await controller.configure(GOOD)
   })
 }
 
 async function testProcess(t: Test, mesh: Mesh): Promise<void> {
-  const { lab, controller } = mesh
+  const { lab, controller, traffic } = mesh
   await t.test('a controller that stands still, then wakes', async (t) => {
     controller.signal('SIGSTOP')
     await new Promise((resolve) => setTimeout(resolve, 3_000))
-    await fine(t, mesh, 'while it stands still')
+    await traffic.fine(t, 'while it stands still')
     controller.signal('SIGCONT')
     await followed(mesh)
-    await fine(t, mesh, 'when it is awake')
+    await traffic.fine(t, 'when it is awake')
   })
 
   await t.test('a key that others may read: the controller does not start and says why', async (t) => {
@@ -117,16 +86,16 @@ async function testProcess(t: Test, mesh: Mesh): Promise<void> {
     await controller.launch()
     t.equal(await controller.ended(), 1)
     t.match(controller.log, /CA_KEY|chmod 600/)
-    await fine(t, mesh, 'without a controller')
+    await traffic.fine(t, 'without a controller')
     chmodSync(join(directory, key ?? ''), 0o600)
     await controller.start()
     await followed(mesh)
-    await fine(t, mesh, 'with the key as it should be')
+    await traffic.fine(t, 'with the key as it should be')
   })
 }
 
 async function testClocks(t: Test, mesh: Mesh): Promise<void> {
-  const { controller } = mesh
+  const { controller, traffic } = mesh
   for (const [what, offset] of [
     ['hours ahead', '+3h'],
     ['hours behind', '-3h'],
@@ -137,11 +106,11 @@ async function testClocks(t: Test, mesh: Mesh): Promise<void> {
       await controller.launch({ LD_PRELOAD: FAKE_TIME, FAKETIME: offset, FAKETIME_DONT_FAKE_MONOTONIC: '1' })
       await poll('it answers', async () => (await controller.admin('/listening').catch(() => null)) ?? null)
       await new Promise((resolve) => setTimeout(resolve, 3_000))
-      await fine(t, mesh, `while its clock is ${what}`)
+      await traffic.fine(t, `while its clock is ${what}`)
       await controller.kill()
       await controller.start()
       await followed(mesh)
-      await fine(t, mesh, 'afterwards')
+      await traffic.fine(t, 'afterwards')
     })
   }
 }
@@ -149,15 +118,10 @@ async function testClocks(t: Test, mesh: Mesh): Promise<void> {
 t.test('what befalls the controller befalls no traffic', { timeout: 240_000 }, async (t) => {
   t.ok(existsSync(FAKE_TIME), 'the Debian package faketime is installed')
   const { lab, controller } = await startControlledLab(t)
-  await poll('the first call', async () => ((await isGreeted(lab, 'front')) ? true : null))
-  const traffic = callAllTheWhile(lab)
-  t.teardown(() => traffic.stop())
-  const mesh = { lab, controller, count: traffic.count }
+  const traffic = await LabTraffic.start(t, lab)
+  const mesh = { lab, controller, traffic }
   await testConfiguration(t, mesh)
   await testProcess(t, mesh)
   await testClocks(t, mesh)
-  await traffic.stop()
-  t.comment(JSON.stringify(traffic.count))
-  t.same({ ...traffic.count, greeted: 0, refused: 0 }, NONE)
-  t.ok(traffic.count.greeted > 100)
+  await traffic.end(t, 100)
 })
