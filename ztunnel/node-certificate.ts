@@ -8,11 +8,12 @@ import type { CallCredentials } from '../mesh/grpc/any-server.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { WorkloadCertificate } from '../mesh/identity/certificate.ts'
 import { halfLifeMs } from '../mesh/identity/certificate-alarm.ts'
-import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
+import type { BegunRequest, CertificateRequests } from '../mesh/identity/certificate-requests.ts'
 import { nodeIdentity } from '../mesh/identity/node-identity.ts'
 import { type CertificateStatus, SecretManager } from '../mesh/identity/secret-manager.ts'
 import type { Clock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import { JoinRequest } from './join-request.ts'
 
 const FILE = 'node-certificate.json'
 
@@ -38,6 +39,7 @@ export class NodeCertificate {
   readonly #options: NodeCertificateOptions
   readonly #identity: string
   readonly #secrets: SecretManager
+  readonly #join: JoinRequest
   /** From the file of an earlier run. */
   #saved: WorkloadCertificate | null = null
 
@@ -46,9 +48,15 @@ export class NodeCertificate {
     this.#identity = nodeIdentity(options.trustDomain, options.nodeName)
     const { requests, clock, random, log } = options
     const issuer = options.issuerWith(() => this.#ownCredentials())
-    this.#secrets = new SecretManager({ issuer, requests, clock, random })
+    this.#join = new JoinRequest(requests, options.directory, log)
+    const begin = (identity: string): Promise<BegunRequest> =>
+      (this.#current === undefined ? this.#join : requests).begin(identity)
+    const finish = requests.finish.bind(requests)
+    this.#secrets = new SecretManager({ issuer, requests: { begin, finish }, clock, random })
     this.#secrets.subscribe((certificate) => {
-      this.#save(certificate).catch((err: unknown) => log.error({ err }, 'node certificate not saved'))
+      this.#save(certificate)
+        .then(() => this.#join.forget())
+        .catch((err: unknown) => log.error({ err }, 'node certificate not saved'))
     })
   }
 

@@ -31,9 +31,10 @@ export interface Caller {
    */
   authorise(requested: string | null): Promise<string | Refusal>
   /**
-   * Called once, after everything else was decided and right before the signature: spends what can be spent once.
+   * Called once, after everything else was decided and right before the signature: spends what can be spent once. The
+   * key (DER, SubjectPublicKeyInfo) that it is spent on may come again: it has not heard the answer.
    */
-  claim?(): Promise<Refusal | undefined>
+  claim?(publicKeyInfo: Uint8Array): Promise<Refusal | undefined>
 }
 
 /** Knows one kind of credentials. */

@@ -99,7 +99,7 @@ async function serve(
   )
   // Nobody would get the certificate: so nothing is spent and nothing is signed.
   if (signal.aborted) throw new MeshError('SHUTDOWN', { detail: 'the caller went away' })
-  granted(await caller.claim?.())
+  granted(await caller.claim?.(plan.publicKeyInfo))
   const chain = await signed(authority, plan)
   await auditSignature(call, options, traces, chain[0] ?? '')
   return chain

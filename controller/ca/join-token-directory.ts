@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Join tokens in a directory of 0600 files: `<id>.json` the record, `<id>.used` and `<id>.revoked` its fate,
-// `node.<name>` the token a node joined with. A fate is a file that can be created once: the kernel decides who won.
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+// Join tokens in a directory of 0600 files: `<id>.json` the record, `<id>.used` (by which key) and
+// `<id>.revoked` its fate, `node.<name>` the token a node joined with. A fate is a file that can be created once: the kernel decides who won.
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
@@ -12,7 +12,7 @@ import {
   type JoinTokenStore,
   parseJoinToken,
 } from './join-tokens.ts'
-import { createFileAtomically, readSecretFile } from './key-store.ts'
+import { createFileAtomically, ignoreMissing, readSecretFile } from './key-store.ts'
 
 const ID = /^[0-9a-f]{24}$/
 
@@ -33,19 +33,22 @@ export function openJoinTokenDirectory(directory: string): JoinTokenStore {
       await mkdir(directory, { recursive: true, mode: 0o700 })
       await createFileAtomically(join(directory, `${record.id}.json`), formatJoinToken(record))
     },
-    claim: async (id) => {
+    claim: async (id, keyHash) => {
       const record = await find(id)
       if (record === null || record.isRevoked) return false
-      if (!(await createOnce(join(directory, `${id}.used`)))) return false
+      const used = join(directory, `${id}.used`)
+      const isFirst = await createFileAtomically(used, keyHash)
+      if (!isFirst && (await readSecretFile(used)) !== keyHash) return false
       const pointer = join(directory, `node.${record.node}`)
+      if (!isFirst && (await exists(pointer))) return true
       await createFileAtomically(`${pointer}.${id}`, `${id}\n`)
-      await rename(`${pointer}.${id}`, pointer)
+      await rename(`${pointer}.${id}`, pointer).catch(ignoreMissing) // the same node, twice at once
       return true
     },
     revoke: async (id) => {
       // Not parsed: also a damaged token can be revoked.
       if (ID.test(id) && (await exists(join(directory, `${id}.json`))))
-        await createOnce(join(directory, `${id}.revoked`))
+        await createFileAtomically(join(directory, `${id}.revoked`), '')
     },
     findByNode: async (node) => {
       const id = await readSecretFile(join(directory, `node.${node}`))
@@ -61,7 +64,7 @@ export function openJoinTokenDirectory(directory: string): JoinTokenStore {
         const record = await find(id).catch(() => null) // a damaged one tells no end: it is left to people
         if (record === null || record.isUsed || record.expiresAtMs >= beforeMs) continue
         // Whoever makes this file decides the fate of a token: now nobody joins with it any more.
-        if (!(await createOnce(join(directory, `${id}.used`)))) continue
+        if (!(await createFileAtomically(join(directory, `${id}.used`), ''))) continue
         for (const part of ['json', 'revoked', 'used'])
           await rm(join(directory, `${id}.${part}`), { force: true })
         removed++
@@ -77,22 +80,6 @@ async function idsIn(directory: string): Promise<string[]> {
     throw new MeshError('SYSTEM_CALL', { detail: `cannot list ${directory}`, cause })
   })
   return files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -5))
-}
-
-/** True for the one who made it. */
-async function createOnce(path: string): Promise<boolean> {
-  try {
-    const file = await open(path, 'wx', 0o600)
-    try {
-      await file.sync() // a token must not become unused by a power failure
-    } finally {
-      await file.close()
-    }
-    return true
-  } catch (cause) {
-    if (isErrno(cause, 'EEXIST')) return false
-    throw new MeshError('SYSTEM_CALL', { detail: `cannot write ${path}`, cause })
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -14,7 +14,8 @@ const MAX_DOCUMENT_BYTES = 700_000 // a Secret holds 1 MiB in base64: about 1,50
 /** A token as the document has it. */
 interface Entry {
   readonly record: string
-  readonly isUsed: boolean
+  /** Hash of the key that its node joined with; null: not used. */
+  readonly usedBy: string | null
   readonly isRevoked: boolean
 }
 
@@ -51,16 +52,18 @@ export function openJoinTokenDocument(keys: KeyStore): JoinTokenStore {
   return {
     find,
     add: async (record) => {
-      const entry = { record: formatJoinToken(record), isUsed: false, isRevoked: false }
+      const entry = { record: formatJoinToken(record), usedBy: null, isRevoked: false }
       await change((document) =>
         document.tokens.has(record.id) ? null : withToken(document, record.id, entry),
       )
     },
-    claim: (id) =>
+    claim: (id, keyHash) =>
       change((document) => {
         const status = statusIn(document, id)
-        if (status === null || status.isUsed || status.isRevoked) return null
-        const claimed = withFate(document, id, { isUsed: true })
+        if (status === null || status.isRevoked) return null
+        if (status.isUsed && document.tokens.get(id)?.usedBy !== keyHash) return null
+        if (status.isUsed) return document
+        const claimed = withFate(document, id, { usedBy: keyHash })
         return { ...claimed, nodes: new Map(claimed.nodes).set(status.node, id) }
       }),
     revoke: async (id) => {
@@ -105,8 +108,8 @@ function isForgotten(document: Document, id: string, beforeMs: number): boolean 
 function statusIn({ tokens }: Document, id: string): JoinTokenStatus | null {
   const entry = tokens.get(id)
   if (entry === undefined) return null
-  const { record, isUsed, isRevoked } = entry
-  return { ...parseJoinToken(record, id), isUsed, isRevoked }
+  const { record, usedBy, isRevoked } = entry
+  return { ...parseJoinToken(record, id), isUsed: usedBy !== null, isRevoked }
 }
 
 function withToken(document: Document, id: string, entry: Entry): Document {
@@ -141,10 +144,10 @@ function parseDocument(text: string): Document {
 function parseEntry(id: string, value: unknown): Entry {
   if (!ID.test(id) || !isMap(value))
     throw new MeshError('CA_KEY', { detail: 'the stored join tokens are damaged' })
-  const { record, isUsed, isRevoked } = value
+  const { record, usedBy, isRevoked } = value
   return {
     record: typeof record === 'string' ? record : '',
-    isUsed: isUsed !== false,
+    usedBy: usedBy === null ? null : String(usedBy),
     isRevoked: isRevoked !== false,
   }
 }

@@ -18,11 +18,13 @@ redis.call('SADD', KEYS[2], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 return 1`
 
-// The record must still be the one that was looked at. KEYS: token, nodes, ends. ARGV: record, node, id.
+// The record must still be the one that was looked at. KEYS: token, nodes, ends. ARGV: record, node, id, hash of the key.
 const CLAIM = `
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return 0 end
 if redis.call('HEXISTS', KEYS[1], 'revoked') == 1 then return 0 end
-if redis.call('HSETNX', KEYS[1], 'used', '1') == 0 then return 0 end
+if redis.call('HSETNX', KEYS[1], 'used', ARGV[4]) == 0 then
+  return redis.call('HGET', KEYS[1], 'used') == ARGV[4] and 1 or 0
+end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[3])
 return 1`
@@ -65,12 +67,12 @@ export function openJoinTokenRedis(link: RedisLink, prefix: string): JoinTokenSt
         const { id, expiresAtMs } = record
         await redis.script(ADD, [keyOf(id), ids, ends], [formatJoinToken(record), id, expiresAtMs])
       }),
-    claim: (id) =>
+    claim: (id, keyHash) =>
       link.use(async (redis) => {
         const stored = await read(redis, id)
         if (stored === null) return false
         const { text, status } = stored
-        return (await redis.script(CLAIM, [keyOf(id), nodes, ends], [text, status.node, id])) === 1
+        return (await redis.script(CLAIM, [keyOf(id), nodes, ends], [text, status.node, id, keyHash])) === 1
       }),
     revoke: (id) =>
       link.use(async (redis) => {

@@ -48,8 +48,10 @@ export interface JoinTokenStore {
   /** @throws SYSTEM_CALL */
   add(record: JoinTokenRecord): Promise<void>
   find(id: string): Promise<JoinTokenStatus | null>
-  /** True for exactly one caller, ever: the node has joined with this token from now on. */
-  claim(id: string): Promise<boolean>
+  /**
+   * The node joins with this token and this key (SHA-256, hex). True for exactly one key, ever, as often as that one comes.
+   */
+  claim(id: string, keyHash: string): Promise<boolean>
   /** Also of a used one: its node is not enrolled any more. Unknown ids are ignored. */
   revoke(id: string): Promise<void>
   /** The token a node joined with last. */
@@ -115,20 +117,22 @@ export function joinTokenAttestor(store: JoinTokenStore, trustDomain: string): A
       if (!timingSafeEqual(hashOf(secret), Buffer.from(record.secretHash, 'hex')))
         return refuse('TOKEN_INVALID', `wrong secret for join token ${id}`)
       if (record.isRevoked) return refuse('TOKEN_INVALID', `join token ${id} was revoked`)
-      if (record.isUsed) return reused(record)
       // Neither after its end nor before its beginning: a clock that stepped back does not make it live longer.
       if (nowMs >= record.expiresAtMs || nowMs < record.expiresAtMs - MAX_JOIN_TOKEN_MS)
-        return refuse('TOKEN_INVALID', `join token ${id} has expired`)
+        return record.isUsed ? reused(record) : refuse('TOKEN_INVALID', `join token ${id} has expired`)
       const own = nodeIdentity(trustDomain, record.node)
       return {
         kind: 'caller',
         node: record.node,
         account: `join token ${id}`,
-        authorise: async (requested) =>
-          requested === null || requested === own
-            ? own
-            : refuse('IDENTITY_REFUSED', 'a join token buys the certificate of its node, nothing else'),
-        claim: async () => ((await store.claim(id)) ? undefined : reused(record)),
+        authorise: async (requested) => {
+          if (requested === null || requested === own) return own
+          if (record.isUsed) return reused(record)
+          return refuse('IDENTITY_REFUSED', 'a join token buys the certificate of its node, nothing else')
+        },
+        // An answer may be lost on its way: the same key is the same node.
+        claim: async (publicKeyInfo) =>
+          (await store.claim(id, hashOf(publicKeyInfo).toString('hex'))) ? undefined : reused(record),
       }
     },
   }
@@ -175,9 +179,12 @@ export function parseJoinToken(text: string, id: string): JoinTokenRecord {
 }
 
 function reused({ id, node }: JoinTokenRecord): Refusal {
-  return refuse('JOIN_TOKEN_REUSED', `join token ${id} of node ${node} was used before: stolen?`)
+  return refuse(
+    'JOIN_TOKEN_REUSED',
+    `join token ${id} of node ${node} was used before, by another key: stolen?`,
+  )
 }
 
-function hashOf(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest()
+function hashOf(bytes: string | Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest()
 }

@@ -113,7 +113,8 @@ async function newestVersion(directory: string, name: string): Promise<number> {
   return Math.max(0, ...versions.map(Number))
 }
 
-function ignoreMissing(error: unknown): void {
+/** For what may be gone already. */
+export function ignoreMissing(error: unknown): void {
   if (!isErrno(error, 'ENOENT')) throw error
 }
 

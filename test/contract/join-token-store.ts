@@ -134,7 +134,7 @@ t.test('one text: a token whose node has joined anew is forgotten with the other
   for (const id of ids) {
     const rest = { allowedIdentities: [], createdAtMs: 0, expiresAtMs: 1 }
     await store.add({ id, secretHash: '0'.repeat(64), node: 'vm', ...rest })
-    await store.claim(id)
+    await store.claim(id, '0'.repeat(64))
   }
   t.equal(await store.purge(2, 'sole'), 1)
   t.match(await store.findByNode('vm'), { id: ids[1] })

@@ -54,6 +54,10 @@ async function make(store: JoinTokenStore, node = 'vm1', identities = [CART]) {
   return made
 }
 
+/** A hash as a key has. */
+const keyHash = (key: number): string => key.toString(16).padStart(64, '0')
+const KEY = keyHash(1)
+
 function testLife(test: AddTest): void {
   test('a token is found by every replica, with its fate', async (t, lab) => {
     const [one, other] = [lab.open(), lab.open()]
@@ -64,7 +68,9 @@ function testLife(test: AddTest): void {
     const record = { node: 'vm1', allowedIdentities: [CART], createdAtMs: NOW_MS }
     t.match(await other.find(id), { id, ...record, expiresAtMs: NOW_MS + LIFETIME_MS, isUsed: false })
     t.equal(await other.findByNode('vm1'), null, 'not before it joined')
-    t.equal(await one.claim(id), true)
+    t.equal(await one.claim(id, KEY), true)
+    t.equal(await other.claim(id, KEY), true, 'the same key, as often as it comes')
+    t.equal(await other.claim(id, keyHash(2)), false, 'no other one')
     t.match(await other.findByNode('vm1'), { id, isUsed: true, isRevoked: false })
     await one.revoke(id)
     await one.revoke(id)
@@ -76,10 +82,12 @@ function testLife(test: AddTest): void {
   test('the last token a node joined with counts', async (t, lab) => {
     const store = lab.open()
     const [first, second] = [await make(store), await make(store, 'vm1', [FRONT])]
-    await store.claim(first.id)
+    await store.claim(first.id, KEY)
     t.match(await store.findByNode('vm1'), { id: first.id })
-    await store.claim(second.id)
+    await store.claim(second.id, KEY)
     t.match(await store.findByNode('vm1'), { id: second.id, allowedIdentities: [FRONT] })
+    t.equal(await store.claim(first.id, KEY), true)
+    t.match(await store.findByNode('vm1'), { id: second.id }, 'also when the first one is asked with again')
     t.equal((await store.list()).length, 2)
   })
 
@@ -95,7 +103,7 @@ function testLife(test: AddTest): void {
       `${'f'.repeat(24)}\n`,
     ]) {
       t.equal(await store.find(id), null, JSON.stringify(id))
-      t.equal(await store.claim(id), false)
+      t.equal(await store.claim(id, KEY), false)
       await store.revoke(id)
     }
     t.same(await store.list(), [])
@@ -104,7 +112,7 @@ function testLife(test: AddTest): void {
   test('the secret is nowhere in what is stored', async (t, lab) => {
     const store = lab.open()
     const { id, token } = await make(store)
-    await store.claim(id)
+    await store.claim(id, KEY)
     const text = await lab.dump()
     t.match(text, id)
     t.notMatch(text, token.split('.')[2] ?? 'x')
@@ -115,7 +123,7 @@ function testRaces(test: AddTest): void {
   test('a token that was revoked is claimed by nobody', async (t, lab) => {
     const { id } = await make(lab.open())
     await lab.open().revoke(id)
-    t.equal(await lab.open().claim(id), false)
+    t.equal(await lab.open().claim(id, KEY), false)
     t.match(await lab.open().find(id), { isUsed: false, isRevoked: true })
     t.equal(await lab.open().findByNode('vm1'), null)
   })
@@ -123,14 +131,16 @@ function testRaces(test: AddTest): void {
   test('of many replicas that claim at once exactly one wins, also against a revocation', async (t, lab) => {
     for (let round = 0; round < 10; round++) {
       const { id } = await make(lab.open(), `vm${round}`)
-      const wins = await Promise.all(Array.from({ length: 16 }, () => lab.open().claim(id)))
+      const wins = await Promise.all(
+        Array.from({ length: 16 }, (_, index) => lab.open().claim(id, keyHash(index))),
+      )
       t.equal(wins.filter((hasWon) => hasWon).length, 1)
       const next = await make(lab.open(), `vm${round}`)
-      const [hasWon] = await Promise.all([lab.open().claim(next.id), lab.open().revoke(next.id)])
+      const [hasWon] = await Promise.all([lab.open().claim(next.id, KEY), lab.open().revoke(next.id)])
       // Whichever came first: revoked it is, and nobody is enrolled by it.
       t.equal((await lab.open().find(next.id))?.isRevoked, true)
       if (hasWon) t.equal(await enrolmentsOf(lab.open()).enrolmentOf(`vm${round}`), null)
-      t.equal(await lab.open().claim(next.id), false)
+      t.equal(await lab.open().claim(next.id, KEY), false)
     }
   })
 }
@@ -139,7 +149,7 @@ function testPurge(test: AddTest): void {
   test('tokens that ended unused are forgotten, used and living ones stay', async (t, lab) => {
     const store = lab.open()
     const [used, unused, revoked] = [await make(store, 'a'), await make(store, 'b'), await make(store, 'c')]
-    await store.claim(used.id)
+    await store.claim(used.id, KEY)
     await store.revoke(revoked.id)
     t.equal(await store.purge(NOW_MS + LIFETIME_MS, lab.fence), 0, 'not at the very end')
     t.equal((await store.list()).length, 3)
@@ -149,7 +159,7 @@ function testPurge(test: AddTest): void {
       [used.id],
     )
     t.equal(await store.find(unused.id), null)
-    t.equal(await store.claim(unused.id), false)
+    t.equal(await store.claim(unused.id, KEY), false)
     t.ok(await enrolmentsOf(store).enrolmentOf('a'))
     t.equal(await store.purge(Number.MAX_SAFE_INTEGER, lab.fence), 0)
     const text = await lab.dump()
@@ -176,11 +186,11 @@ function testDamage(test: AddTest): void {
       await lab.damage(bad.id, record)
       const what = JSON.stringify(record)?.slice(0, 20)
       await t.rejects(store.find(bad.id), { code: 'CA_KEY' }, what)
-      await t.rejects(store.claim(bad.id), { code: 'CA_KEY' }, what)
+      await t.rejects(store.claim(bad.id, KEY), { code: 'CA_KEY' }, what)
       t.equal(await enrolmentsOf(store).enrolmentOf('bad'), null)
     }
     await store.revoke(bad.id)
-    t.equal(await store.claim(good.id), true)
+    t.equal(await store.claim(good.id, KEY), true)
     t.ok(await enrolmentsOf(store).enrolmentOf('good'))
     t.equal(await store.purge(NOW_MS, lab.fence), 0)
   })

@@ -87,9 +87,9 @@ export class LabSocket {
   /** Waits until `holds(this)`. */
   async until(what: string, holds: (socket: LabSocket) => boolean, deadlineMs = DEADLINE_MS): Promise<void> {
     await poll(what, () => holds(this) || null, deadlineMs).catch((error: Error) => {
-      const { isConnected, isClosed, text } = this
+      const { isConnected, hasEnded, isClosed, text } = this
       throw new Error(
-        `${error.message} (${JSON.stringify({ isConnected, isClosed, error: this.error, text })})`,
+        `${error.message} (${JSON.stringify({ isConnected, hasEnded, isClosed, error: this.error, text })})`,
       )
     })
   }

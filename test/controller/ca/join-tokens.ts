@@ -38,6 +38,8 @@ async function believed(store: JoinTokenStore, token: string): Promise<Caller> {
   return caller
 }
 
+const KEY = Uint8Array.of(1)
+const OTHER_KEY = Uint8Array.of(2)
 const enrolment = (store: JoinTokenStore, node = 'vm1'): Promise<Enrolment | null> =>
   enrolmentsOf(store).enrolmentOf(node)
 
@@ -53,10 +55,19 @@ t.test('a token buys the certificate of its node, once, and enrols it', async (t
   t.equal(await caller.authorise(NODE), NODE)
   t.match(await caller.authorise(CART), { code: 'IDENTITY_REFUSED' }, 'the list is for later')
   t.match(await believed(store, token), { node: 'vm1' }, 'looking does not spend')
-  t.equal(await caller.claim?.(), undefined)
-  t.match(await caller.claim?.(), { code: 'JOIN_TOKEN_REUSED' })
+  t.equal(await caller.claim?.(KEY), undefined)
+  t.equal(await caller.claim?.(KEY), undefined, 'whose answer was lost asks again')
+  t.match(await caller.claim?.(OTHER_KEY), { code: 'JOIN_TOKEN_REUSED' })
   const later = openJoinTokenDirectory(directory)
-  t.match(await attest(later, token), { code: 'JOIN_TOKEN_REUSED' }, 'also after a restart')
+  const again = await believed(later, token)
+  t.match(await again.claim?.(OTHER_KEY), { code: 'JOIN_TOKEN_REUSED' }, 'also after a restart')
+  t.match(await again.authorise(CART), { code: 'JOIN_TOKEN_REUSED' }, 'whoever it is, it is not the node')
+  t.equal(await again.claim?.(KEY), undefined)
+  t.match(
+    await attest(later, token, NOW_MS + 600_000),
+    { code: 'JOIN_TOKEN_REUSED' },
+    'nobody, once it has ended',
+  )
   t.same(await enrolment(later), { allowedIdentities: [CART] })
   t.equal(await enrolment(later, 'vm2'), null)
 })
@@ -68,7 +79,7 @@ t.test('of many that use a stolen token at once exactly one wins', async (t) => 
     const callers = await Promise.all(
       Array.from({ length: 16 }, () => believed(openJoinTokenDirectory(directory), token)),
     )
-    const answers = await Promise.all(callers.map((caller) => caller.claim?.()))
+    const answers = await Promise.all(callers.map((caller, index) => caller.claim?.(Uint8Array.of(index))))
     t.equal(answers.filter((answer) => answer === undefined).length, 1)
     t.equal(answers.filter((answer) => answer?.code === 'JOIN_TOKEN_REUSED').length, 15)
   }
@@ -78,8 +89,8 @@ t.test('replicas in processes of their own agree on the winner too', async (t) =
   const directory = t.testdir()
   const program = join(import.meta.dirname, '..', '..', 'support', 'claim-join-token.ts')
   const { id } = await make(openJoinTokenDirectory(directory))
-  const children = Array.from({ length: 4 }, () =>
-    fork(program, [directory, id], { execArgv: ['--no-warnings'] }),
+  const children = Array.from({ length: 4 }, (_, index) =>
+    fork(program, [directory, id, `${index}`], { execArgv: ['--no-warnings'] }),
   )
   await Promise.all(children.map((child) => new Promise((resolve) => child.once('message', resolve)))) // ready
   const wins = Promise.all(children.map((child) => new Promise((resolve) => child.once('message', resolve))))
@@ -115,20 +126,20 @@ t.test('wrong, foreign, ended and revoked tokens are refused', async (t) => {
   await store.revoke(id)
   await store.revoke('unknown')
   t.match(await attest(store, token), { code: 'TOKEN_INVALID' })
-  t.match(await caller.claim?.(), { kind: 'refusal' }, 'revoked between the look and the claim')
+  t.match(await caller.claim?.(KEY), { kind: 'refusal' }, 'revoked between the look and the claim')
   t.equal(await attest(store, 'eyJhbGciOi.x.y'), null, 'a token of Kubernetes is for others')
 })
 
 t.test('a node is out when its token is revoked, and back in with another', async (t) => {
   const store = openJoinTokenDirectory(t.testdir())
   const first = await make(store)
-  await (await believed(store, first.token)).claim?.()
+  await (await believed(store, first.token)).claim?.(KEY)
   t.ok(await enrolment(store))
   await store.revoke(first.id)
   t.equal(await enrolment(store), null)
   const second = await make(store, { ...good, allowedIdentities: [FRONT] })
   t.equal(await enrolment(store), null)
-  await (await believed(store, second.token)).claim?.()
+  await (await believed(store, second.token)).claim?.(KEY)
   t.same(await enrolment(store), { allowedIdentities: [FRONT] })
   const fates = (await store.list()).map(({ id, isUsed, isRevoked }) => ({ id, isUsed, isRevoked }))
   const byId = (a: { id: string }, b: { id: string }): number => a.id.localeCompare(b.id)
@@ -146,7 +157,7 @@ t.test('what is stored lets nobody in, and nobody else may read it', async (t) =
   const store = openJoinTokenDirectory(directory)
   t.same(await store.list(), [])
   const { id, token } = await make(store)
-  await (await believed(store, token)).claim?.()
+  await (await believed(store, token)).claim?.(KEY)
   const secret = token.split('.')[2] ?? 'x'
   for (const file of readdirSync(directory)) {
     t.equal(statSync(join(directory, file)).mode & 0o777, 0o600, file)
