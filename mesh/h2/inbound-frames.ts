@@ -319,8 +319,9 @@ export class InboundFrames implements FrameSink {
     // Rapid reset: a request that is withdrawn before it is answered has cost us everything and the peer nothing.
     const isEarly = core.role === 'server' && (stream.bits & STREAM.HEADERS_SENT) === 0
     const isSoft = errorCode === H2_ERROR.NO_ERROR || errorCode === H2_ERROR.CANCEL
-    // SPEC HBONE §3.4: NO_ERROR and CANCEL are read as a plain end. After END_STREAM nothing is missing anyway.
-    const isOrderly = isSoft && (core.isCancelEnd || (stream.bits & STREAM.REMOTE_END) !== 0)
+    // After END_STREAM nothing is missing. Before it something is: read as an end, as others do (SPEC HBONE §3.4), half an
+    // answer would look like a whole one.
+    const isOrderly = isSoft && (stream.bits & STREAM.REMOTE_END) !== 0
     const code = errorCode === H2_ERROR.REFUSED_STREAM ? 'TUNNEL_REFUSED' : 'STREAM_RESET'
     core.closeByPeer(stream, { code, detail: isSoft ? 'cancel' : errorCodeName(errorCode) }, isOrderly)
     if (isEarly) core.chargeReset()

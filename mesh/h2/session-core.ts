@@ -62,7 +62,6 @@ export class SessionCore implements StreamOwner, TurnTask {
   readonly resources: SessionResources
   readonly local: LocalSettings
   readonly handler: H2SessionHandler
-  readonly isCancelEnd: boolean
   readonly peer = new PeerSettings()
   readonly guard: FloodGuard
   readonly writer: FrameWriter
@@ -94,14 +93,12 @@ export class SessionCore implements StreamOwner, TurnTask {
     resources: SessionResources,
     local: LocalSettings,
     handler: H2SessionHandler,
-    isCancelEnd: boolean,
   ) {
     this.role = role
     this.transport = transport
     this.resources = resources
     this.local = local
     this.handler = handler
-    this.isCancelEnd = isCancelEnd
     this.guard = new FloodGuard(resources.scheduler.nowMs)
     this.writer = new FrameWriter(transport, resources, this, this.guard)
     this.streams = new StreamTable(role, resources.scheduler.nowMs)
@@ -235,13 +232,12 @@ export class SessionCore implements StreamOwner, TurnTask {
     this.#retire(stream, CLOSED_OK)
   }
 
-  /** The peer reset a stream. `isOrderly`: read as an end, bytes that wait are still delivered. */
+  /** The peer reset a stream. `isOrderly`: it had ended its half, bytes that wait are still delivered. */
   closeByPeer(stream: H2Stream, reason: CloseReason, isOrderly: boolean): void {
     if (!isOrderly) {
       this.abort(stream, reason)
       return
     }
-    stream.bits |= STREAM.REMOTE_END
     stream.dropOutbound()
     this.#retire(stream, reason)
   }

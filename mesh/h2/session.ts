@@ -24,8 +24,6 @@ export interface H2SessionOptions {
   readonly resources: SessionResources
   readonly handler: H2SessionHandler
   readonly local?: Partial<LocalSettings>
-  /** RST_STREAM with NO_ERROR or CANCEL is read as the end of the peer's half (tunnels). Default false. */
-  readonly isCancelEnd?: boolean
 }
 
 /** A connection. It ends by `drain` (graceful), `destroy`, the peer, or the transport; then onClose follows. */
@@ -37,14 +35,7 @@ export class H2Session {
     if (local.connectionWindowBytes < DEFAULT_WINDOW_BYTES) {
       throw new MeshError('INTERNAL', { detail: 'HTTP/2 cannot announce a connection window below 65,535' })
     }
-    this.#core = new SessionCore(
-      options.role,
-      options.transport,
-      options.resources,
-      local,
-      options.handler,
-      options.isCancelEnd ?? false,
-    )
+    this.#core = new SessionCore(options.role, options.transport, options.resources, local, options.handler)
     options.transport.setHandler(new TransportHandler(this.#core))
     this.#core.start()
   }

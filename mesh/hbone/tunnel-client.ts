@@ -60,7 +60,6 @@ export class TunnelClient implements H2SessionHandler {
       transport: options.transport,
       resources: options.resources,
       handler: this,
-      isCancelEnd: true,
     })
     this.#keepAlive = new KeepAlive(this.#session, options.resources.scheduler)
   }

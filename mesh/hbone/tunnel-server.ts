@@ -95,7 +95,6 @@ export class TunnelServer implements H2SessionHandler {
       transport: options.transport,
       resources: options.resources,
       handler: this,
-      isCancelEnd: true,
       local: options.maxStreams === undefined ? {} : { maxConcurrentStreams: options.maxStreams },
     })
     this.#keepAlive = new KeepAlive(this.#session, options.resources.scheduler)

@@ -177,7 +177,12 @@ async function testPolicyChange(t: Test, lab: MeshLab): Promise<void> {
       open.write(REQUEST)
       await open.until('a second answer', ({ text }) => text.split('client ').length === 3)
       await lab.configure(labMesh(['batch', 'front']))
-      await open.until('cut', ({ isClosed, hasEnded }) => isClosed || hasEnded)
+      await open.until('cut', ({ isClosed }) => isClosed)
+      t.same(
+        { error: open.error, hasEnded: open.hasEnded },
+        { error: 'ECONNRESET', hasEnded: false },
+        'no end of it',
+      )
       const [cut] = await lab.recordsAfter('n2', known, ({ reason }) => reason === 'POLICY_CHANGED')
       t.match(cut, { direction: 'inbound', 'src.identity': identity('front'), policy: 'shop/no-front' })
       t.notOk(await reaches(lab), 'new ones are refused')

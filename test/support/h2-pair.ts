@@ -71,7 +71,7 @@ export interface SessionPair {
   readonly transports: [MemoryStream, MemoryStream]
 }
 
-type Overrides = Partial<Pick<H2SessionOptions, 'local' | 'isCancelEnd'>>
+type Overrides = Partial<Pick<H2SessionOptions, 'local'>>
 
 /** Two sessions that have exchanged their SETTINGS. */
 export function connectSessions(
@@ -167,7 +167,6 @@ export class RawPeer {
       resources: this.resources,
       handler: this.says,
       ...(options.local === undefined ? {} : { local: options.local }),
-      ...(options.isCancelEnd === undefined ? {} : { isCancelEnd: options.isCancelEnd }),
     })
     if (options.isSilent !== true) this.greet()
   }
