@@ -10,7 +10,7 @@ const tier = (name, tierNumber, forbiddenRooms) => ({
 const fence = (name, packages, allowed) => ({
   name,
   severity: 'error',
-  from: { path: '^(mesh|ztunnel|controller|demo|bench)/', pathNot: allowed },
+  from: { path: '^(mesh|ztunnel|controller|cli|demo|bench)/', pathNot: allowed },
   to: { path: `node_modules/(${packages})/` },
 })
 const HIGHER_THAN = {
@@ -39,13 +39,20 @@ module.exports = {
     {
       name: 'rooms-apart',
       severity: 'error',
-      from: { path: '^(ztunnel|waypoint|controller|cli|dashboard)/' },
+      from: { path: '^(ztunnel|waypoint|controller|dashboard)/' },
       to: { path: '^(ztunnel|waypoint|controller|cli|dashboard|demo|bench)/', pathNot: '^$1/' },
+    },
+    {
+      name: 'cli-decides-as-nodes-do',
+      comment: 'of a node it knows the pure decisions only: a dump is asked as the node would have been',
+      severity: 'error',
+      from: { path: '^cli/' },
+      to: { path: '^(ztunnel|waypoint|controller|dashboard|demo|bench)/', pathNot: '^ztunnel/decide/' },
     },
     {
       name: 'product-imports-no-test',
       severity: 'error',
-      from: { path: '^(mesh|ztunnel|controller|demo)/' },
+      from: { path: '^(mesh|ztunnel|controller|cli|demo)/' },
       to: { path: '^(test|bench)/' },
     },
     {
@@ -92,9 +99,9 @@ module.exports = {
     fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),
     fence('pino-fence', 'pino', '^mesh/runtime/log\\.ts$'),
     fence('redis-fence', 'ioredis', '^mesh/redis/'),
-    fence('kubernetes-fence', '@kubernetes', '^controller/kubernetes/'),
+    fence('kubernetes-fence', '@kubernetes', '^(controller/kubernetes/|cli/fleet/cluster\\.ts$)'),
     fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
-    fence('commander-fence', 'commander', '^(cli|demo|bench)/'),
+    fence('commander-fence', 'commander', '^(cli/main\\.ts$|demo/|bench/)'),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -4,29 +4,14 @@
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
+import { type AdminAnswer, type AdminRoute, type AdminRoutes, json, text } from './admin-answers.ts'
 import { certificateReports } from './admin-certificates.ts'
+import { pairRoutes } from './admin-pairs.ts'
 import type { App } from './app.ts'
 import { explainConnection } from './decide/explanation.ts'
 import { formatMetrics } from './metrics.ts'
 import type { ConnectionReport } from './worker-messages.ts'
 
-/** One answer. */
-export interface AdminAnswer {
-  readonly status: number
-  readonly type: 'text/plain' | 'application/json'
-  readonly body: string
-}
-interface AdminRoute {
-  readonly method: 'GET' | 'POST'
-  readonly answer: (app: App, query: URLSearchParams) => AdminAnswer | Promise<AdminAnswer>
-}
-
-const text = (status: number, body: string): AdminAnswer => ({ status, type: 'text/plain', body })
-const json = (value: unknown): AdminAnswer => ({
-  status: 200,
-  type: 'application/json',
-  body: `${JSON.stringify(value, null, 2)}\n`,
-})
 const certificates = (app: App): unknown => app.secrets.list().map(dumpIdentity)
 
 function ready(app: App): AdminAnswer {
@@ -108,9 +93,6 @@ function quit(app: App): AdminAnswer {
   return text(200, 'shutdown now\n')
 }
 
-/** Routes by path. */
-export type AdminRoutes = Readonly<Record<string, AdminRoute>>
-
 const metrics: AdminRoute = { method: 'GET', answer: (app) => text(200, formatMetrics(app)) }
 
 /** What everybody may see who reaches this process: it names no key, and its page is short. */
@@ -124,6 +106,7 @@ export const adminRoutes: AdminRoutes = {
   '/ready': { method: 'GET', answer: ready },
   '/config_dump': { method: 'GET', answer: configDump },
   '/explain': { method: 'GET', answer: explain },
+  ...pairRoutes,
   '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },

@@ -5,7 +5,7 @@
 import { chmod, mkdir, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import type { AdminAnswer, AdminRoutes } from './admin-routes.ts'
+import type { AdminAnswer, AdminRoutes } from './admin-answers.ts'
 import type { App } from './app.ts'
 
 /** A caller that sends nothing for this long is cut off. */

@@ -22,6 +22,7 @@ import type { ZtunnelConfig } from './config.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { GuardReports } from './guard-reports.ts'
 import { handoverSocket } from './handover.ts'
+import { MendedPods } from './mended-pods.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
 import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
@@ -83,8 +84,7 @@ export class App {
   readonly grace: NodeCertificateGrace
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
-  /** Pods whose redirection somebody had damaged. */
-  mendedCount = 0
+  readonly mended = new MendedPods()
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
@@ -183,6 +183,11 @@ export class App {
     return [...this.#pods.values()].map(({ info }) => info)
   }
 
+  /** Nothing new is accepted; what is open may end. */
+  get isDraining(): boolean {
+    return this.#drain !== null
+  }
+
   /** What readiness still waits for; empty = ready. */
   pending(): string[] {
     const pending: string[] = []
@@ -246,7 +251,7 @@ export class App {
     if (message.type === 'pod-added') this.#addPod(message, fds)
     else if (message.type === 'pod-removed') this.#removePod(message.uid)
     else if (message.type === 'pod-leaving') this.#letGo(message.uid)
-    else if (message.type === 'pod-mended') this.mendedCount++
+    else if (message.type === 'pod-mended') this.mended.onMended(message.uid, systemClock.nowMs)
     else if (message.type === 'guard-refused' || message.type === 'guard-counted')
       this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))

@@ -130,7 +130,7 @@ export function formatMetrics(app: App): string {
     counter(
       'sidestep_redirections_mended',
       'pods whose redirection was damaged and is whole again',
-      app.mendedCount,
+      app.mended.count,
     ),
     family(
       'sidestep_guard_refused',

@@ -182,9 +182,14 @@ export class MeshLab {
     return socket
   }
 
+  /** Where the ztunnel of a node answers. */
+  adminSocket(node: LabNode): string {
+    return join(this.#adminDirectory, `${node}.sock`)
+  }
+
   /** What the ztunnel of a node answers; throws while nobody listens. */
   async admin(node: LabNode, path: string): Promise<{ readonly status: number; readonly text: string }> {
-    const socketPath = join(this.#adminDirectory, `${node}.sock`)
+    const socketPath = this.adminSocket(node)
     const asked = get({ socketPath, path, agent: false, signal: AbortSignal.timeout(2000) })
     const [response] = (await once(asked, 'response')) as [IncomingMessage] // as: what the event carries
     let text = ''

@@ -55,12 +55,14 @@ export function explainConnection(state: MeshState, asked: ExplainedConnection):
   return { ...explanation, outbound: carried(decision), inbound: explainInbound(state, source, decision) }
 }
 
-function refused({ code, detail }: Refusal): ExplainedSide {
+/** What a refusal means for the side that gives it. */
+export function refused({ code, detail }: Refusal): ExplainedSide {
   const { fix } = REASONS[code]
   return { code, reason: detail === '' ? fix : detail, fix, policy: '' }
 }
 
-function carried(decision: OutboundDecision): ExplainedSide {
+/** Where a connection that is carried goes. */
+export function carried(decision: OutboundDecision): ExplainedSide {
   const to = `${decision.dial.ip}:${decision.dial.port}`
   const reason =
     decision.kind === 'plain'
@@ -80,11 +82,17 @@ function explainInbound(
   const target = state.workloadByUid(decision.workload.uid)
   if (target === undefined) return null
   const identity = decision.kind === 'hbone' ? parseSpiffeId(identityOf(source)) : null
-  const policies = state.policiesFor(target)
   const { ip } = decision.dial
   const port = decision.kind === 'hbone' ? portOf(decision.authority) : decision.dial.port
   const proven = identity === null || isRefusal(identity) ? null : identity
-  const connection = new AuthzConnection(source.workloadIps[0] ?? '', proven, ip, port)
+  return explainPolicies(
+    state.policiesFor(target),
+    new AuthzConnection(source.workloadIps[0] ?? '', proven, ip, port),
+  )
+}
+
+/** What the policies of a destination say to a connection, and which of them. */
+export function explainPolicies(policies: readonly Policy[], connection: AuthzConnection): ExplainedSide {
   const verdict = evaluate(compilePolicies(policies), connection)
   const { reason, fix } = explain(policies, connection, verdict)
   return { code: verdict.allowed ? 'OK' : verdict.code, reason, fix, policy: policyOf(policies, verdict) }

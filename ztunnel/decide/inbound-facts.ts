@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the node of a destination knows of a pair: whether it serves the pod, what its policies say (only it has all of
+// them), with which certificate it would answer, what came of the last attempts. Pure, of a running node or of a dump.
+import { AuthzConnection } from '../../mesh/authz/connection.ts'
+import { isRefusal } from '../../mesh/errors/refusal.ts'
+import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
+import { HBONE_PORT } from '../../mesh/net/mesh-ports.ts'
+import { type ExplainedSide, explainPolicies } from './explanation.ts'
+import {
+  healthOf,
+  type IdentityFacts,
+  identityFacts,
+  type NodeHealth,
+  type NodeView,
+  type PartyFacts,
+  partyOf,
+  servedPod,
+} from './node-view.ts'
+import { type PairAttempts, pairAttempts } from './pair-attempts.ts'
+
+/** One connection that would arrive. */
+export interface InboundAsked {
+  /** Of the destination, in the model. */
+  readonly uid: string
+  /** The application's address. */
+  readonly ip: string
+  readonly port: number
+  readonly sourceIps: readonly string[]
+  /** What the caller proves; '' in plain text. */
+  readonly identity: string
+}
+
+/** What the node of the destination says. */
+export interface InboundFacts {
+  readonly health: NodeHealth
+  /** Null: this node does not know the destination. */
+  readonly destination: PartyFacts | null
+  /** The pod is enrolled at this node. */
+  readonly isServed: boolean
+  /** Its policies; null when it knows nothing to apply them to. */
+  readonly policies: ExplainedSide | null
+  readonly certificate: IdentityFacts | null
+  readonly attempts: PairAttempts
+  /** When the redirection of the pod was last mended, epoch ms; null: never. */
+  readonly mendedMs: number | null
+}
+
+/** What the node says of a connection. */
+export function inboundFacts(view: NodeView, asked: InboundAsked): InboundFacts {
+  const { uid, ip, port, sourceIps, identity } = asked
+  const workload = view.state?.workloadByUid(uid)
+  const attempts = pairAttempts(view.records, {
+    direction: 'inbound',
+    ...{ sourceIdentity: identity, sourceIps },
+    // A handshake that failed never came to say which port it was for.
+    targets: [formatSocketAddress(ip, port), formatSocketAddress(ip, HBONE_PORT)],
+  })
+  const health = healthOf(view)
+  if (view.state === null || workload === undefined) {
+    const unknown = { destination: null, isServed: false, policies: null, certificate: null }
+    return { health, ...unknown, attempts, mendedMs: null }
+  }
+  const pod = servedPod(view, workload)
+  const proven = parseSpiffeId(identity)
+  const connection = new AuthzConnection(sourceIps[0] ?? '', isRefusal(proven) ? null : proven, ip, port)
+  const destination = partyOf(workload)
+  return {
+    ...{ health, destination, attempts },
+    isServed: pod !== undefined,
+    policies: explainPolicies(view.state.policiesFor(workload), connection),
+    certificate: identityFacts(view, destination.identity),
+    mendedMs: pod === undefined ? null : (view.mendedMs[pod.uid] ?? null),
+  }
+}
