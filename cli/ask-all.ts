@@ -36,7 +36,7 @@ export async function askAll<T>(
   question: (node: FleetNode) => Promise<T>,
 ): Promise<readonly NodePage<T>[]> {
   const answers = await Promise.allSettled(
-    nodes.map(async (node) => ({ node: node.label, page: await question(node) })),
+    nodes.map(async (node) => ({ node: await node.name(), page: await question(node) })),
   )
   const failures: string[] = []
   const pages = answers.flatMap((answer) => {

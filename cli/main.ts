@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep`: the commands, their options, and how they end. Each command is in commands/; what it answers goes to stdout,
 // talk goes to stderr, exit codes are in exit-codes.ts.

@@ -52,7 +52,7 @@ export async function openCluster(asked: ClusterAsked): Promise<Fleet> {
   const byNode = new Map<string, FleetNode>()
   for (const pod of running) {
     const label = pod.spec?.nodeName ?? ''
-    byNode.set(label, liveNode(label, askByExec(config, pod)))
+    byNode.set(label, { ...liveNode(label, askByExec(config, pod)), name: async () => label })
   }
   const nodes = [...byNode.values()]
   return {
@@ -124,20 +124,18 @@ async function execIn(
   config: KubeConfig,
   namespace: string,
   name: string,
-  command: readonly string[],
+  command: string[],
 ): Promise<Executed> {
   const { promise, resolve, reject } = Promise.withResolvers<Executed>()
   const [stdout, stderr] = [collector(reject), collector(reject)]
   const timer = setTimeout(() => reject(new Error(`no answer within ${EXEC_TIMEOUT_MS} ms`)), EXEC_TIMEOUT_MS)
   const done = (status: V1Status): void => resolve({ stdout: stdout.text(), stderr: stderr.text(), status })
   try {
-    const opened = new Exec(config).exec(
-      ...([namespace, name, CONTAINER, [...command]] as const),
-      ...([stdout.stream, stderr.stream, null, false, done] as const),
-    )
+    const streams = [stdout.stream, stderr.stream, null] as const
+    const opened = new Exec(config).exec(namespace, name, CONTAINER, command, ...streams, false, done)
     opened.then(
       (socket) => {
-        socket.onerror = ({ message }) => reject(new Error(message))
+        socket.onerror = (event: unknown) => reject(new Error(errorText(event)))
         socket.onclose = () => reject(new Error('the apiserver ended the question'))
         promise.finally(() => socket.close()).catch(() => {})
       },

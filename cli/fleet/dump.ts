@@ -130,6 +130,7 @@ export function dumpNode({ label, pages, error }: DumpedNode): FleetNode {
   }
   return {
     label,
+    name: async () => (JSON.parse(page('/node')) as { node: string }).node, // as: our API
     async read(path) {
       const known = DUMPED_PATHS.find((each) => each === path)
       if (known === undefined) throw new CliError(EXIT_USAGE, `a dump has no ${path}`)

@@ -9,6 +9,8 @@ import type { PodFacts } from '../../ztunnel/decide/pod-facts.ts'
 export interface FleetNode {
   /** How people know it before it was asked: an address, a node of the cluster. */
   readonly label: string
+  /** Its name in the mesh. */
+  name(): Promise<string>
   /** What a route of its admin API answers. */
   read(path: string): Promise<string>
   /** Does what a route of its admin API does. */

@@ -34,6 +34,7 @@ export function liveNode(label: string, ask: AskNode): FleetNode {
   }
   return {
     label,
+    name: async () => (JSON.parse(await body('GET', '/node')) as { node: string }).node, // as: our API
     read: (path) => body('GET', path),
     post: (path) => body('POST', path),
     async outbound({ source, destination, port }: PairAsked) {

@@ -35,26 +35,19 @@ export function certificateProblem(facts: IdentityFacts | null, nowMs: number): 
   return { code: 'CERT_NOT_RENEWED', detail, isCause: false }
 }
 
-/** What the two ends do not believe of each other; null: nothing. Both have certificates. */
-export function trustProblem(
-  caller: IdentityFacts,
-  destination: IdentityFacts,
-): Omit<CertificateProblem, 'isCause'> | null {
-  const [from, to] = [caller, destination].map(({ identity }) => trustDomainOf(identity))
-  if (from !== to)
-    return { code: 'TRUST_DOMAIN', detail: `the caller is of ${from}, the destination of ${to}` }
+/** Whose certificate the other end would not believe, one sentence; '' when both are believed. Both have certificates. */
+export function distrust(caller: IdentityFacts, destination: IdentityFacts): string {
   for (const [shown, reader] of [
     [caller, destination],
     [destination, caller],
   ] as const)
-    if (!isSignedBy(shown.chainPem, reader.rootsPem)) {
-      const detail = `no root that ${reader.identity} trusts has signed the certificate of ${shown.identity}`
-      return { code: 'CERT_INVALID', detail }
-    }
-  return null
+    if (!isSignedBy(shown.chainPem, reader.rootsPem))
+      return `no root that ${reader.identity} trusts has signed the certificate of ${shown.identity}`
+  return ''
 }
 
-function trustDomainOf(identity: string): string {
+/** '' for what is no SPIFFE id. */
+export function trustDomainOf(identity: string): string {
   return /^spiffe:\/\/([^/]+)\//.exec(identity)?.[1] ?? ''
 }
 

@@ -6,7 +6,7 @@ import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { InboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { IdentityFacts, NodeHealth } from '../../ztunnel/decide/node-view.ts'
 import type { OutboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
-import { certificateProblem, trustProblem } from './certificate-check.ts'
+import { certificateProblem, distrust, trustDomainOf } from './certificate-check.ts'
 import { failedAttempt } from './failed-attempt.ts'
 import type { AnsweredWay, PairFacts, PairFinding, PairHop, PairVerdict } from './pair-facts.ts'
 
@@ -41,6 +41,7 @@ export function explainPair(facts: PairFacts): PairVerdict {
       'source',
       asked.source,
       'no node that answered knows a pod of this name',
+      { fix: 'check the name; name a pod outside the mesh by its address' },
     )
     return { ...nothing, outcome: 'unknown', code: cause.code, reason: cause.detail, cause }
   }
@@ -63,7 +64,8 @@ export function explainPair(facts: PairFacts): PairVerdict {
   const told = { ...names, way: taken?.way.text ?? outsideText(outbound), risks }
   if (cause !== null) {
     const outcome = causes.length > 0 ? 'refused' : 'failing'
-    return { ...told, outcome, code: cause.code, policy: cause.policy, reason: cause.detail, cause }
+    const way = taken === undefined ? '' : told.way
+    return { ...told, way, outcome, code: cause.code, policy: cause.policy, reason: cause.detail, cause }
   }
   const outcome = taken?.way.kind === 'hbone' ? 'allowed' : 'plain'
   const reason = policies?.reason ?? ''
@@ -107,8 +109,9 @@ function unknownName({ target, source }: OutboundFacts): PairFinding | null {
   const labels = name.split('.')
   const isOurs = labels.length === 1 || name.includes('/') || /\.svc(\.|$)/.test(name)
   if (!isOurs) return null
-  const detail = `neither a service nor a pod is called ${name}, as ${source?.name} would see it`
-  return finding('HOSTNAME_UNKNOWN', 'name', name, detail)
+  const detail = `neither a service nor a pod is called ${name}, as ${source?.name} sees names`
+  const fix = 'correct the name or create the service; write namespace/name for another namespace'
+  return finding('HOSTNAME_UNKNOWN', 'name', name, detail, { fix })
 }
 
 function refusalHop(code: ReasonCode): PairHop {
@@ -168,6 +171,13 @@ function checkWay(outbound: OutboundFacts, { way, inbound }: AnsweredWay): Found
     return found
   }
   if (way.kind === 'hbone') {
+    const [from, to] = [outbound.source, inbound.destination].map((party) =>
+      trustDomainOf(party?.identity ?? ''),
+    )
+    if (from !== to) {
+      const detail = `the caller is of ${from}, the destination of ${to}`
+      found.causes.push(finding('TRUST_DOMAIN', 'destination', where, detail))
+    }
     checkCertificate(inbound.certificate, inbound.health, 'destination', found)
     checkTrust(outbound, inbound, where, found)
   }
@@ -182,8 +192,8 @@ function checkWay(outbound: OutboundFacts, { way, inbound }: AnsweredWay): Found
 function checkTrust(outbound: OutboundFacts, inbound: InboundFacts, where: string, found: Found): void {
   const [caller, own] = [outbound.certificate, inbound.certificate]
   if (caller === null || own === null || caller.chainPem.length === 0 || own.chainPem.length === 0) return
-  const problem = trustProblem(caller, own)
-  if (problem !== null) found.causes.push(finding(problem.code, 'destination', where, problem.detail))
+  const detail = distrust(caller, own)
+  if (detail !== '') found.causes.push(finding('CERT_INVALID', 'destination', where, detail))
 }
 
 /** Both ends are often of one node, and say the same of it. */

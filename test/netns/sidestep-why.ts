@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// `sidestep why` about two real nodes: faults are made one at a time, and the command has to name code, hop and fix of each.
+// Of pairs that are well it blames nothing. Only the command itself is asked, as a process, from outside.
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import type { PairVerdict } from '../../cli/why/pair-facts.ts'
+import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+
+t.setTimeout(300_000)
+
+const CLI = fileURLToPath(new URL('../../cli/sidestep.mjs', import.meta.url))
+const CART_VIP = '10.96.0.10'
+const CART_IP = '10.2.0.1'
+const STRANGER_IP = '10.1.0.3'
+const CART_HOST = 'cart.shop.svc.cluster.local'
+const GOOD = labMesh(['batch'])
+
+interface Answer {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the command. */
+function sidestep(directory: string, args: readonly string[]): Promise<Answer> {
+  return new Promise((resolve) => {
+    const options = { env: { HOME: directory, PATH: process.env.PATH }, timeout: 60_000 }
+    const child = execFile(process.execPath, ['--no-warnings', CLI, ...args], options, (_, stdout, stderr) =>
+      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+    )
+  })
+}
+
+const nodesOf = (lab: MeshLab): readonly string[] =>
+  (['n1', 'n2'] as const).flatMap((node) => ['--node', lab.adminSocket(node)])
+
+/** What the command says of a pair. */
+async function why(
+  lab: MeshLab,
+  source: string,
+  destination: string,
+): Promise<PairVerdict & { exit: number }> {
+  const { code, stdout, stderr } = await sidestep(lab.directory, [
+    ...nodesOf(lab),
+    ...['-o', 'json', 'why', source, destination],
+  ])
+  if (stdout === '') throw new Error(`why ${source} ${destination} ended with ${code}: ${stderr}`)
+  return { ...(JSON.parse(stdout) as PairVerdict), exit: code } // as: what the command prints
+}
+
+/** What is stopped: by what, where, and that a fix is named. */
+async function blames(
+  t: Test,
+  lab: MeshLab,
+  [source, destination]: readonly [string, string],
+  expected: Partial<PairVerdict>,
+  hop: string,
+  fix: RegExp,
+): Promise<PairVerdict> {
+  const verdict = await why(lab, source, destination)
+  const { outcome, code, policy, cause } = verdict
+  t.match({ outcome, code, policy }, expected, JSON.stringify(verdict))
+  t.equal(cause?.hop, hop)
+  t.match(cause?.fix, fix)
+  t.equal(verdict.exit, 1)
+  return verdict
+}
+
+/** Nothing is blamed. */
+async function isWell(t: Test, lab: MeshLab, source: string, destination: string): Promise<void> {
+  const { exit, outcome, code, cause, risks, silent } = await why(lab, source, destination)
+  t.same(
+    { exit, outcome, code, cause, risks, silent },
+    { exit: 0, outcome: 'allowed', code: 'OK', cause: null, risks: [], silent: [] },
+  )
+}
+
+/** One connection to its end, however that is. */
+async function attempt(lab: MeshLab, pod: LabPod, ip: string, port: number): Promise<void> {
+  const socket = lab.connect(pod, ip, port)
+  socket.write('GET / HTTP/1.1\r\nhost: cart\r\n\r\n')
+  await socket.until('an answer or an end', ({ text, isClosed }) => text.includes('client ') || isClosed)
+  socket.destroy()
+}
+
+/** Puts a configuration in force, and waits until it is seen. */
+async function configure(lab: MeshLab, mesh: string, isInForce: () => Promise<boolean>): Promise<void> {
+  await lab.configure(mesh)
+  await poll('the configuration is in force', async () => ((await isInForce()) ? true : null))
+}
+
+async function testTraffic(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('a pair that is well is not blamed, by whatever name it is called', async (t) => {
+    await isWell(t, lab, 'shop/front', `${CART_HOST}:80`)
+    await attempt(lab, 'front', CART_VIP, 80)
+    for (const name of ['cart', 'cart.shop', 'shop/cart:80', `${CART_VIP}:80`, `${CART_IP}:8080`])
+      await isWell(t, lab, 'front', name)
+    await isWell(t, lab, '10.1.0.1', `${CART_HOST}:80`)
+  })
+
+  await t.test('a policy that only the destination has', async (t) => {
+    await blames(
+      t,
+      lab,
+      ['batch', 'cart:80'],
+      { outcome: 'refused', code: 'POLICY_DENY', policy: 'shop/no-batch' },
+      'destination',
+      /change shop\/no-batch/,
+    )
+  })
+
+  await t.test('a port without an application', async (t) => {
+    await attempt(lab, 'front', CART_IP, 9999)
+    await blames(
+      t,
+      lab,
+      ['front', `${CART_IP}:9999`],
+      { outcome: 'failing', code: 'ENDPOINT_REFUSED' },
+      'application',
+      /start the application/,
+    )
+    await isWell(t, lab, 'front', `${CART_IP}:8080`)
+  })
+
+  await t.test('a port that the service does not have', async (t) => {
+    await blames(
+      t,
+      lab,
+      ['front', 'cart:81'],
+      { outcome: 'refused', code: 'NO_SUCH_PORT' },
+      'destination',
+      /add the port/,
+    )
+  })
+
+  await t.test('a name that nobody has', async (t) => {
+    await blames(
+      t,
+      lab,
+      ['front', 'carr:80'],
+      { outcome: 'refused', code: 'HOSTNAME_UNKNOWN' },
+      'name',
+      /correct the name/,
+    )
+    const outside = await why(lab, 'front', 'example.com:443')
+    t.match(outside, { exit: 0, outcome: 'plain', cause: null, way: /resolver of the pod/ })
+  })
+
+  await t.test('a caller that nobody knows', async (t) => {
+    await blames(
+      t,
+      lab,
+      ['nobody', 'cart:80'],
+      { outcome: 'unknown', code: 'WORKLOAD_UNKNOWN' },
+      'source',
+      /check the name/,
+    )
+  })
+}
+
+async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
+  const codeIs = (source: string, destination: string, code: string) => async (): Promise<boolean> =>
+    (await why(lab, source, destination)).code === code
+
+  await t.test('no endpoint is left', async (t) => {
+    const dead = GOOD.replace(/(uid: cart,)/, '$1 status: Unhealthy,')
+    await configure(lab, dead, codeIs('front', 'cart:80', 'NO_ENDPOINT'))
+    await blames(
+      t,
+      lab,
+      ['front', 'cart:80'],
+      { outcome: 'refused', code: 'NO_ENDPOINT' },
+      'destination',
+      /check its pods/,
+    )
+    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
+  })
+
+  await t.test('a waypoint that is not there', async (t) => {
+    const missing = GOOD.replace(
+      'ports: {80: 8080}}',
+      'ports: {80: 8080}, waypoint: {destination: shop/gone.shop.svc.cluster.local, hboneMtlsPort: 15008}}',
+    )
+    await configure(lab, missing, codeIs('front', 'cart:80', 'WAYPOINT_MISSING'))
+    await blames(
+      t,
+      lab,
+      ['front', 'cart:80'],
+      { outcome: 'refused', code: 'WAYPOINT_MISSING' },
+      'waypoint',
+      /create it/,
+    )
+    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
+  })
+  await t.test('a caller that is not enrolled, where the destination is strict', async (t) => {
+    const strict = GOOD.replace(
+      'policies:\n',
+      'policies:\n- {name: istio_converted_static_strict, namespace: shop, scope: Namespace, action: Deny, dryRun: false, ' +
+        'rules: [[[{notPrincipals: [!Presence []]}]]]}\n',
+    )
+    await configure(lab, strict, codeIs(STRANGER_IP, `${CART_IP}:8080`, 'PLAINTEXT_REFUSED'))
+    await blames(
+      t,
+      lab,
+      [STRANGER_IP, `${CART_IP}:8080`],
+      { outcome: 'refused', code: 'PLAINTEXT_REFUSED' },
+      'destination',
+      /enrol the calling workload/,
+    )
+    await isWell(t, lab, 'front', 'cart:80')
+    await configure(lab, GOOD, codeIs(STRANGER_IP, `${CART_IP}:8080`, 'OK'))
+    t.match(await why(lab, STRANGER_IP, `${CART_IP}:8080`), { exit: 0, outcome: 'plain', cause: null })
+  })
+
+  await t.test('another trust domain', async (t) => {
+    const other = GOOD.replace(/(uid: cart,.*?trustDomain: )cluster\.local/, '$1other.example')
+    await configure(lab, other, codeIs('front', 'cart:80', 'TRUST_DOMAIN'))
+    await blames(
+      t,
+      lab,
+      ['front', 'cart:80'],
+      { outcome: 'refused', code: 'TRUST_DOMAIN' },
+      'destination',
+      /one trust domain/,
+    )
+    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
+  })
+
+  await t.test('a configuration that is not taken is a risk, and the last good one decides', async (t) => {
+    await configure(
+      lab,
+      `${GOOD}\nnonsense: [`,
+      async () => (await why(lab, 'front', 'cart:80')).risks.length > 0,
+    )
+    const { outcome, risks } = await why(lab, 'front', 'cart:80')
+    t.equal(outcome, 'allowed')
+    t.match(risks[0], { code: 'CONFIG_INVALID', hop: 'discovery' })
+    await configure(lab, GOOD, async () => (await why(lab, 'front', 'cart:80')).risks.length === 0)
+  })
+}
+
+t.test('of two nodes that go by a file', async (t) => {
+  const lab = await MeshLab.start(t.testdir({}), GOOD)
+  t.teardown(() => lab.close())
+  await testTraffic(t, lab)
+  await testConfigurations(t, lab)
+})

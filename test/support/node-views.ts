@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nodes on paper: what the admin API would answer from a mesh written as text, as a fleet that commands can ask.
+import type { Fleet, FleetNode } from '../../cli/fleet/fleet.ts'
+import { plainFleet } from '../../cli/fleet/fleet.ts'
+import type { DumpedIdentity } from '../../mesh/identity/certificate-view.ts'
+import { inboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
+import type { NodeView } from '../../ztunnel/decide/node-view.ts'
+import { outboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
+import { podFacts } from '../../ztunnel/decide/pod-facts.ts'
+import { meshOf, workload } from './mesh.ts'
+
+/** The clock of every node on paper, epoch ms. */
+export const NOW_MS = Date.parse('2026-11-01T12:00:00Z')
+const HOST = 'cart.shop.svc.cluster.local'
+
+/** front and batch on n1, cart on n2; `policies` are lines of the list, `more` are further lines of workloads. */
+export function shopMesh({ policies = '', services = '', more = '' } = {}): string {
+  return `
+workloads:
+- ${workload('front', '10.1.0.1', 'node: n1')}
+- ${workload('batch', '10.1.0.2', 'node: n1')}
+- ${workload('cart', '10.2.0.1', `node: n2, services: {shop/${HOST}: {80: 8080}}`)}
+- ${workload('legacy', '10.2.0.2', 'node: n2, protocol: TCP')}
+${more}
+services:
+- {name: cart, namespace: shop, hostname: ${HOST}, vips: ["/10.96.0.10"], ports: {80: 8080}}
+${services}
+policies:
+${policies === '' ? '[]' : policies}
+`
+}
+
+/** A certificate of an identity with no cryptography in it. */
+export function paperCertificate(identity: string): DumpedIdentity {
+  return {
+    ...{ identity, state: 'Initializing', renewalFailures: 0, lastFailure: '', failingSince: null },
+    ...{ certChain: [], rootCerts: [] },
+  }
+}
+
+/** A node of the shop that is well informed; `changes` replace what is said of it. */
+export function nodeView(node: 'n1' | 'n2', mesh: string, changes: Partial<NodeView> = {}): NodeView {
+  const pod = (name: string) => ({ uid: `u-${name}`, name, namespace: 'shop', serviceAccount: `${name}-sa` })
+  return {
+    ...{
+      node,
+      network: '',
+      clusterDomain: 'cluster.local',
+      trustDomain: 'cluster.local',
+      isSocks5Enabled: false,
+    },
+    nowMs: NOW_MS,
+    state: meshOf(mesh),
+    pods: node === 'n1' ? [pod('front'), pod('batch')] : [pod('cart')],
+    source: { kind: 'controller', isConnected: true, address: 'c:15012', lastFailure: '' },
+    ...{ findings: [], pending: [], isDraining: false, mendedMs: {}, records: [] },
+    certificateOf: () => undefined,
+    ...changes,
+  }
+}
+
+/** A node that answers from its view. */
+export function paperNode(view: NodeView): FleetNode {
+  return {
+    label: view.node,
+    name: async () => view.node,
+    read: async (path) => {
+      throw new Error(`nobody wrote ${path}`)
+    },
+    post: async (path) => {
+      throw new Error(`nobody does ${path}`)
+    },
+    outbound: async (asked) => outboundFacts(view, asked),
+    inbound: async (asked) => inboundFacts(view, asked),
+    pod: async (name) => podFacts(view, name),
+  }
+}
+
+/** A fleet of such nodes. */
+export function paperFleet(...views: readonly NodeView[]): Fleet {
+  return plainFleet(views.map(paperNode))
+}
+
+/** A record line as nodes write it. */
+export function recordLine(fields: Readonly<Record<string, string | number>>): string {
+  return JSON.stringify({
+    time: new Date(NOW_MS - 10_000).toISOString(),
+    msg: 'connection complete',
+    ...fields,
+  })
+}
