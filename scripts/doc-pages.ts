@@ -173,6 +173,7 @@ function sampleApp(labels: string): App {
     sources: { nodeCertificate: () => null, model: { snapshotAgeSeconds: 0, disconnectedSeconds: 0 } },
     certificateWatch: { counts: () => ({ late: 0 }) },
     revokedPeers: { source: 0 },
+    mended: { count: 0 },
     grace: { connectionCount: 0 },
     revocations: { status: () => [], undecidedCount: 0 },
     records: { lostCount: 0 },

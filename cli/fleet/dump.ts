@@ -41,8 +41,8 @@ export interface FleetDump {
   readonly nodes: readonly DumpedNode[]
 }
 
-/** A dump of a large fleet has a page of 20 MB for each node. */
-const MAX_DUMP_BYTES = 2 * 1024 * 1024 * 1024 - 1
+/** One file: longer ones are no string to V8. More nodes go into several files of a directory. */
+const MAX_DUMP_BYTES = 500 * 1024 * 1024
 
 /** Takes a dump; nodes that do not answer are in it with their error. `nowMs` is epoch ms. */
 export async function takeDump(nodes: readonly FleetNode[], nowMs: number): Promise<FleetDump> {

@@ -58,7 +58,7 @@ t.test(
   'no limit of the controller and of what it shares with nodes is missing in docs/limits.md',
   async (t) => {
     const documented = new Set(SOURCE_LIMITS.map(({ file, constant }) => `${file} ${constant}`))
-    const files = globSync('{controller,mesh/{grpc,discovery,redis,identity}}/**/*.ts', { cwd: ROOT })
+    const files = globSync('{controller,cli,mesh/{grpc,discovery,redis,identity}}/**/*.ts', { cwd: ROOT })
     const found = files.flatMap((file) =>
       limitNames(readFileSync(join(ROOT, file), 'utf8')).map((name) => `${file} ${name}`),
     )

@@ -11,6 +11,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 /** Nothing of it runs. */
 const TYPES_ONLY = [
+  'cli/why/pair-facts.ts',
   'controller/ca/signing.ts',
   'controller/mesh-view.ts',
   'controller/translate/translation.ts',
@@ -41,6 +42,7 @@ const VALUES_ONLY = [
 
 /** Started, never imported: a few lines that put parts together, run by every test of whole processes. */
 const ENTRY_POINTS = [
+  'cli/main.ts',
   'controller/main.ts',
   'ztunnel/background-worker.ts',
   'ztunnel/main.ts',
@@ -51,6 +53,14 @@ const ENTRY_POINTS = [
 
 /** Tested together with others, by a test that is named after what they do together. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'test/cli/commands/tables.ts': ['cli/ask-all.ts', 'cli/exit-codes.ts', 'cli/output.ts'],
+  'test/cli/fleet/dump.ts': ['cli/commands/dump.ts', 'cli/fleet/fleet.ts'],
+  'test/cli/fleet/open-fleet.ts': ['cli/fleet/demo.ts'],
+  'test/cli/why/explain-pair.ts': [
+    'cli/why/ask-pair.ts',
+    'cli/why/certificate-check.ts',
+    'cli/why/failed-attempt.ts',
+  ],
   'test/controller/config.ts': ['controller/contradictions.ts', 'controller/redis-address.ts'],
   'test/controller/status/desired-status.ts': [
     'controller/status/gateway-status.ts',
@@ -166,6 +176,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/shape.ts',
   ],
   'test/ztunnel/dns/dns-server.ts': ['ztunnel/dns/dns-resources.ts'],
+  'test/ztunnel/decide/outbound-facts.ts': ['ztunnel/decide/inbound-facts.ts', 'ztunnel/decide/node-view.ts'],
   'test/ztunnel/dns/dns-decision.ts': ['ztunnel/dns/dns-names.ts'],
   'test/ztunnel/supervisor/pod-sockets.ts': ['ztunnel/pods.ts'],
   'test/contract/join-token-store.ts': [
@@ -246,6 +257,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
 
 /** Parts of processes whose behaviour shows only from outside: the test starts the processes. */
 const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
+  'test/netns/sidestep-why.ts': ['ztunnel/admin-answers.ts', 'ztunnel/admin-pairs.ts'],
   'test/integration/controller-replicas.ts': ['controller/sources.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',
@@ -294,7 +306,7 @@ const OWN_SUBJECT: Readonly<Record<string, string>> = {
   'test/mesh/reactor/tls-socket-end.ts': 'the end of a TLS stream without room for it',
 }
 
-const sources = globSync('{mesh,ztunnel,controller}/**/*.ts', { cwd: root }).toSorted()
+const sources = globSync('{mesh,ztunnel,controller,cli}/**/*.ts', { cwd: root }).toSorted()
 const excused = new Set([
   ...TYPES_ONLY,
   ...VALUES_ONLY,

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nodes on paper: what the admin API would answer from a mesh written as text, as a fleet that commands can ask.
+import { X509Certificate } from 'node:crypto'
 import type { Fleet, FleetNode } from '../../cli/fleet/fleet.ts'
 import { plainFleet } from '../../cli/fleet/fleet.ts'
+import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { DumpedIdentity } from '../../mesh/identity/certificate-view.ts'
+import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import { inboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { NodeView } from '../../ztunnel/decide/node-view.ts'
 import { outboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
 import { podFacts } from '../../ztunnel/decide/pod-facts.ts'
+import type { TestAuthority, TestCertificateOptions } from './certificates.ts'
 import { meshOf, workload } from './mesh.ts'
 
 /** The clock of every node on paper, epoch ms. */
@@ -25,17 +29,41 @@ ${more}
 services:
 - {name: cart, namespace: shop, hostname: ${HOST}, vips: ["/10.96.0.10"], ports: {80: 8080}}
 ${services}
-policies:
-${policies === '' ? '[]' : policies}
+policies: ${policies === '' ? '[]' : `\n${policies}`}
 `
 }
 
-/** A certificate of an identity with no cryptography in it. */
-export function paperCertificate(identity: string): DumpedIdentity {
-  return {
-    ...{ identity, state: 'Initializing', renewalFailures: 0, lastFailure: '', failingSince: null },
-    ...{ certChain: [], rootCerts: [] },
+/** What a node has of an identity; without a certificate when there is no authority. */
+export async function dumpedIdentity(
+  authority: TestAuthority | null,
+  identity: string,
+  options: TestCertificateOptions = {},
+): Promise<DumpedIdentity> {
+  const id = parseSpiffeId(identity)
+  if (isRefusal(id)) throw new Error(identity)
+  const none = { renewalFailures: 0, lastFailure: '', failingSince: null, certChain: [], rootCerts: [] }
+  if (authority === null) return { ...none, identity, state: 'Initializing' }
+  const dumped = (pem: string): DumpedIdentity['certChain'][number] => {
+    const { validFromDate, validToDate, serialNumber } = new X509Certificate(pem)
+    return {
+      pem: Buffer.from(pem).toString('base64'),
+      serialNumber,
+      validFrom: validFromDate.toISOString(),
+      expirationTime: validToDate.toISOString(),
+    }
   }
+  const { certificatePem } = await authority.sign(id, options)
+  const chains = { certChain: [dumped(certificatePem)], rootCerts: [dumped(authority.rootPem)] }
+  return { ...none, identity, state: 'Available', ...chains }
+}
+
+/** Certificates of both callers and of cart, by identity. */
+export async function shopCertificates(authority: TestAuthority): Promise<Map<string, DumpedIdentity>> {
+  const names = ['front', 'batch', 'cart']
+  const identities = names.map((name) => `spiffe://cluster.local/ns/shop/sa/${name}-sa`)
+  return new Map(
+    await Promise.all(identities.map(async (each) => [each, await dumpedIdentity(authority, each)] as const)),
+  )
 }
 
 /** A node of the shop that is well informed; `changes` replace what is said of it. */

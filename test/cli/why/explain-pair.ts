@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults on paper, one at a time, through the same functions as on nodes that run: what is blamed, where, and what for.
+import t from 'tap'
+import { askPair } from '../../../cli/why/ask-pair.ts'
+import { explainPair } from '../../../cli/why/explain-pair.ts'
+import type { PairFacts, PairVerdict } from '../../../cli/why/pair-facts.ts'
+import type { NodeView } from '../../../ztunnel/decide/node-view.ts'
+import { TestAuthority } from '../../support/certificates.ts'
+import { workload } from '../../support/mesh.ts'
+import {
+  dumpedIdentity,
+  NOW_MS,
+  nodeView,
+  paperFleet,
+  recordLine,
+  shopCertificates,
+  shopMesh,
+} from '../../support/node-views.ts'
+
+const authority = await TestAuthority.create(NOW_MS)
+const other = await TestAuthority.create(NOW_MS, 'another root')
+const certificates = await shopCertificates(authority)
+const FRONT = 'spiffe://cluster.local/ns/shop/sa/front-sa'
+const CART = 'spiffe://cluster.local/ns/shop/sa/cart-sa'
+const STRICT =
+  '- {name: istio_converted_static_strict, namespace: shop, scope: Namespace, action: Deny, dryRun: false, ' +
+  'rules: [[[{notPrincipals: [!Presence []]}]]]}'
+const NO_BATCH =
+  '- {name: no-batch, namespace: shop, scope: Namespace, action: Deny, dryRun: false, ' +
+  'rules: [[[{principals: [!Exact cluster.local/ns/shop/sa/batch-sa]}]]]}'
+
+/** What differs from a shop that is well. */
+interface Case {
+  readonly pair?: readonly [source: string, destination: string, port: number]
+  readonly mesh?: Parameters<typeof shopMesh>[0]
+  readonly n1?: Partial<NodeView>
+  readonly n2?: Partial<NodeView>
+}
+
+function facts({ pair = ['front', 'cart', 80], mesh = {}, n1 = {}, n2 = {} }: Case): Promise<PairFacts> {
+  const certificateOf = (identity: string) => certificates.get(identity)
+  const [source, destination, port] = pair
+  return askPair(
+    paperFleet(
+      // A caller's node is not sent the policies of others.
+      nodeView('n1', shopMesh({ ...mesh, policies: '' }), { certificateOf, ...n1 }),
+      nodeView('n2', shopMesh(mesh), { certificateOf, ...n2 }),
+    ),
+    { source, destination, port },
+  )
+}
+
+const verdict = async (each: Case): Promise<PairVerdict> => explainPair(await facts(each))
+const failed = (fields: Readonly<Record<string, string | number>>, agoMs = 10_000): string =>
+  recordLine({
+    time: new Date(NOW_MS - agoMs).toISOString(),
+    direction: 'outbound',
+    'src.addr': '10.1.0.1:40000',
+    'dst.addr': '10.2.0.1:15008',
+    'dst.hbone_addr': '10.2.0.1:8080',
+    ...fields,
+  })
+const withCertificate = async (
+  identity: string,
+  ...how: Parameters<typeof dumpedIdentity> extends [infer A, string, (infer O)?] ? [A, O?] : never
+) => {
+  const own = await dumpedIdentity(how[0], identity, how[1] ?? {})
+  return { certificateOf: (each: string) => (each === identity ? own : certificates.get(each)) }
+}
+
+t.test('nothing is blamed on pairs that are well', async (t) => {
+  const pairs = [
+    ['front', 'cart', 80],
+    ['shop/front', 'shop/cart', 80],
+    ['10.1.0.1', '10.2.0.1', 8080],
+    ['batch', 'cart.shop.svc.cluster.local', 0],
+  ] as const
+  for (const pair of pairs) {
+    const { outcome, code, cause, risks, silent } = await verdict({ pair })
+    t.strictSame(
+      { outcome, code, cause, risks, silent },
+      { outcome: 'allowed', code: 'OK', cause: null, risks: [], silent: [] },
+    )
+  }
+  const past = [failed({ reason: 'HBONE_PORT_BLOCKED' }), failed({ reason: 'OK', connect_ms: 1 }, 5000)]
+  t.equal((await verdict({ n1: { records: past } })).cause, null, 'it has succeeded since')
+  const old = [failed({ reason: 'HBONE_PORT_BLOCKED' }, 3_600_000)]
+  t.equal((await verdict({ n1: { records: old } })).cause, null, 'an hour ago says nothing about now')
+  const changed = [failed({ reason: 'POLICY_DENY' })]
+  t.equal((await verdict({ n1: { records: changed } })).cause, null, 'the policies of now were asked')
+})
+
+t.test('what is not of the mesh goes in plain text, and nobody is blamed', async (t) => {
+  for (const pair of [
+    ['front', 'example.com', 443],
+    ['front', '192.0.2.1', 443],
+    ['front', 'legacy', 8080],
+    ['10.9.9.9', '10.2.0.1', 8080],
+    ['legacy', 'cart', 80],
+  ] as const) {
+    const { outcome, cause, risks } = await verdict({ pair })
+    t.strictSame({ outcome, cause, risks }, { outcome: 'plain', cause: null, risks: [] }, pair.join(' '))
+  }
+})
+
+const expired = { notBeforeMs: NOW_MS - 7_200_000, notAfterMs: NOW_MS - 3_600_000 }
+const future = { notBeforeMs: NOW_MS + 3_600_000, notAfterMs: NOW_MS + 7_200_000 }
+const lost = { kind: 'controller', isConnected: false, address: 'c:15012', lastFailure: 'refused' }
+
+/** Each stops the pair: outcome, code, hop, what the fix says. */
+const CAUSES: readonly (readonly [string, Case, PairVerdict['outcome'], string, string, RegExp])[] = [
+  [
+    'a policy',
+    { pair: ['batch', 'cart', 80], mesh: { policies: NO_BATCH } },
+    'refused',
+    'POLICY_DENY',
+    'destination',
+    /shop\/no-batch/,
+  ],
+  [
+    'strict',
+    { pair: ['legacy', 'cart', 80], mesh: { policies: STRICT } },
+    'refused',
+    'PLAINTEXT_REFUSED',
+    'destination',
+    /enrol the calling/,
+  ],
+  [
+    'a port of no service',
+    { pair: ['front', 'cart', 81] },
+    'refused',
+    'NO_SUCH_PORT',
+    'destination',
+    /add the port/,
+  ],
+  [
+    'a name of nobody',
+    { pair: ['front', 'carr', 80] },
+    'refused',
+    'HOSTNAME_UNKNOWN',
+    'name',
+    /correct the name/,
+  ],
+  [
+    'a caller of nobody',
+    { pair: ['nobody', 'cart', 80] },
+    'unknown',
+    'WORKLOAD_UNKNOWN',
+    'source',
+    /check the name/,
+  ],
+  [
+    'expired caller',
+    { n1: await withCertificate(FRONT, authority, expired) },
+    'refused',
+    'CERT_EXPIRED',
+    'source',
+    /reaches the CA/,
+  ],
+  [
+    'expired destination',
+    { n2: await withCertificate(CART, authority, expired) },
+    'refused',
+    'CERT_EXPIRED',
+    'destination',
+    /reaches the CA/,
+  ],
+  [
+    'a clock that is behind',
+    { n2: await withCertificate(CART, authority, future) },
+    'refused',
+    'CERT_INVALID',
+    'destination',
+    /./,
+  ],
+  ['another root', { n2: await withCertificate(CART, other) }, 'refused', 'CERT_INVALID', 'destination', /./],
+  [
+    'no certificate',
+    { n1: await withCertificate(FRONT, null) },
+    'refused',
+    'CERT_UNAVAILABLE',
+    'source',
+    /check the CA/,
+  ],
+  ['no configuration', { n2: { state: null } }, 'refused', 'CONFIG_STALE', 'discovery', /./],
+  ['a caller that left', { n1: { pods: [] } }, 'refused', 'NOT_ENROLLED', 'source', /./],
+  [
+    'a destination that left',
+    { n2: { pods: [] } },
+    'refused',
+    'HBONE_PORT_REFUSED',
+    'destination',
+    /is enrolled there/,
+  ],
+  [
+    'a port that is blocked',
+    { n1: { records: [failed({ reason: 'HBONE_PORT_BLOCKED' })] } },
+    'failing',
+    'HBONE_PORT_BLOCKED',
+    'network',
+    /NetworkPolicy/,
+  ],
+  [
+    'no application',
+    { n1: { records: [failed({ reason: 'ENDPOINT_REFUSED' })] } },
+    'failing',
+    'ENDPOINT_REFUSED',
+    'application',
+    /start the application/,
+  ],
+  [
+    'revoked',
+    { n1: { records: [failed({ reason: 'CERT_REVOKED' })] } },
+    'failing',
+    'CERT_REVOKED',
+    'source',
+    /a new one/,
+  ],
+  [
+    'what only the destination knows',
+    {
+      n1: { records: [failed({ reason: 'TUNNEL_RESET' })] },
+      n2: {
+        records: [
+          failed({
+            reason: 'CERT_REVOKED',
+            direction: 'inbound',
+            'dst.addr': '10.2.0.1:15008',
+            'dst.hbone_addr': '',
+          }),
+        ],
+      },
+    },
+    'failing',
+    'CERT_REVOKED',
+    'source',
+    /a new one/,
+  ],
+]
+for (const [name, each, outcome, code, hop, fix] of CAUSES)
+  t.test(`it is stopped by: ${name}`, async (t) => {
+    const told = await verdict(each)
+    const { cause } = told
+    t.strictSame(
+      { outcome: told.outcome, code: told.code, hop: cause?.hop },
+      { outcome, code, hop },
+      JSON.stringify(told),
+    )
+    t.match(cause?.fix, fix)
+    t.not(cause?.detail, '')
+  })
+
+/** None of these stops it. */
+const RISKS: readonly (readonly [string, Case, string, string])[] = [
+  ['a node without controller', { n1: { source: lost } }, 'CONFIG_STALE', 'discovery'],
+  [
+    'a node that goes by what it saved',
+    { n2: { source: { ...lost, snapshotAgeSeconds: 60 } } },
+    'CONFIG_STALE',
+    'discovery',
+  ],
+  [
+    'a configuration that was not taken',
+    { n1: { findings: ['mesh.yaml:3: no'] } },
+    'CONFIG_INVALID',
+    'discovery',
+  ],
+  [
+    'a redirection that was damaged',
+    { n1: { mendedMs: { 'u-front': NOW_MS - 9000 } } },
+    'NOT_ENROLLED',
+    'source',
+  ],
+  [
+    'the same at the other end',
+    { n2: { mendedMs: { 'u-cart': NOW_MS - 9000 } } },
+    'NOT_ENROLLED',
+    'destination',
+  ],
+  ['a process that drains', { n2: { isDraining: true } }, 'DRAIN', 'discovery'],
+]
+for (const [name, each, code, hop] of RISKS)
+  t.test(`it is a risk, and stops nothing: ${name}`, async (t) => {
+    const { outcome, cause, risks } = await verdict(each)
+    t.strictSame({ outcome, cause }, { outcome: 'allowed', cause: null })
+    t.strictSame(
+      risks.map((risk) => [risk.code, risk.hop]),
+      [[code, hop]],
+    )
+  })
+
+t.test('one endpoint of two that is barred is a risk; both are a cause', async (t) => {
+  const host = 'shop/cart.shop.svc.cluster.local'
+  const second = `- ${workload('cart2', '10.2.0.3', `node: n2, services: {${host}: {80: 8080}}`)}`
+  const half = await verdict({ mesh: { more: second } })
+  t.equal(half.outcome, 'allowed')
+  t.match(half.risks, [{ code: 'HBONE_PORT_REFUSED', where: 'shop/cart2' }])
+  t.equal((await verdict({ mesh: { more: second }, n2: { pods: [] } })).code, 'HBONE_PORT_REFUSED')
+})
+
+t.test('a question that means several things, or lacks a port, is asked back', async (t) => {
+  const mesh = {
+    more: `- ${workload('legacy', '10.2.0.9', 'namespace: other, protocol: TCP')}`.replace(
+      'uid: legacy',
+      'uid: l2',
+    ),
+  }
+  await t.rejects(facts({ mesh, pair: ['legacy', 'cart', 80] }), {
+    exitCode: 2,
+    message: /shop\/legacy.*other\/legacy/,
+  })
+  await t.rejects(facts({ pair: ['front', '10.2.0.1', 0] }), { exitCode: 2, message: /needs a port/ })
+})
+
+t.test('a destination whose node is not among those given is told', async (t) => {
+  const certificateOf = (identity: string) => certificates.get(identity)
+  const alone = await askPair(paperFleet(nodeView('n1', shopMesh(), { certificateOf })), {
+    ...{ source: 'front', destination: 'cart', port: 80 },
+  })
+  const { cause, silent } = explainPair(alone)
+  t.equal(cause, null)
+  t.match(silent, [/the node n2 of shop\/cart was not asked/])
+})
