@@ -2,7 +2,7 @@
 // Writes layers as an OCI archive, which `ctr images import`, `podman load` and `skopeo` take. The same layers give the
 // same bytes. SPEC OCI Image Format 1.1.
 import { createHash } from 'node:crypto'
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { contentOf, ENTRY_PATH, IMAGE_USER, type Layer, NODE_PATH } from './contents.ts'
 import { TAR_END, tarHeader, tarPadding } from './tar.ts'
@@ -61,13 +61,15 @@ export function writeOciArchive(
         },
       ],
     })
-    const sizeBytes = writeTar(file, [
+    const written = join(scratch, 'image.tar')
+    const sizeBytes = writeTar(written, [
       ['oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}')],
       ['index.json', index.content],
       ...[manifest, config, ...blobs].map(
         ({ digest, content }) => [`blobs/sha256/${digest.slice('sha256:'.length)}`, content] as const,
       ),
     ])
+    renameSync(written, file) // who reads an older one goes on with it
     return { digest: manifest.digest, sizeBytes }
   } finally {
     rmSync(scratch, { recursive: true })

@@ -3,7 +3,7 @@
 // refusals, pods that come and go, damage, an outage of the control plane, an upgrade, the end. Requests go on all the
 // time, from inside the mesh, from a plain pod and from one in the network of its node; each that fails is told.
 import { execFile, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -18,6 +18,7 @@ import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
 import {
   crowd,
   DENY_FRONT,
+  filePod,
   lonelyPair,
   PAIRS,
   SHOP,
@@ -305,6 +306,27 @@ t.test('twenty pods start at once: each waits a moment, and speaks first when it
   t.same(await shop.goesOn(before), [])
   await kubectl('-n', SHOP, 'delete', 'deployment', 'crowd', '--cascade=foreground')
   t.same(await shop.goesOn(before), [])
+})
+
+t.test('a pod that a kubelet reads from a file is enrolled before it speaks', async (t) => {
+  const sinceMs = Date.now()
+  const manifest = join(cluster.manifestsOf('node1'), 'lone.json')
+  writeFileSync(manifest, filePod('lone'))
+  t.teardown(() => rmSync(manifest, { force: true }))
+  const isByIt = (record: LogLine): boolean => record['src.identity'] === identity('default')
+  const call = await recordOf('a call of it', sinceMs, (each) => isByIt(each) && each.direction === 'inbound')
+  t.match(call, { transport: 'HBONE', reason: 'OK' })
+  const { ip } = await shop.podOf('lone')
+  const plain = (await shop.records(sinceMs)).filter(
+    (record) => record.transport !== 'HBONE' && `${record['src.addr']}`.startsWith(`${ip}:`),
+  )
+  t.same(plain, [])
+  rmSync(manifest)
+  await poll(
+    'it is gone',
+    async () => !(await shop.pods()).some(({ app }) => app === 'lone') || null,
+    WAIT_MS,
+  )
 })
 
 t.test('the rules of a node are flushed: they are there again, and it is told', async (t) => {

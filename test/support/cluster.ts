@@ -135,6 +135,11 @@ export class Cluster {
     return join(this.#own().KUBELAB_RUN ?? '', node, 'log', 'pods')
   }
 
+  /** Pods that are written there run on the node without an apiserver. Only of the lab. */
+  manifestsOf(node: string): string {
+    return join(this.#own().KUBELAB_RUN ?? '', node, 'manifests')
+  }
+
   /** Stops a part of the control plane where it is, or lets it go on; done when it stands still. Only of the lab. */
   async signal(component: Component, signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const pid = await this.#pidOf(component)

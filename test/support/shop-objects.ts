@@ -185,6 +185,22 @@ export function crowd(replicas: number): string {
   return list([account('crowd'), object('apps/v1', 'Deployment', 'crowd', { spec })])
 }
 
+/** A pod for a kubelet to read from a file, where it has no account of its own: it calls cart all the time. */
+export function filePod(name: string): string {
+  const container = {
+    name: 'main',
+    image: 'localhost/tools:1',
+    imagePullPolicy: 'Never',
+    command: ['sh', '-c', `while :; do curl -s -m 8 -o /dev/null ${TARGETS.cart}; sleep 0.2; done`],
+  }
+  const metadata = { name, namespace: SHOP, labels: { app: name } }
+  return JSON.stringify({
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata,
+    spec: { containers: [container], ...ENDS_AT_ONCE },
+  })
+}
+
 /** A server on node2, and who calls it from node1; nobody else knows them. */
 export function lonelyPair(): string {
   return list([
