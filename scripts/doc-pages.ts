@@ -174,6 +174,7 @@ function sampleApp(labels: string): App {
     certificateWatch: { counts: () => ({ late: 0 }) },
     revokedPeers: { source: 0 },
     mended: { count: 0 },
+    retries: [['ENDPOINT_REFUSED', 1]],
     grace: { connectionCount: 0 },
     revocations: { status: () => [], undecidedCount: 0 },
     records: { lostCount: 0 },

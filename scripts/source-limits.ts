@@ -20,6 +20,13 @@ const limits = (file: string, unit: SourceLimit['unit'], ...constants: readonly 
 /** Every limit outside the tables of HTTP/2 and HBONE that a user may meet. */
 export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/carry/limits.ts', 'ms', 'CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS'),
+  ...limits(
+    'mesh/balance/limits.ts',
+    'count',
+    ...['MAX_ATTEMPTS', 'RETRY_PERCENT', 'RETRIES_PER_SECOND', 'MAX_SAVED_RETRIES'],
+    ...['MAX_DEMOTED', 'MAX_PASSED_OVER'],
+  ),
+  ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
   ...limits('ztunnel/carry/destinations.ts', 'count', 'MAX_DESTINATIONS', 'MAX_WAITING'),
   ...limits('ztunnel/carry/destinations.ts', 'ms', 'RESOLVE_DEADLINE_MS'),
   ...limits('ztunnel/carry/host-lookups.ts', 'count', 'MAX_LOOKUPS'),

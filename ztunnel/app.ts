@@ -2,6 +2,7 @@
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import { closeSync } from 'node:fs'
+import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
 import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
@@ -85,6 +86,8 @@ export class App {
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
   readonly mended = new MendedPods()
+  /** Connects that went on to another endpoint, by what the first one failed of. */
+  readonly retries = new Map<ReasonCode, number>()
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
@@ -428,6 +431,9 @@ export class App {
         break
       case 'peer-revoked':
         this.revokedPeers[message.reporter]++
+        break
+      case 'connect-retried':
+        this.retries.set(message.reason, (this.retries.get(message.reason) ?? 0) + 1)
         break
       case 'peer-in-grace':
         this.grace.onConnection(message.identity)

@@ -114,6 +114,14 @@ export function formatMetrics(app: App): string {
         ([reporter, count]) => `istio_crl_policy_rejections_total{reporter="${reporter}"} ${count}`,
       ),
     ),
+    family(
+      'sidestep_connect_retries',
+      'counter',
+      'connects that went on to another endpoint, by what the one before failed of',
+      [...app.retries].map(
+        ([reason, count]) => `sidestep_connect_retries_total{reason="${reason}"} ${count}`,
+      ),
+    ),
     counter(
       'sidestep_grace_connections',
       'tunnels that stand although the certificate of the peer has expired (certificateGraceDays)',

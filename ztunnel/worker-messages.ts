@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
 
+import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
 import type { Policy } from '../mesh/model/policy.ts'
 import type { SocketAddress } from '../mesh/net/address.ts'
@@ -154,6 +155,8 @@ export type UpMessage =
   | { readonly type: 'model-in-force'; readonly version: number }
   /** A peer was turned away because its certificate is revoked. */
   | { readonly type: 'peer-revoked'; readonly reporter: Reporter }
+  /** An endpoint failed before a byte was sent, another one is tried. */
+  | { readonly type: 'connect-retried'; readonly reason: ReasonCode }
   /** A tunnel stands although the certificate of its peer has expired. */
   | { readonly type: 'peer-in-grace'; readonly identity: string }
   | { readonly type: 'report'; readonly request: number; readonly answer: WorkerReports[ReportKind] }

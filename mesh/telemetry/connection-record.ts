@@ -37,6 +37,8 @@ export interface ConnectionRecord {
   readonly durationMs: number
   /** Time until the connection could carry bytes; -1 when it never could. */
   readonly connectMs: number
+  /** Endpoints that failed before this one. */
+  readonly retryCount: number
 }
 
 // One text per workload and side it was seen on; a node knows far more workloads than it talks to.
@@ -116,6 +118,7 @@ export function formatConnectionRecord(record: ConnectionRecord): string {
     `,"bytes_sent":${record.bytesSent},"bytes_recv":${record.bytesReceived}` +
     `,"duration_ms":${record.durationMs.toFixed(1)}` +
     (record.connectMs < 0 ? '' : `,"connect_ms":${record.connectMs.toFixed(1)}`) +
+    (record.retryCount === 0 ? '' : `,"retries":${record.retryCount}`) +
     (code === 'OK' ? '' : field('detail', record.detail) + field('fix', REASONS[code].fix)) +
     '}'
   )

@@ -28,6 +28,7 @@ const LINE = formatConnectionRecord({
   bytesReceived: 2,
   durationMs: 3,
   connectMs: -1,
+  retryCount: 0,
 })
 
 t.test('a record reads as it was written', async (t) => {

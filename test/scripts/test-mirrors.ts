@@ -31,6 +31,7 @@ const TYPES_ONLY = [
 const VALUES_ONLY = [
   'controller/translate/waypoint-class.ts',
   'mesh/h2/limits.ts',
+  'mesh/balance/limits.ts',
   'mesh/hbone/limits.ts',
   'mesh/identity/lifetimes.ts',
   'mesh/reactor/byte-stream.ts',
@@ -259,6 +260,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
 const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   'test/netns/sidestep-why.ts': ['ztunnel/admin-answers.ts', 'ztunnel/admin-pairs.ts'],
   'test/integration/controller-replicas.ts': ['controller/sources.ts'],
+  'test/netns/ztunnel-retry.ts': ['ztunnel/carry/outbound-attempts.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',
     'ztunnel/accept/inbound-listener.ts',

@@ -56,7 +56,11 @@ const GREETING_MS = 15_000
 export async function isGreeted(lab: MeshLab, pod: LabPod): Promise<boolean> {
   const socket = lab.connect(pod, CART_VIP, 91)
   try {
-    await socket.until('an answer', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed, GREETING_MS)
+    await socket.until(
+      'an answer',
+      ({ text, isClosed, hasEnded }) => text.endsWith('\r\n') || isClosed || hasEnded,
+      GREETING_MS,
+    )
   } catch (error) {
     process.stderr.write(`a call of ${pod} hangs: ${error instanceof Error ? error.message : error}\n`)
   }

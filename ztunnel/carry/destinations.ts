@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Destinations in use by one pod in one worker. The model lives in main: a miss is asked for once, whoever wants it
 // waits, a new model voids everything.
-import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
+import type { Demotions } from '../../mesh/balance/demotions.ts'
+import { DestinationPicker, type PassedOver } from '../../mesh/balance/destination-picker.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DestinationView } from '../../mesh/model/destination.ts'
 import type { Scheduler, Timer } from '../../mesh/reactor/scheduler.ts'
@@ -35,8 +36,15 @@ export class Destinations {
   readonly #questions = new Map<string, Question>()
   readonly #scheduler: Scheduler
   readonly #ask: (ip: string, port: number) => void
+  readonly #passedOver: PassedOver
 
-  constructor(scheduler: Scheduler, ask: (ip: string, port: number) => void) {
+  constructor(scheduler: Scheduler, demotions: Demotions, ask: (ip: string, port: number) => void) {
+    this.#passedOver = {
+      get isEmpty() {
+        return demotions.isEmpty
+      },
+      has: (key) => demotions.has(key, scheduler.nowMs),
+    }
     this.#scheduler = scheduler
     this.#ask = ask
   }
@@ -70,7 +78,7 @@ export class Destinations {
   /** Main's answer. */
   learn(view: DestinationView): void {
     const key = keyOf(view.ip, view.port)
-    const destination = { view, picker: new DestinationPicker(view, Math.random) }
+    const destination = { view, picker: new DestinationPicker(view, Math.random, this.#passedOver) }
     if (this.#known.size >= MAX_DESTINATIONS && !this.#known.has(key)) {
       const oldest = this.#known.keys().next().value
       if (oldest !== undefined) this.#known.delete(oldest)

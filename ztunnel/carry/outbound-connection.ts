@@ -1,40 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // One connection of a pod on its way out: destination → decision → tunnel stream or plain socket → relay → record.
 //
-//   resolving → connecting → open → closed;   any refusal goes straight to closed
+//   resolving → connecting (to one endpoint after the other) → open → closed;   a refusal goes straight to closed
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
-import {
-  type ConnectHandler,
-  openSocket,
-  type PendingConnect,
-  startConnect,
-} from '../../mesh/reactor/tcp-connect.ts'
-import {
-  decideOutbound,
-  isRecursive,
-  type PlainDecision,
-  type TunnelDecision,
-} from '../decide/outbound-decision.ts'
+import { isRecursive, type OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import type { DestinationWaiter, KnownDestination } from './destinations.ts'
-import { type Downstream, noHandler } from './downstream.ts'
-import { CONNECT_TIMEOUT_MS } from './limits.ts'
-import { refusalOf } from './pod-dialer.ts'
+import type { Downstream } from './downstream.ts'
+import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
 /** Carries one outbound connection. Start it once. */
-export class OutboundConnection implements DestinationWaiter, ConnectHandler, RelayOwner, PodConnection {
+export class OutboundConnection implements DestinationWaiter, AttemptsOwner, RelayOwner, PodConnection {
   readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #destination: SocketAddress
   readonly #facts: ConnectionFacts
   readonly #client: SocketAddress
-  #connect: PendingConnect | { cancel(): void } | null = null
+  #attempts: OutboundAttempts | null = null
   #relay: Relay | null = null
   #near: ByteStream | null = null
   #isResolving = false
@@ -58,7 +46,7 @@ export class OutboundConnection implements DestinationWaiter, ConnectHandler, Re
       return
     }
     const known = this.#pod.destinations.get(ip, port)
-    if (known !== undefined) this.#decide(known)
+    if (known !== undefined) this.#begin(known)
     else {
       this.#isResolving = true
       this.#pod.destinations.request(ip, port, this)
@@ -70,57 +58,26 @@ export class OutboundConnection implements DestinationWaiter, ConnectHandler, Re
     if (this.#isClosed) return
     this.#facts.source = this.#pod.source?.workload ?? null
     if (isRefusal(destination)) this.#fail(destination)
-    else this.#decide(destination)
+    else this.#begin(destination)
   }
 
-  #decide({ view, picker }: KnownDestination): void {
-    const decision = decideOutbound(this.#pod.source, view, picker)
-    this.#facts.service = view.service
-    if (isRefusal(decision)) {
-      this.#fail(decision)
-      return
-    }
+  #begin(destination: KnownDestination): void {
+    this.#facts.service = destination.view.service
+    this.#attempts = new OutboundAttempts(this.#pod, destination, this.#client, this)
+    this.#attempts.start()
+  }
+
+  onAttempt(decision: OutboundDecision): void {
+    const { ip, port } = decision.dial
     this.#facts.destination = decision.workload
-    this.#facts.destinationAddress = `${decision.dial.ip}:${decision.dial.port}`
-    if (decision.kind === 'hbone') this.#openStream(decision)
-    else this.#dial(decision)
+    this.#facts.destinationAddress = `${ip}:${port}`
+    this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
+    this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''
   }
 
-  #openStream(decision: TunnelDecision): void {
-    this.#facts.transport = 'HBONE'
-    this.#facts.hboneAddress = decision.authority
-    this.#connect = this.#pod.tunnels.open(decision, this.#client, {
-      onConnected: (stream) => this.#open(stream),
-      onRefused: (refusal) => this.#fail(refusal),
-    })
-  }
-
-  #dial({ dial }: PlainDecision): void {
-    try {
-      const fd = this.#pod.dialer.open(dial.ip, null)
-      this.#connect = startConnect(
-        this.#pod.context.reactor,
-        fd,
-        dial.ip,
-        dial.port,
-        CONNECT_TIMEOUT_MS,
-        this,
-      )
-    } catch (error) {
-      this.#fail(refusalOf(error))
-    }
-  }
-
-  onConnected(fd: number): void {
-    this.#open(openSocket(this.#pod.context.reactor, fd, noHandler))
-  }
-
-  onConnectFailed(reason: CloseReason): void {
-    this.#fail(refuse(reason.code, reason.detail))
-  }
-
-  #open(upstream: ByteStream): void {
-    this.#connect = null
+  onUpstream(upstream: ByteStream): void {
+    this.#facts.retryCount = this.#attempts?.retryCount ?? 0
+    this.#attempts = null
     if (this.#isClosed) {
       upstream.destroy({ code: 'SHUTDOWN', detail: '' })
       return
@@ -128,6 +85,11 @@ export class OutboundConnection implements DestinationWaiter, ConnectHandler, Re
     this.#near = this.#downstream.accept()
     this.#relay = new Relay(this.#near, upstream, this)
     this.#pod.context.opened(this.#facts)
+  }
+
+  onRefused(refusal: Refusal): void {
+    this.#facts.retryCount = this.#attempts?.retryCount ?? 0
+    this.#fail(refusal)
   }
 
   onRelayClosed(reason: CloseReason): void {
@@ -154,7 +116,7 @@ export class OutboundConnection implements DestinationWaiter, ConnectHandler, Re
       this.#near.destroy(reason)
       return
     }
-    this.#connect?.cancel()
+    this.#attempts?.cancel()
     if (this.#isResolving) this.#pod.destinations.forget(this.#destination.ip, this.#destination.port, this)
     this.#fail(refuse(reason.code, reason.detail))
   }

@@ -60,7 +60,7 @@ export class ServedPod {
     this.number = number
     this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
     this.dialer = new PodDialer(this.namespace, context.reactor.descriptors)
-    this.destinations = new Destinations(context.reactor, (ip, port) =>
+    this.destinations = new Destinations(context.reactor, context.demotions, (ip, port) =>
       context.post({ type: 'resolve', uid: info.uid, ip, port }),
     )
     this.hosts = new HostLookups(context.reactor, (host) =>

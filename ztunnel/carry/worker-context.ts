@@ -2,6 +2,8 @@
 // What everything in one worker shares: its reactor, its identities, its way to main, and the records and counters of
 // its connections.
 
+import { Demotions } from '../../mesh/balance/demotions.ts'
+import { RetryBudget } from '../../mesh/balance/retry-budget.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { SessionResources } from '../../mesh/h2/session-resources.ts'
 import type { ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.ts'
@@ -40,6 +42,8 @@ export class ConnectionFacts {
   service: ServiceFacts | null = null
   destination: WorkloadFacts | null = null
   policy = ''
+  /** Endpoints that failed before the one of the record. */
+  retryCount = 0
   /** Counters of the connection while nothing is wrong with it; -1 before it could carry bytes. */
   slot = -1
 
@@ -65,6 +69,9 @@ export class WorkerContext {
   readonly isSocks5Enabled: boolean
   readonly post: (message: UpMessage) => void
   readonly counters: TrafficCounters
+  /** Endpoints that have just failed a pod of this worker. */
+  readonly demotions = new Demotions()
+  readonly retryBudget: RetryBudget
   readonly #records: RecordRing
 
   constructor(parts: {
@@ -82,6 +89,7 @@ export class WorkerContext {
     readonly records: RecordRing
   }) {
     this.reactor = parts.reactor
+    this.retryBudget = new RetryBudget(parts.reactor.nowMs)
     this.resources = parts.resources
     this.share = parts.share
     this.identities = parts.identities
@@ -93,6 +101,11 @@ export class WorkerContext {
     this.post = parts.post
     this.counters = parts.counters
     this.#records = parts.records
+  }
+
+  /** An attempt failed, another endpoint is tried. */
+  retried(reason: ReasonCode): void {
+    this.post({ type: 'connect-retried', reason })
   }
 
   /** The connection can carry bytes from now on. */
@@ -131,6 +144,7 @@ export class WorkerContext {
         bytesSent: isOutbound ? bytesToServer : bytesToClient,
         bytesReceived: isOutbound ? bytesToClient : bytesToServer,
         durationMs: nowMs - facts.startedMs,
+        retryCount: facts.retryCount,
         connectMs: facts.connectedMs < 0 ? -1 : facts.connectedMs - facts.startedMs,
       }),
     )

@@ -21,6 +21,7 @@ const RECORD: ConnectionRecord = {
   bytesReceived: 2,
   durationMs: 3.06,
   connectMs: 0.5,
+  retryCount: 0,
 }
 
 t.test('a record is one line of JSON with the names of Istio', async (t) => {

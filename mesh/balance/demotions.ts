@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Endpoints that have just failed somebody: passed over for a while, by everybody of a worker, as long as others are there.
+// Local evidence is there at once; what the controller says comes later.
+import { MAX_DEMOTED, MAX_DEMOTION_MS, MIN_DEMOTION_MS } from './limits.ts'
+
+interface Demotion {
+  failures: number
+  untilMs: number
+}
+
+/** The key of a port of an endpoint: its uid, and the authority it is asked by (its port, without tunnel). */
+export function endpointKey(uid: string, authority: string): string {
+  return `${uid}|${authority}`
+}
+
+/** Failed endpoints by key. Time is an argument and never steps back. */
+export class Demotions {
+  readonly #byKey = new Map<string, Demotion>()
+
+  /** True when nobody is demoted: nothing has to be asked. */
+  get isEmpty(): boolean {
+    return this.#byKey.size === 0
+  }
+
+  /** It failed: out for a time that doubles with every failure in a row. */
+  add(key: string, nowMs: number): void {
+    const failures = (this.#byKey.get(key)?.failures ?? 0) + 1
+    this.#byKey.delete(key) // moves to the end: the oldest goes first when there are too many
+    this.#byKey.set(key, { failures, untilMs: nowMs + demotionMs(failures) })
+    if (this.#byKey.size <= MAX_DEMOTED) return
+    const [oldest] = this.#byKey.keys()
+    if (oldest !== undefined) this.#byKey.delete(oldest)
+  }
+
+  /** It served: forgiven. */
+  forgive(key: string): void {
+    this.#byKey.delete(key)
+  }
+
+  /** True while it is passed over. After that it is tried again; a failure then counts as one more in a row. */
+  has(key: string, nowMs: number): boolean {
+    const demotion = this.#byKey.get(key)
+    if (demotion === undefined) return false
+    if (nowMs < demotion.untilMs) return true
+    // Not seen for as long again: whatever it was, it is over.
+    if (nowMs > demotion.untilMs + MAX_DEMOTION_MS) this.#byKey.delete(key)
+    return false
+  }
+}
+
+function demotionMs(failures: number): number {
+  return Math.min(MAX_DEMOTION_MS, MIN_DEMOTION_MS * 2 ** Math.min(failures - 1, 20))
+}

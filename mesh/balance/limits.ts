@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What trying again may cost.
+
+/** Attempts of one connection: the first and two more. */
+export const MAX_ATTEMPTS = 3
+/** An attempt is given up after this while another endpoint is left; the last one has the whole time of a connect. */
+export const ATTEMPT_TIMEOUT_MS = 1_000
+/** Attempts beyond the first, of a hundred first ones. */
+export const RETRY_PERCENT = 20
+/** … and so many each second whatever the share says. */
+export const RETRIES_PER_SECOND = 10
+/** Attempts that may be saved up. */
+export const MAX_SAVED_RETRIES = 100
+/** An endpoint that failed once is passed over for this long. */
+export const MIN_DEMOTION_MS = 1_000
+/** … and at most for this long, however often it failed. */
+export const MAX_DEMOTION_MS = 30_000
+/** Endpoints that a worker remembers to have failed; the one that failed first goes first. */
+export const MAX_DEMOTED = 4_096
+/** Demoted endpoints that are looked at for one connection, before one of them is tried all the same. */
+export const MAX_PASSED_OVER = 16

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { Demotions, endpointKey } from '../../../mesh/balance/demotions.ts'
+import { MAX_DEMOTED, MAX_DEMOTION_MS, MIN_DEMOTION_MS } from '../../../mesh/balance/limits.ts'
+
+t.test('who failed is passed over, longer with every failure in a row, until it serves', async (t) => {
+  const demotions = new Demotions()
+  t.equal(demotions.isEmpty, true)
+  let nowMs = 0
+  for (const times of [1, 2, 4, 8, 16]) {
+    demotions.add('a', nowMs)
+    t.equal(demotions.has('a', nowMs + times * MIN_DEMOTION_MS - 1), true)
+    nowMs += times * MIN_DEMOTION_MS
+    t.equal(demotions.has('a', nowMs), false, 'it is tried again')
+  }
+  demotions.add('a', nowMs)
+  t.equal(demotions.has('a', nowMs + MAX_DEMOTION_MS - 1), true)
+  t.equal(demotions.has('a', nowMs + MAX_DEMOTION_MS), false, 'never longer than that')
+  t.equal(demotions.has('b', nowMs), false)
+  demotions.forgive('a')
+  t.equal(demotions.isEmpty, true)
+  demotions.add('a', nowMs)
+  t.equal(demotions.has('a', nowMs + MIN_DEMOTION_MS), false, 'forgiven: from the beginning')
+})
+
+t.test('it is forgotten in time, and of too many the oldest', async (t) => {
+  const demotions = new Demotions()
+  demotions.add('a', 0)
+  demotions.has('a', MIN_DEMOTION_MS + MAX_DEMOTION_MS + 1)
+  t.equal(demotions.isEmpty, true)
+  for (let index = 0; index <= MAX_DEMOTED; index++) demotions.add(`${index}`, 0)
+  t.equal(demotions.has('0', 1), false)
+  t.equal(demotions.has('1', 1), true)
+  t.not(endpointKey('a', '10.0.0.1:80'), endpointKey('a', '10.0.0.1:81'), 'ports fail alone')
+})

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way to a destination that is known: picks an endpoint, opens a tunnel stream or a socket to it, and picks another one
+// when that fails before a byte was sent. Exactly one outcome, unless cancelled.
+import { endpointKey } from '../../mesh/balance/demotions.ts'
+import { ATTEMPT_TIMEOUT_MS, MAX_ATTEMPTS } from '../../mesh/balance/limits.ts'
+import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { Cancellable } from '../../mesh/hbone/connect-attempt.ts'
+import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { Timer } from '../../mesh/reactor/scheduler.ts'
+import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import { type ConnectHandler, openSocket, startConnect } from '../../mesh/reactor/tcp-connect.ts'
+import {
+  decideOutbound,
+  type OutboundDecision,
+  type PlainDecision,
+  type TunnelDecision,
+} from '../decide/outbound-decision.ts'
+import { isOfTheEndpoint } from '../decide/retry-decision.ts'
+import type { KnownDestination } from './destinations.ts'
+import { noHandler } from './downstream.ts'
+import { CONNECT_TIMEOUT_MS } from './limits.ts'
+import { refusalOf } from './pod-dialer.ts'
+import type { ServedPod } from './served-pod.ts'
+
+/** Hears how it goes. */
+export interface AttemptsOwner {
+  /** The next attempt goes there. */
+  onAttempt(decision: OutboundDecision): void
+  /** Set the stream's handler before returning. */
+  onUpstream(stream: ByteStream): void
+  onRefused(refusal: Refusal): void
+}
+
+/** Made for one connection. Start it once. */
+export class OutboundAttempts implements ConnectHandler, Cancellable {
+  readonly #pod: ServedPod
+  readonly #destination: KnownDestination
+  readonly #client: SocketAddress
+  readonly #owner: AttemptsOwner
+  /** Uids of endpoints that failed; null: none. */
+  #tried: Set<string> | null = null
+  #current: OutboundDecision | null = null
+  #failure: Refusal | null = null
+  #connect: Cancellable | null = null
+  #timer: Timer | null = null
+
+  constructor(pod: ServedPod, destination: KnownDestination, client: SocketAddress, owner: AttemptsOwner) {
+    this.#pod = pod
+    this.#destination = destination
+    this.#client = client
+    this.#owner = owner
+  }
+
+  /** Attempts that failed and were followed by another one. */
+  get retryCount(): number {
+    return this.#tried?.size ?? 0
+  }
+
+  start(): void {
+    this.#pod.context.retryBudget.deposit()
+    this.#next()
+  }
+
+  cancel(): void {
+    this.#timer?.cancel()
+    this.#connect?.cancel()
+    this.#connect = null
+  }
+
+  #next(): void {
+    const { view, picker } = this.#destination
+    const decision = decideOutbound(this.#pod.source, view, picker, this.#tried)
+    if (isRefusal(decision)) {
+      // Of endpoints that all failed the last failure says more than that there is none left.
+      this.#owner.onRefused(this.#failure === null ? decision : this.#afterRetries(this.#failure))
+      return
+    }
+    this.#current = decision
+    this.#owner.onAttempt(decision)
+    if (this.#isAnotherLeft(decision)) {
+      const { reactor } = this.#pod.context
+      this.#timer = reactor.startTimer(ATTEMPT_TIMEOUT_MS, () => {
+        this.#connect?.cancel()
+        this.#onFailure(refuse('CONNECT_TIMEOUT', `no answer within ${ATTEMPT_TIMEOUT_MS} ms`))
+      })
+    }
+    if (decision.kind === 'hbone') this.#openStream(decision)
+    else this.#dial(decision)
+  }
+
+  #openStream(decision: TunnelDecision): void {
+    this.#connect = this.#pod.tunnels.open(decision, this.#client, {
+      onConnected: (stream) => this.#onUpstream(stream),
+      onRefused: (refusal) => this.#onFailure(refusal),
+    })
+  }
+
+  #dial({ dial }: PlainDecision): void {
+    try {
+      const { reactor } = this.#pod.context
+      const fd = this.#pod.dialer.open(dial.ip, null)
+      this.#connect = startConnect(reactor, fd, dial.ip, dial.port, CONNECT_TIMEOUT_MS, this)
+    } catch (error) {
+      this.#onFailure(refusalOf(error))
+    }
+  }
+
+  onConnected(fd: number): void {
+    this.#onUpstream(openSocket(this.#pod.context.reactor, fd, noHandler))
+  }
+
+  onConnectFailed(reason: CloseReason): void {
+    this.#onFailure(refuse(reason.code, reason.detail))
+  }
+
+  #onUpstream(stream: ByteStream): void {
+    this.#timer?.cancel()
+    this.#connect = null
+    const { demotions } = this.#pod.context
+    if (!demotions.isEmpty && this.#current !== null) demotions.forgive(keyOf(this.#current))
+    this.#owner.onUpstream(stream)
+  }
+
+  #onFailure(refusal: Refusal): void {
+    this.#timer?.cancel()
+    this.#connect = null
+    const decision = this.#current
+    if (decision === null || decision.uid === '' || !isOfTheEndpoint(refusal.code)) {
+      this.#owner.onRefused(refusal)
+      return
+    }
+    const { context } = this.#pod
+    context.demotions.add(keyOf(decision), context.reactor.nowMs)
+    if (!this.#isAnotherLeft(decision) || !context.retryBudget.withdraw(context.reactor.nowMs)) {
+      this.#owner.onRefused(this.#afterRetries(refusal))
+      return
+    }
+    this.#tried ??= new Set()
+    this.#tried.add(decision.uid)
+    this.#failure = refusal
+    context.retried(refusal.code)
+    this.#next()
+  }
+
+  #isAnotherLeft({ uid }: OutboundDecision): boolean {
+    if (uid === '' || this.retryCount + 1 >= MAX_ATTEMPTS) return false
+    const { view } = this.#destination
+    const candidates =
+      view.waypoints.length > 0
+        ? view.waypoints.reduce((count, waypoint) => count + waypoint.candidates.length, 0)
+        : view.candidates.length
+    return candidates > this.retryCount + 1
+  }
+
+  #afterRetries(refusal: Refusal): Refusal {
+    const count = this.retryCount
+    return count === 0 ? refusal : refuse(refusal.code, `${refusal.detail}; ${count + 1} endpoints failed`)
+  }
+}
+
+/** What failed: a port of an endpoint. */
+function keyOf(decision: OutboundDecision): string {
+  return decision.kind === 'hbone'
+    ? endpointKey(decision.uid, decision.authority)
+    : endpointKey(decision.uid, String(decision.dial.port))
+}
