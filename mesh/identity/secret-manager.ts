@@ -363,14 +363,16 @@ export class SecretManager {
     return Math.max(MIN_RENEWAL_MS, (notAfterMs - nowMs) * MIN_RENEWAL_SHARE, delayMs)
   }
 
-  /** Comes when so much time has passed, or when the clock says so: it may have been set forward. */
+  /** Comes when so much time has passed, or when the clock says so: it may have been set forward, or back too far. */
   #scheduleAfter(entry: Entry, delayMs: number, dueMs = this.#options.clock.nowMs + delayMs): void {
     const { clock } = this.#options
     const partMs = Math.min(delayMs, CLOCK_CHECK_MS)
     entry.timer?.cancel()
     entry.timer = clock.startTimer(partMs, () => {
       entry.timer = null
-      if (partMs < delayMs && clock.nowMs < dueMs) {
+      const isEarly = clock.nowMs < (entry.certificate?.notBeforeMs ?? 0) // it was not when it came
+      const isDue = clock.nowMs >= dueMs || (isEarly && entry.renewalFailures === 0)
+      if (partMs < delayMs && !isDue) {
         this.#scheduleAfter(entry, delayMs - partMs, dueMs)
         return
       }

@@ -146,6 +146,19 @@ t.test('a clock set forward: the renewal it passed over comes within half a minu
   t.equal(manager.list()[0]?.certificate?.serialNumber, '2')
 })
 
+t.test('clocks set back before a certificate begins: another one comes within half a minute', async (t) => {
+  const { clock, manager, ca, pass, settle } = await setUp(t)
+  void manager.get(URI)
+  await settle()
+  clock.jump(-2 * HOUR_MS) // the CA's too: both were ahead
+  t.ok((manager.current(URI)?.notBeforeMs ?? 0) > clock.nowMs)
+  await pass(CLOCK_CHECK_MS + 1000)
+  t.equal(ca.issued, 2)
+  t.ok((manager.current(URI)?.notBeforeMs ?? 0) <= clock.nowMs)
+  await pass(HOUR_MS)
+  t.equal(ca.issued, 2, 'and that is that')
+})
+
 t.test('a node whose clock is ahead of the CA’s neither spins nor stops', async (t) => {
   for (const aheadHours of [13, 23.5, 25, 24 * 365]) {
     const { clock, manager, ca, askedMs, pass, jump } = await setUp(t)
