@@ -138,6 +138,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/status-server.ts', 'bytes', 'MAX_HEADER_BYTES'),
   ...limits('ztunnel/worker-reports.ts', 'ms', 'REPORT_DEADLINE_MS'),
   ...limits('ztunnel/live-certificates.ts', 'ms', 'LIVE_GRACE_MS'),
+  ...limits('ztunnel/conntrack-watch.ts', 'ms', 'CONNTRACK_CHECK_MS'),
   ...limits('ztunnel/carry/tunnel-certificates.ts', 'count', 'MAX_TUNNEL_KINDS'),
   ...limits('mesh/identity/secret-manager.ts', 'count', 'RENEWAL_BURST', 'RENEWALS_PER_SECOND'),
   ...limits('mesh/identity/secret-manager.ts', 'ms', 'CLOCK_CHECK_MS'),

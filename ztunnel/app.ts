@@ -20,6 +20,7 @@ import type { BackgroundMethods } from './background-worker.ts'
 import { NodeCertificateGrace } from './certificate-grace.ts'
 import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
+import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { GuardReports } from './guard-reports.ts'
 import { handoverSocket } from './handover.ts'
@@ -91,6 +92,7 @@ export class App {
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
+  readonly conntrack: ConntrackWatch
   readonly guard = new GuardReports({
     send: (message) => this.#supervisor.send(message),
     post: (message) => this.workers.post(0, message),
@@ -145,6 +147,7 @@ export class App {
       saved: (identity) => this.snapshot.certificateOf(identity),
       savedGraceMs: config.certificateGraceDays * MS_PER_DAY,
     })
+    this.conntrack = new ConntrackWatch({ read: readConntrack, clock: systemClock, log })
     this.questions = new WorkerQuestions(this.workers)
     this.certificateWatch = watchCertificates(this)
     this.#supervisor = new SupervisorLink({
@@ -179,6 +182,7 @@ export class App {
       statusPort === 0 ? null : this.#status.listenTcp(statusPort),
     ])
     this.certificateWatch.start()
+    this.conntrack.start()
     this.#supervisor.listen()
   }
 
@@ -241,6 +245,7 @@ export class App {
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
     this.#supervisor.end()
     this.certificateWatch.close()
+    this.conntrack.close()
     this.sources.close()
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close()])

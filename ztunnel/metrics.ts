@@ -78,6 +78,16 @@ function modelSource({ sources: { model } }: App): string[] {
   ]
 }
 
+function conntrack({ conntrack: { reading } }: App): string[] {
+  if (reading === null) return []
+  const { entryCount, maxEntries, lostCount } = reading
+  return [
+    gauge('sidestep_conntrack_entries', 'connections the kernel keeps for the node', entryCount),
+    gauge('sidestep_conntrack_max_entries', 'connections it may keep; 0: no limit', maxEntries),
+    counter('sidestep_conntrack_lost', 'packets or connections lost because that table was full', lostCount),
+  ]
+}
+
 /** The whole page. */
 export function formatMetrics(app: App): string {
   const traffic = TRAFFIC_METRICS.map((name, metric) => {
@@ -134,6 +144,7 @@ export function formatMetrics(app: App): string {
       revocationLists(app),
     ),
     ...modelSource(app),
+    ...conntrack(app),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(
       'sidestep_redirections_mended',

@@ -186,6 +186,8 @@ const ROWS = {
     'the next ztunnel of the node took the pods and did not come to serve them: see why it ended'],
   FOREIGN_REDIRECTION: [117, 503, 9, 'CANCEL', '-',
     'another mesh redirects the pod: take it out there (a sidecar goes with a restart), then it is enrolled by itself'],
+  CONNTRACK_FULL: [118, 503, 8, 'CANCEL', '-',
+    'the kernel’s connection table is full, new connections are lost: raise net.netfilter.nf_conntrack_max on the node'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',
     'this machine lacks what the reactor needs: see the detail'],
   SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],
