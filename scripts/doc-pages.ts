@@ -180,6 +180,7 @@ function sampleApp(labels: string): App {
     records: { lostCount: 0 },
     pods: [{ uid: '', namespace: '', name: '' }],
     guard: { counts: new Map([['', 1]]) },
+    snapshot: { unsavedCount: 0 },
     conntrack: { reading: { entryCount: 0, maxEntries: 0, lostCount: 0 } },
   }
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed

@@ -60,7 +60,7 @@ function maxDescriptors(): string {
   return soft === undefined || soft === 'unlimited' ? '+Inf' : soft
 }
 
-function modelSource({ sources: { model } }: App): string[] {
+function modelSource({ sources: { model }, snapshot }: App): string[] {
   const { snapshotAgeSeconds, disconnectedSeconds } = model
   const optional = (name: string, help: string, value: number | null): string =>
     value === null ? '' : gauge(name, help, value)
@@ -74,6 +74,11 @@ function modelSource({ sources: { model } }: App): string[] {
       'sidestep_controller_disconnected_seconds',
       'since no controller answers; 0 while one does, absent on a node that follows none',
       disconnectedSeconds,
+    ),
+    gauge(
+      'sidestep_snapshot_unsaved',
+      'parts of what a start without a controller needs (configuration, certificates) that the disk does not take',
+      snapshot.unsavedCount,
     ),
   ]
 }

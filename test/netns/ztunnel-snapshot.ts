@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isGreeted, PODS, startControlledLab } from '../support/controlled-lab.ts'
 import { type ControllerProcess, clusterYaml } from '../support/controller-process.ts'
+import { LabTraffic } from '../support/lab-traffic.ts'
 import { type LabNode, type MeshLab, poll } from '../support/mesh-lab.ts'
 
 const FAKE_TIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
@@ -192,9 +193,13 @@ t.test('a full disk under the state', { timeout: 120_000 }, async (t) => {
     return { SIDESTEP_STATE_DIRECTORY: directory }
   })
   const [small = ''] = mounted
+  const unsavedParts = async (): Promise<number> =>
+    Number(/^sidestep_snapshot_unsaved (\d)$/m.exec((await lab.admin('n2', '/metrics')).text)?.[1])
   await t.test('traffic does not notice, the log does, once', async (t) => {
-    await poll('front is greeted', async () => (await isGreeted(lab, 'front')) || null)
-    t.notOk(await isGreeted(lab, 'batch'))
+    const traffic = await LabTraffic.start(t, lab)
+    await poll('both parts are missing', async () => (await unsavedParts()) === 2 || null)
+    await traffic.fine(t, 'with a full disk')
+    await traffic.end(t, 5)
     await controller.configure(clusterYaml(PODS, ['front']))
     await poll('batch is let in', async () => (await isGreeted(lab, 'batch')) || null)
     const told = (): number =>
@@ -210,6 +215,7 @@ t.test('a full disk under the state', { timeout: 120_000 }, async (t) => {
       const log = wholeLog(lab, 'n2')
       return log.split('saves again').length === 3 || null
     })
+    t.equal(await unsavedParts(), 0)
     await controller.kill()
     await lab.kill('n2')
     await lab.restart('n2')

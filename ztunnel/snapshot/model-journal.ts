@@ -99,6 +99,11 @@ export class ModelJournal implements DiscoveryJournal {
     return this.#work !== null
   }
 
+  /** The disk lacks something of it, and did not take it when it was tried. */
+  get isUnsaved(): boolean {
+    return this.#alarm.isRaised || this.#isBehind
+  }
+
   append(response: Buffer): void {
     this.#add({ kind: 'content', timeMs: this.#options.clock.nowMs, payload: response })
   }

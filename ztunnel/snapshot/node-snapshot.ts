@@ -51,6 +51,11 @@ export class NodeSnapshot {
     this.#certificates?.changed()
   }
 
+  /** Parts of what a cold start needs that the disk does not take. */
+  get unsavedCount(): number {
+    return [this.journal, this.#certificates].filter((part) => part?.isUnsaved).length
+  }
+
   /** What came is on the disk. Before certificates are dropped from memory. */
   async close(): Promise<void> {
     await Promise.all([this.journal?.close(), this.#certificates?.close()])

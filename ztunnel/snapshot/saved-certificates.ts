@@ -40,6 +40,11 @@ export class SavedCertificates {
     this.#document = new SavedDocument({ what: 'certificates', place, content, clock, log })
   }
 
+  /** The disk did not take them when it was tried. */
+  get isUnsaved(): boolean {
+    return this.#document.isUnsaved
+  }
+
   /** Reads what an earlier run has left. Never rejects. */
   async start(): Promise<void> {
     const { clock } = this.#options

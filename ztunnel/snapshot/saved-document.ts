@@ -54,6 +54,11 @@ export class SavedDocument {
     return this.#work !== null
   }
 
+  /** The disk did not take it when it was tried. */
+  get isUnsaved(): boolean {
+    return this.#alarm.isRaised
+  }
+
   /** What an earlier run has left; null: nothing, or nothing that may be used. Never rejects. */
   async load(): Promise<FoundDocument | null> {
     const { what, place: openPlace, log } = this.#options
