@@ -182,5 +182,6 @@ t.test('clocks that jump', { timeout: 240_000 }, async (t) => {
   const mesh = await openMesh(t, t.testdir({}))
   await testAll(t, mesh)
   await testOne(t, mesh)
+  await mesh.traffic.fine(t, 'at the end')
   await mesh.traffic.end(t, 5)
 })
