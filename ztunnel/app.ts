@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
-import { closeSync } from 'node:fs'
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
-import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
-import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
@@ -27,21 +24,18 @@ import { handoverSocket } from './handover.ts'
 import { MendedPods } from './mended-pods.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ModelStore } from './model-store.ts'
-import type { ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
-import { PolicyNumbers } from './policy-numbers.ts'
+import type { PodInfo, SupervisorMessage } from './pods.ts'
 import { RecordWriter } from './record-writer.ts'
 import { Revocations } from './revocations.ts'
+import { ServedPods } from './served-pods.ts'
 import { NodeSnapshot } from './snapshot/node-snapshot.ts'
 import { sealedPlace } from './snapshot/sealed-place.ts'
 import { Sources } from './sources.ts'
 import { SupervisorLink } from './supervisor-link.ts'
 import { certificateMessage, watchCertificates } from './watch-certificates.ts'
-import type { PodMessage, UpMessage } from './worker-messages.ts'
-import { REPORT_DEADLINE_MS, WorkerQuestions } from './worker-reports.ts'
+import type { UpMessage } from './worker-messages.ts'
+import { WorkerQuestions } from './worker-reports.ts'
 import { WorkerSet } from './worker-set.ts'
-
-/** A pod whose configuration or certificate is not there is served, and refused by name, after this. */
-const PREPARE_DEADLINE_MS = 5000
 
 /** Start-up garbage is collected this long after the process became ready. */
 const TRIM_DELAY_MS = 500
@@ -49,22 +43,6 @@ const TRIM_DELAY_MS = 500
 const MS_PER_DAY = 86_400_000
 
 const BACKGROUND = new URL('./background-worker.ts', import.meta.url)
-
-/** A pod this process serves. Owns its copies of the descriptors. */
-interface Pod {
-  readonly info: PodInfo
-  readonly number: number
-  readonly namespaceFd: number | null
-  readonly listeners: ReadonlyMap<ListenerKind, number>
-  /** Workers that have said they serve it. */
-  readonly servedBy: Set<number>
-  /** Workers that have nothing open of it any more, once it leaves. */
-  readonly leftBy: Set<number>
-  /** The workers have been told of it. */
-  isAnnounced: boolean
-  /** What they were told last. */
-  inbound: InboundView | null
-}
 
 /** The data process. */
 export class App {
@@ -74,7 +52,7 @@ export class App {
   readonly sources: Sources
   readonly config: ZtunnelConfig
   readonly log: Log
-  readonly #pods = new Map<string, Pod>()
+  readonly #pods: ServedPods
   readonly #supervisor: SupervisorLink
   readonly #admin: AdminServer
   readonly #status: AdminServer
@@ -97,11 +75,7 @@ export class App {
     send: (message) => this.#supervisor.send(message),
     post: (message) => this.workers.post(0, message),
   })
-  readonly #policyNumbers = new PolicyNumbers((number, policy) =>
-    this.workers.broadcast({ type: 'policies', policies: new Map([[number, policy]]) }),
-  )
   readonly #trim = new QuietTrim(systemClock)
-  #nextNumber = 1
   #hasSnapshot = false
   #wasReady = false
   #drainedWorkers = new Set<number>()
@@ -150,15 +124,15 @@ export class App {
     this.conntrack = new ConntrackWatch({ read: readConntrack, clock: systemClock, log })
     this.questions = new WorkerQuestions(this.workers)
     this.certificateWatch = watchCertificates(this)
+    const { workers, model, secrets, snapshot, guard } = this
+    this.#pods = new ServedPods({
+      ...{ workers, model, secrets, snapshot, guard, log },
+      send: (message) => this.#supervisor.send(message),
+    })
     this.#supervisor = new SupervisorLink({
       ...{ channelFd, handoverPath: handoverSocket(config.adminSocket), clock: systemClock, log },
       onMessage: (message, fds) => this.#onSupervisorMessage(message, fds),
-      keptPods: () =>
-        [...this.#pods.values()].map((pod) => ({
-          ...pod,
-          isServed: pod.servedBy.size >= this.workers.count,
-          closedPorts: this.guard.told(pod.info.uid),
-        })),
+      keptPods: () => this.#pods.kept,
       onAbandoned: () => void (this.#drain ?? this.shutdown('SHUTDOWN')).then(() => process.exit(0)),
     })
     this.#admin = new AdminServer(this, adminRoutes)
@@ -187,7 +161,7 @@ export class App {
   }
 
   get pods(): readonly PodInfo[] {
-    return [...this.#pods.values()].map(({ info }) => info)
+    return this.#pods.infos
   }
 
   /** Nothing new is accepted; what is open may end. */
@@ -200,10 +174,7 @@ export class App {
     const pending: string[] = []
     if (!this.#hasSnapshot) pending.push('supervisor snapshot')
     if (this.model.state === null) pending.push('configuration')
-    for (const { info, servedBy } of this.#pods.values()) {
-      if (servedBy.size < this.workers.count) pending.push(`pod ${info.namespace}/${info.name}`)
-    }
-    return pending
+    return [...pending, ...this.#pods.unserved.map(({ namespace, name }) => `pod ${namespace}/${name}`)]
   }
 
   /**
@@ -256,9 +227,9 @@ export class App {
   }
 
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
-    if (message.type === 'pod-added') this.#addPod(message, fds)
-    else if (message.type === 'pod-removed') this.#removePod(message.uid)
-    else if (message.type === 'pod-leaving') this.#letGo(message.uid)
+    if (message.type === 'pod-added') this.#pods.add(message, fds)
+    else if (message.type === 'pod-removed') this.#pods.remove(message.uid)
+    else if (message.type === 'pod-leaving') this.#pods.letGo(message.uid)
     else if (message.type === 'pod-mended') this.mended.onMended(message.uid, systemClock.nowMs)
     else if (message.type === 'guard-refused' || message.type === 'guard-counted')
       this.guard.onMessage(message)
@@ -271,115 +242,11 @@ export class App {
     }
   }
 
-  #addPod(message: Extract<SupervisorMessage, { type: 'pod-added' }>, fds: readonly number[]): void {
-    this.#removePod(message.pod.uid)
-    const rest = message.sharesHost ? fds : fds.slice(1)
-    const listeners = new Map(message.listeners.map((kind, index) => [kind, rest[index] ?? -1]))
-    const namespaceFd = message.sharesHost ? null : (fds[0] ?? -1)
-    const pod: Pod = {
-      info: message.pod,
-      number: this.#nextNumber++,
-      namespaceFd,
-      listeners,
-      ...{ servedBy: new Set(), leftBy: new Set() },
-      isAnnounced: false,
-      inbound: null,
-    }
-    this.#pods.set(message.pod.uid, pod)
-    setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
-    this.#prepare(pod)
-  }
-
-  /** Its connections may end in their time. */
-  #letGo(uid: string): void {
-    if (this.#pods.get(uid)?.isAnnounced === true) this.workers.broadcast({ type: 'pod-leaving', uid })
-    else this.#supervisor.send({ type: 'pod-left', uid })
-  }
-
-  #removePod(uid: string): void {
-    const pod = this.#pods.get(uid)
-    if (pod === undefined) return
-    this.#pods.delete(uid)
-    this.guard.forget(uid)
-    this.workers.broadcast({ type: 'pod-removed', uid })
-    const own = this.#workloadOf(pod)
-    if (
-      own !== undefined &&
-      ![...this.#pods.values()].some((other) => this.#identityOf(other) === identityOf(own))
-    ) {
-      this.secrets.forget(identityOf(own))
-      this.snapshot.certificatesChanged()
-      this.workers.broadcast({ type: 'certificate-forgotten', identity: identityOf(own) })
-    }
-    // The workers use these descriptors until they have read the message: main closes its copies afterwards.
-    setTimeout(() => {
-      for (const fd of pod.listeners.values()) closeSync(fd)
-      if (pod.namespaceFd !== null) closeSync(pod.namespaceFd)
-    }, REPORT_DEADLINE_MS)
-  }
-
-  #workloadOf({ info }: Pod): Workload | undefined {
-    return this.model.state?.ownWorkload(info.namespace, info.name, info.serviceAccount)
-  }
-
-  #identityOf(pod: Pod): string | undefined {
-    const workload = this.#workloadOf(pod)
-    return workload === undefined ? undefined : identityOf(workload)
-  }
-
-  #podMessage(pod: Pod): PodMessage {
-    const { info, number, namespaceFd, listeners, inbound } = pod
-    const numbered =
-      inbound === null ? null : { ...inbound, policies: this.#policyNumbers.of(inbound.policies) }
-    return { type: 'pod', pod: info, number, namespaceFd, listeners, inbound: numbered }
-  }
-
-  /** Brings what is known of a pod up to the model; false when that is what it was. */
-  #describe(pod: Pod): boolean {
-    const workload = this.#workloadOf(pod)
-    const { state } = this.model
-    const inbound = workload === undefined || state === null ? null : describeInbound(state, workload)
-    if (inbound === pod.inbound) return false
-    if (inbound !== null && pod.inbound !== null && isSameInbound(inbound, pod.inbound)) return false
-    pod.inbound = inbound
-    if (inbound !== null) this.guard.describe(pod.info.uid, inbound.policies)
-    return true
-  }
-
-  /**
-   * Gets a pod its certificate, then lets the workers serve it: until then its connects wait in the queues of its
-   * listening sockets, where a worker could only refuse them.
-   */
-  #prepare(pod: Pod): void {
-    if (this.model.state === null) return // the first model comes back to it
-    const identity = this.#identityOf(pod)
-    if (identity === undefined) this.#announce(pod)
-    else {
-      this.secrets
-        .get(identity, 'warm-up')
-        .catch((error: unknown) => this.log.warn({ identity, err: error }, 'certificate not available yet'))
-        .finally(() => this.#announce(pod))
-    }
-  }
-
-  #announce(pod: Pod): void {
-    if (pod.isAnnounced || this.#pods.get(pod.info.uid) !== pod) return
-    pod.isAnnounced = true
-    this.#describe(pod)
-    this.workers.broadcast(this.#podMessage(pod))
-  }
-
   /** Workers are told what concerns them and has changed: a mesh changes all the time, a node's part of it does not. */
   #onModel(state: MeshState, previous: MeshState | null): void {
     if (previous === null || !state.hasAddressesOf(previous))
       this.workers.broadcast({ type: 'model', version: state.version })
-    for (const pod of this.#pods.values()) {
-      if (pod.isAnnounced && this.#describe(pod)) this.workers.broadcast(this.#podMessage(pod))
-      this.#prepare(pod)
-    }
-    const used = new Set([...this.#pods.values()].flatMap(({ inbound }) => inbound?.policies ?? []))
-    const numbers = this.#policyNumbers.retain(used)
-    if (numbers.length > 0) this.workers.broadcast({ type: 'policies-removed', numbers })
+    this.#pods.onModel()
     this.workers.broadcast({ type: 'confirm-model', version: state.version })
     const { nowMs } = systemClock
     const receivedMs = this.sources.model.receivedMs ?? nowMs
@@ -393,11 +260,7 @@ export class App {
     for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }
-    this.workers.post(worker, { type: 'policies', policies: this.#policyNumbers.all() })
-    for (const pod of this.#pods.values()) {
-      pod.servedBy.delete(worker)
-      if (pod.isAnnounced) this.workers.post(worker, this.#podMessage(pod))
-    }
+    this.#pods.introduce(worker)
     const { state } = this.model
     if (state !== null) this.workers.post(worker, { type: 'confirm-model', version: state.version })
   }
@@ -420,13 +283,12 @@ export class App {
         break
       }
       case 'pod-ready':
-        this.#pods.get(message.uid)?.servedBy.add(worker)
+        this.#pods.onServed(message.uid, worker)
         this.#supervisor.send({ type: 'pod-ready', uid: message.uid })
         this.#reportReady()
         break
       case 'pod-left':
-        if (this.#pods.get(message.uid)?.leftBy.add(worker).size === this.workers.count)
-          this.#supervisor.send({ type: 'pod-left', uid: message.uid })
+        this.#pods.onLeft(message.uid, worker)
         break
       case 'pod-failed':
         this.#supervisor.send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
@@ -462,8 +324,7 @@ export class App {
   }
 
   #resolve(worker: number, uid: string, ip: string, port: number): void {
-    const pod = this.#pods.get(uid)
-    const workload = pod === undefined ? undefined : this.#workloadOf(pod)
+    const workload = this.#pods.workloadOf(uid)
     const { state } = this.model
     if (workload === undefined || state === null) return // the worker's deadline names it
     const view = describeDestination(state, workload, this.config.network, ip, port)
@@ -471,7 +332,7 @@ export class App {
   }
 
   #resolveHost(worker: number, uid: string, host: string): void {
-    const namespace = this.#pods.get(uid)?.info.namespace ?? ''
+    const namespace = this.#pods.infoOf(uid)?.namespace ?? ''
     const service = parseIp(host) === undefined ? this.model.state?.serviceByHost(host, namespace) : undefined
     const vip = service?.vips.find(({ network }) => network === this.config.network)
     this.workers.post(worker, { type: 'host', uid, host, ip: parseIp(host) ?? vip?.ip ?? null })
@@ -480,7 +341,7 @@ export class App {
   /** Before the first model nothing is known to be ours: that changes with it. */
   #resolveName(worker: number, uid: string, name: string, queryType: number): void {
     const { network, clusterDomain } = this.config
-    const client = { namespace: this.#pods.get(uid)?.info.namespace ?? '', network, clusterDomain }
+    const client = { namespace: this.#pods.infoOf(uid)?.namespace ?? '', network, clusterDomain }
     const { state } = this.model
     const decision = state === null ? null : decideDns(name, queryType, client, state, Math.random)
     const verdict = decision?.kind === 'answer' ? decision.records : null
@@ -490,7 +351,7 @@ export class App {
   #reportReady(): void {
     if (this.#wasReady || this.pending().length > 0) return
     this.#wasReady = true
-    this.log.info({ pods: this.#pods.size }, 'ready')
+    this.log.info({ pods: this.pods.length }, 'ready')
     this.#supervisor.send({ type: 'ready' })
     setTimeout(() => {
       this.workers.broadcast({ type: 'trim-memory' })

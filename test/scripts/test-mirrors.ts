@@ -282,6 +282,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/carry/workload-baggage.ts',
     'ztunnel/metrics.ts',
     'ztunnel/record-writer.ts',
+    'ztunnel/served-pods.ts',
     'ztunnel/sources.ts',
     'ztunnel/watch-certificates.ts',
     'ztunnel/supervisor/data-process.ts',
