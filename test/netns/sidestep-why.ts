@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep why` about two real nodes: faults are made one at a time, and the command has to name code, hop and fix of each.
 // Of pairs that are well it blames nothing. Only the command itself is asked, as a process, from outside.
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { PairVerdict } from '../../cli/why/pair-facts.ts'
+import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { startControlledLab } from '../support/controlled-lab.ts'
 import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(300_000)
@@ -88,6 +92,19 @@ async function attempt(lab: MeshLab, pod: LabPod, ip: string, port: number): Pro
 async function configure(lab: MeshLab, mesh: string, isInForce: () => Promise<boolean>): Promise<void> {
   await lab.configure(mesh)
   await poll('the configuration is in force', async () => ((await isInForce()) ? true : null))
+}
+
+/** Waits until a code is named of a pair, as cause or risk; OK: neither. */
+async function seen(lab: MeshLab, source: string, destination: string, code: string): Promise<void> {
+  await poll(`${code} is seen`, async () => {
+    const { cause, risks } = await why(lab, source, destination)
+    const codes = [cause, ...risks].flatMap((each) => each?.code ?? [])
+    return code === 'OK' ? codes.length === 0 || null : codes.some((each) => each === code) || null
+  })
+}
+
+function nft(namespace: NetworkNamespace, command: string): void {
+  namespace.run(() => execFileSync('nft', [command]))
 }
 
 async function testTraffic(t: Test, lab: MeshLab): Promise<void> {
@@ -240,9 +257,119 @@ async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
   })
 }
 
+async function testNodes(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('a tunnel port that somebody blocks', async (t) => {
+    const cart = lab.namespaceOf('cart')
+    nft(cart, 'add table inet block')
+    nft(cart, 'add chain inet block input { type filter hook input priority -400 ; }')
+    nft(cart, 'add rule inet block input tcp dport 15008 drop')
+    await attempt(lab, 'batch', CART_IP, 8080)
+    const fault = { outcome: 'failing', code: 'HBONE_PORT_BLOCKED' } as const
+    await blames(t, lab, ['batch', `${CART_IP}:8080`], fault, 'network', /NetworkPolicy/)
+    nft(cart, 'delete table inet block')
+    await attempt(lab, 'batch', CART_IP, 8080)
+    await isWell(t, lab, 'batch', `${CART_IP}:8080`)
+  })
+
+  await t.test('rules that somebody flushed are a risk once they are mended', async (t) => {
+    nft(lab.namespaceOf('front'), 'flush ruleset')
+    const verdict = await poll('the node has found it', async () => {
+      const told = await why(lab, 'front', 'cart:80')
+      return told.risks.length > 0 ? told : null
+    })
+    t.equal(verdict.outcome, 'allowed')
+    t.match(verdict.risks, [
+      { code: 'NOT_ENROLLED', hop: 'source', where: 'shop/front', fix: /log of the node/ },
+    ])
+    await isWell(t, lab, 'batch', 'cart:80')
+  })
+
+  await t.test('a caller that its node does not serve any more', async (t) => {
+    await lab.enrol('n1', ['front'])
+    await seen(lab, 'batch', 'cart:80', 'NOT_ENROLLED')
+    const fault = { outcome: 'refused', code: 'NOT_ENROLLED' } as const
+    await blames(t, lab, ['batch', 'cart:80'], fault, 'source', /log of the node/)
+    await lab.enrol('n1', ['front', 'batch'])
+    await seen(lab, 'batch', 'cart:80', 'OK')
+  })
+
+  await t.test('a destination that its node does not serve any more', async (t) => {
+    await lab.enrol('n2', [])
+    await seen(lab, 'batch', 'cart:80', 'HBONE_PORT_REFUSED')
+    const fault = { outcome: 'refused', code: 'HBONE_PORT_REFUSED' } as const
+    await blames(t, lab, ['batch', 'cart:80'], fault, 'destination', /is enrolled there/)
+    await lab.enrol('n2', ['cart'])
+    await seen(lab, 'batch', 'cart:80', 'OK')
+  })
+
+  await t.test('a dump says the same as the nodes it is of', async (t) => {
+    const { code, stdout } = await sidestep(lab.directory, [...nodesOf(lab), 'dump'])
+    t.equal(code, 0)
+    t.notMatch(stdout, /PRIVATE KEY|UFJJVkFURSBLRV/)
+    const file = join(lab.directory, 'dump.json')
+    await writeFile(file, stdout)
+    for (const destination of ['cart:80', 'cart:81']) {
+      const args = ['-o', 'json', 'why', 'batch', destination]
+      const dumped = await sidestep(lab.directory, ['--dump', file, ...args])
+      const { exit, ...told } = await why(lab, 'batch', destination)
+      t.equal(dumped.code, exit)
+      t.strictSame(JSON.parse(dumped.stdout), told)
+    }
+  })
+
+  await t.test('a CA that is away is a risk, and a cause when certificates have ended', async (t) => {
+    const ca = join(lab.directory, 'ca')
+    await rename(ca, `${ca}.away`)
+    await writeFile(ca, 'no directory')
+    await seen(lab, 'batch', 'cart:80', 'CERT_NOT_RENEWED')
+    t.equal((await why(lab, 'batch', 'cart:80')).exit, 0)
+    await seen(lab, 'batch', 'cart:80', 'CERT_EXPIRED')
+    const { cause } = await why(lab, 'batch', 'cart:80')
+    t.match(cause, { code: 'CERT_EXPIRED', fix: /reaches the CA/, detail: /sa\/(batch|cart) ended at/ })
+  })
+
+  await t.test('a node that does not answer is told, and not taken for a cause', async (t) => {
+    await lab.kill('n2')
+    const { silent } = await why(lab, 'front', '192.0.2.1:80')
+    t.match(silent, [/n2\.sock does not answer/])
+  })
+}
+
 t.test('of two nodes that go by a file', async (t) => {
   const lab = await MeshLab.start(t.testdir({}), GOOD)
   t.teardown(() => lab.close())
   await testTraffic(t, lab)
   await testConfigurations(t, lab)
+})
+
+t.test('of what happens to two nodes', async (t) => {
+  const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_CERTIFICATE_TTL_SECONDS: '40' })
+  t.teardown(() => lab.close())
+  await testNodes(t, lab)
+})
+
+t.test('a controller that stopped is a risk: nodes go by what they know', async (t) => {
+  const { lab, controller } = await startControlledLab(t)
+  await isWell(t, lab, 'front', 'cart:80')
+  const denied = await why(lab, 'batch', 'cart:80')
+  t.match(denied, { exit: 1, code: 'POLICY_DENY', policy: 'shop/no-batch' })
+  await controller.kill()
+  const verdict = await poll('both nodes have lost it', async () => {
+    const told = await why(lab, 'front', 'cart:80')
+    return told.risks.length === 2 ? told : null
+  })
+  t.match(verdict, { exit: 0, outcome: 'allowed', cause: null })
+  t.same(
+    verdict.risks.map(({ code, hop, where }) => [code, hop, where]),
+    [
+      ['CONFIG_STALE', 'discovery', 'n1'],
+      ['CONFIG_STALE', 'discovery', 'n2'],
+    ],
+  )
+  for (const { fix } of verdict.risks) t.match(fix, /check the controller/)
+  await controller.start()
+  await poll('both follow it again', async () => {
+    const { risks } = await why(lab, 'front', 'cart:80')
+    return risks.length === 0 ? true : null
+  })
 })

@@ -312,7 +312,8 @@ export class MeshLab {
         `- {uid: u-${pod}, name: ${pod}, namespace: shop, serviceAccount: ${pod}, netns: ${this.namespaceOf(pod).path}}\n`,
     )
     const path = join(this.directory, `${name}.yaml`)
-    await writeFile(`${path}.new`, `pods:\n${pods.join('')}${extra}`)
+    const list = pods.join('') + extra
+    await writeFile(`${path}.new`, `pods:${list === '' ? ' []' : `\n${list}`}\n`)
     await rename(`${path}.new`, path)
   }
 
