@@ -52,7 +52,13 @@ export async function runPage(
   const env = { PATH: `${dirname(process.execPath)}:${path}:${process.env.PATH}`, HOME: home, ...rest }
   const shell = spawn('bash', ['-e', '-o', 'pipefail', '-c', script], { cwd: ROOT, env, detached: true })
   const group = shell.pid ?? 0
-  t.teardown(() => process.kill(-group, 'SIGKILL'))
+  t.teardown(() => {
+    try {
+      process.kill(-group, 'SIGKILL')
+    } catch {
+      // The page left nothing running.
+    }
+  })
   let output = ''
   for (const stream of [shell.stdout, shell.stderr])
     stream.on('data', (chunk: Buffer) => {
