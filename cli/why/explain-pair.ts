@@ -48,18 +48,17 @@ export function explainPair(facts: PairFacts): PairVerdict {
   const { source, target } = outbound
   const destination = target === null || target.ip === '' ? asWritten : `${target.name}:${target.port}`
   const names = { ...nothing, source: source.name, destination }
-  const found = { causes: [], risks: [] }
+  const found: Found = { causes: [], risks: [] }
   checkSource(facts, outbound, found)
   const perWay = ways.map((each) => checkWay(outbound, each))
-  const [first] = ways
   // A connection takes one of the ways: it is stopped for certain only where all of them are.
   const open = perWay.find(({ causes }) => causes.length === 0)
-  const chosen = open ?? perWay[0] ?? { causes: [], risks: [] }
-  const causes: readonly PairFinding[] = [...(found as Found).causes, ...chosen.causes]
+  const chosen: Found = open ?? perWay[0] ?? { causes: [], risks: [] }
+  const causes = [...found.causes, ...chosen.causes]
   const barred = open === undefined ? [] : perWay.flatMap((each) => each.causes)
-  const risks = distinct([...(found as Found).risks, ...chosen.risks, ...barred])
+  const risks = distinct([...found.risks, ...chosen.risks, ...barred])
   const cause = causes[0] ?? failedAttempt(outbound, ways)
-  const taken = ways[Math.max(0, perWay.indexOf(chosen))] ?? first
+  const taken = ways[perWay.indexOf(chosen)]
   const policies = taken?.inbound?.policies
   const told = { ...names, way: taken?.way.text ?? outsideText(outbound), risks }
   if (cause !== null) {
@@ -127,12 +126,13 @@ function mendedFinding(hop: PairHop, where: string, agoMs: number): PairFinding 
 /** What a node does not know, or knows only from before. */
 function checkHealth(health: NodeHealth, found: Found): void {
   const { node, hasModel, isConnected, controller, lastFailure, snapshotAgeSeconds, findings } = health
+  const since = health.disconnectedSeconds > 0 ? ` for ${health.disconnectedSeconds} s` : ''
   const why = lastFailure === '' ? '' : `: ${lastFailure}`
   if (!hasModel)
     found.causes.push(finding('CONFIG_STALE', 'discovery', node, `${node} has no configuration yet${why}`))
   else if (!isConnected || snapshotAgeSeconds !== null) {
     const saved = snapshotAgeSeconds === null ? '' : `, it goes by what it saved ${snapshotAgeSeconds} s ago`
-    const detail = `${node} has no stream to its controller ${controller}${saved}${why}`
+    const detail = `${node} has no stream to its controller ${controller}${since}${saved}${why}`
     found.risks.push(finding('CONFIG_STALE', 'discovery', node, detail))
   }
   for (const each of findings) found.risks.push(finding('CONFIG_INVALID', 'discovery', node, each))

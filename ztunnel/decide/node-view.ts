@@ -36,7 +36,7 @@ export interface NodeView {
   certificateOf(identity: string): DumpedIdentity | undefined
 }
 
-/** How well a node is informed. Times are epoch ms, null when unknown. */
+/** How well a node is informed. `nowMs` is its own clock, epoch ms. */
 export interface NodeHealth {
   readonly node: string
   readonly nowMs: number
@@ -46,7 +46,8 @@ export interface NodeHealth {
   /** False: a controller is configured and there is no stream to it now. A file is always connected. */
   readonly isConnected: boolean
   readonly controller: string
-  readonly lastResponseMs: number | null
+  /** 0 while it is connected, or is not known. */
+  readonly disconnectedSeconds: number
   readonly lastFailure: string
   /** The configuration in force was saved so long ago; null: it is not a saved one. */
   readonly snapshotAgeSeconds: number | null
@@ -85,7 +86,7 @@ export interface IdentityFacts {
 const MAX_SHOWN_FINDINGS = 20
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
-const time = (value: unknown): number | null => (typeof value === 'number' ? value : null)
+const seconds = (value: unknown): number | null => (typeof value === 'number' ? value : null)
 
 /** How well the node is informed. */
 export function healthOf(view: NodeView): NodeHealth {
@@ -97,9 +98,9 @@ export function healthOf(view: NodeView): NodeHealth {
     source: isController ? 'controller' : 'file',
     isConnected: !isController || source.isConnected === true,
     controller: text(source.address),
-    lastResponseMs: time(source.lastResponseMs),
+    disconnectedSeconds: seconds(source.disconnectedSeconds) ?? 0,
     lastFailure: text(source.lastFailure),
-    snapshotAgeSeconds: time(source.snapshotAgeSeconds),
+    snapshotAgeSeconds: seconds(source.snapshotAgeSeconds),
     findings: findings.slice(0, MAX_SHOWN_FINDINGS),
   }
 }
