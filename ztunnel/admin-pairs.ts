@@ -30,6 +30,7 @@ export function nodeView(app: App): NodeView {
     isDraining: app.isDraining,
     mendedMs: app.mended.atMs,
     records: app.records.recent(),
+    eventsOf: (pod) => app.events.of(`${pod.namespace}/${pod.name}`),
     certificateOf(identity) {
       const status = app.secrets.list().find((each) => each.identity === identity)
       return status === undefined ? undefined : dumpIdentity(status)

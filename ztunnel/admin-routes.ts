@@ -9,6 +9,7 @@ import { certificateReports } from './admin-certificates.ts'
 import { pairRoutes } from './admin-pairs.ts'
 import type { App } from './app.ts'
 import { explainConnection } from './decide/explanation.ts'
+import { eventRoutes } from './events/event-routes.ts'
 import { formatMetrics } from './metrics.ts'
 import type { ConnectionReport } from './worker-messages.ts'
 
@@ -107,6 +108,7 @@ export const adminRoutes: AdminRoutes = {
   '/config_dump': { method: 'GET', answer: configDump },
   '/explain': { method: 'GET', answer: explain },
   ...pairRoutes,
+  ...eventRoutes,
   '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },

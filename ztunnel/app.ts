@@ -19,6 +19,7 @@ import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
 import { decideDns } from './dns/dns-decision.ts'
+import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { handoverSocket } from './handover.ts'
 import { MendedPods } from './mended-pods.ts'
@@ -48,6 +49,7 @@ const BACKGROUND = new URL('./background-worker.ts', import.meta.url)
 export class App {
   readonly workers: WorkerSet
   readonly records: RecordWriter
+  readonly events: NodeEvents
   readonly model: ModelStore
   readonly sources: Sources
   readonly config: ZtunnelConfig
@@ -92,8 +94,13 @@ export class App {
     const onMessage = (worker: number, message: UpMessage): void => this.#onWorkerMessage(worker, message)
     const onStarted = (worker: number): void => this.#introduce(worker)
     this.workers = new WorkerSet(config, log, { onMessage, onStarted }, this.grace.settings)
-    this.records = new RecordWriter(config.records, () => this.workers.rings, log)
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
+    this.events = new NodeEvents({
+      ...{ place: sealedPlace(config, 'events'), network: config.network, model: this.model },
+      ...{ pods: () => this.pods, clock: systemClock, log },
+    })
+    const onRecord = (line: string): void => this.events.onRecord(line)
+    this.records = new RecordWriter(config.records, () => this.workers.rings, log, onRecord)
     this.snapshot = new NodeSnapshot({
       ...{ config, clock: systemClock, log },
       compact: (...journal) => this.#background.call('compactJournal', ...journal),
@@ -144,8 +151,11 @@ export class App {
       this.revocations.believe(certificate)
       this.workers.broadcast(certificateMessage(certificate))
       this.snapshot.certificatesChanged()
+      this.events.onCertificate(certificate)
     })
-    await Promise.all([this.revocations.start(), this.snapshot.start(), this.grace.start()])
+    await Promise.all([
+      ...[this.revocations.start(), this.snapshot.start(), this.grace.start(), this.events.start()],
+    ])
     this.workers.start()
     this.records.start()
     // Together: connects wait in the listening sockets' queues until all of it is there.
@@ -202,7 +212,7 @@ export class App {
   /** Leaves to the next process what there can be only one of on a node; connections are not concerned. */
   async #retire(): Promise<void> {
     this.#supervisor.end()
-    await this.#admin.close()
+    await Promise.all([this.#admin.close(), this.events.save()])
     this.#supervisor.send({ type: 'retired' })
   }
 
@@ -221,12 +231,15 @@ export class App {
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
-    await Promise.all([this.revocations.close(), this.snapshot.close(), this.grace.close()])
+    await Promise.all([
+      ...[this.revocations.close(), this.snapshot.close(), this.grace.close(), this.events.close()],
+    ])
     this.secrets.close()
     await this.#background.close()
   }
 
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {
+    this.events.onSupervisor(message)
     if (message.type === 'pod-added') this.#pods.add(message, fds)
     else if (message.type === 'pod-removed') this.#pods.remove(message.uid)
     else if (message.type === 'pod-leaving') this.#pods.letGo(message.uid)
@@ -291,6 +304,7 @@ export class App {
         this.#pods.onLeft(message.uid, worker)
         break
       case 'pod-failed':
+        this.events.onFailed(message.uid, message.detail)
         this.#supervisor.send({ type: 'pod-failed', uid: message.uid, detail: message.detail })
         break
       case 'report':

@@ -21,6 +21,7 @@ export class RecordWriter {
   readonly #rings: () => readonly RecordRing[]
   readonly #target: string
   readonly #log: Log
+  readonly #onRecord: (text: string) => void
   readonly #recent: string[] = []
   #next = 0
   #out: WriteStream | NodeJS.WriteStream | null = null
@@ -30,8 +31,14 @@ export class RecordWriter {
   #mayBeTorn = false
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
-  /** `target`: stdout, off, or a file name. */
-  constructor(target: string, rings: () => readonly RecordRing[], log: Log) {
+  /** `target`: stdout, off, or a file name. `onRecord` hears of each, also where none is written. */
+  constructor(
+    target: string,
+    rings: () => readonly RecordRing[],
+    log: Log,
+    onRecord: (text: string) => void = () => {},
+  ) {
+    this.#onRecord = onRecord
     this.#target = target
     this.#rings = rings
     this.#log = log
@@ -49,6 +56,7 @@ export class RecordWriter {
     for (const ring of this.#rings()) {
       ring.drain((text) => {
         this.#remember(text)
+        this.#onRecord(text)
         batch += `${text}\n`
         count++
       })

@@ -72,7 +72,8 @@ async function readPod(io: CommandIo, name: string): Promise<PodPage> {
 }
 
 function podText(page: PodPage, nowMs: number): string {
-  const { pod, workload, health, services, policies, certificate, connections, failures, mendedMs } = page
+  const { pod, workload, health, services, policies, certificate, connections, failures, changes, mendedMs } =
+    page
   const about = formatFields([
     ['pod', `${pod.namespace}/${pod.name}`],
     ['node', health.node],
@@ -117,6 +118,14 @@ function podText(page: PodPage, nowMs: number): string {
         failures.map(({ time, direction, code, peer, destination, policy, fix }) => [
           ...[time, direction, code, peer, destination, policy, fix],
         ]),
+      ),
+    ),
+    part(
+      'CHANGES lately of the pod itself',
+      changes.length,
+      formatTable(
+        ['TIME', 'WHAT', 'DETAIL'],
+        changes.map(({ time, what, detail }) => [time, what, detail]),
       ),
     ),
   ].join('')

@@ -22,6 +22,7 @@ export const DUMPED_PATHS = [
   '/metrics',
   '/edges',
   '/drain',
+  '/events',
 ] as const
 type DumpedPath = (typeof DUMPED_PATHS)[number]
 
@@ -125,7 +126,7 @@ export function dumpNode({ label, pages, error }: DumpedNode): FleetNode {
   }
   let view: NodeView | null = null
   const viewed = (): NodeView => {
-    view ??= readView(page)
+    view ??= readView(page, pages)
     return view
   }
   return {
@@ -145,19 +146,30 @@ export function dumpNode({ label, pages, error }: DumpedNode): FleetNode {
   }
 }
 
-function readView(page: (path: DumpedPath) => string): NodeView {
+function readView(page: (path: DumpedPath) => string, pages: DumpedNode['pages']): NodeView {
   try {
     const config = JSON.parse(page('/config_dump')) as MeshConfig & { version: { model: number } } // as: our API
-    const node = JSON.parse(page('/node')) as Omit<NodeView, 'state' | 'records' | 'certificateOf'> // as: our API
+    const node = JSON.parse(page('/node')) as Omit<
+      NodeView,
+      'state' | 'records' | 'eventsOf' | 'certificateOf'
+    > // as: our API
     const certificates = JSON.parse(page('/certificates')) as readonly DumpedIdentity[] // as: our API
     return {
       ...node,
       state: config.version.model === 0 ? null : new MeshState(config, config.version.model),
       records: page('/records').split('\n'),
+      eventsOf: eventsIn(page('/records'), pages['/events']),
       certificateOf: (identity) => certificates.find((each) => each.identity === identity),
     }
   } catch (error) {
     if (error instanceof CliError) throw error
     throw new CliError(EXIT_USAGE, 'the dump is damaged', error)
   }
+}
+
+/** A dump of a node that kept no events: its records say what there is to say. */
+function eventsIn(records: string, page: string | undefined): NodeView['eventsOf'] {
+  if (page === undefined) return () => records.split('\n')
+  const events = JSON.parse(page) as Readonly<Record<string, readonly unknown[]>> // as: our API
+  return ({ namespace, name }) => (events[`${namespace}/${name}`] ?? []).map((event) => JSON.stringify(event))
 }

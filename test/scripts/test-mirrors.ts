@@ -281,7 +281,6 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/carry/worker-context.ts',
     'ztunnel/carry/workload-baggage.ts',
     'ztunnel/metrics.ts',
-    'ztunnel/record-writer.ts',
     'ztunnel/served-pods.ts',
     'ztunnel/sources.ts',
     'ztunnel/watch-certificates.ts',

@@ -69,6 +69,7 @@ export async function shopCertificates(authority: TestAuthority): Promise<Map<st
 /** A node of the shop that is well informed; `changes` replace what is said of it. */
 export function nodeView(node: 'n1' | 'n2', mesh: string, changes: Partial<NodeView> = {}): NodeView {
   const pod = (name: string) => ({ uid: `u-${name}`, name, namespace: 'shop', serviceAccount: `${name}-sa` })
+  const records = changes.records ?? []
   return {
     ...{
       node,
@@ -81,7 +82,7 @@ export function nodeView(node: 'n1' | 'n2', mesh: string, changes: Partial<NodeV
     state: meshOf(mesh),
     pods: node === 'n1' ? [pod('front'), pod('batch')] : [pod('cart')],
     source: { kind: 'controller', isConnected: true, address: 'c:15012', lastFailure: '' },
-    ...{ findings: [], pending: [], isDraining: false, mendedMs: {}, records: [] },
+    ...{ findings: [], pending: [], isDraining: false, mendedMs: {}, records, eventsOf: () => records },
     certificateOf: () => undefined,
     ...changes,
   }

@@ -32,6 +32,8 @@ export interface NodeView {
   readonly mendedMs: Readonly<Record<string, number>>
   /** The last connection records, oldest first, one line of JSON each. */
   readonly records: readonly string[]
+  /** What happened lately to a pod, oldest first: such records, and lines of the same form about the pod itself. */
+  eventsOf(pod: PodInfo): readonly string[]
   /** The certificate of an identity; undefined: the node has none to have. */
   certificateOf(identity: string): DumpedIdentity | undefined
 }

@@ -29,6 +29,16 @@ export interface PodFailure {
   readonly fix: string
 }
 
+/** Something that happened to the pod itself. */
+export interface PodChange {
+  /** RFC 3339. */
+  readonly time: string
+  /** A constant phrase. */
+  readonly what: string
+  /** The other fields of the event, `name=value`. */
+  readonly detail: string
+}
+
 /** One pod. */
 export interface PodFacts {
   readonly health: NodeHealth
@@ -40,12 +50,15 @@ export interface PodFacts {
   readonly policies: readonly AppliedPolicy[]
   /** The last ones, oldest first. */
   readonly failures: readonly PodFailure[]
+  /** The last ones, oldest first. */
+  readonly changes: readonly PodChange[]
   /** When its redirection was last mended, epoch ms; null: never. */
   readonly mendedMs: number | null
 }
 
 /** Failures of a pod that are told. */
 const MAX_FAILURES = 50
+const MAX_CHANGES = 20 // enrolment, redirection, certificates: of a pod that are told
 
 /** The pods of that name: `namespace/name`, or a name. */
 export function podFacts(view: NodeView, name: string): readonly PodFacts[] {
@@ -58,6 +71,7 @@ function factsOf(view: NodeView, pod: PodInfo): PodFacts {
   const { state } = view
   const own = state?.ownWorkload(pod.namespace, pod.name, pod.serviceAccount)
   const policies = own === undefined ? [] : (state?.policiesFor(own) ?? [])
+  const lines = view.eventsOf(pod)
   return {
     health: healthOf(view),
     pod,
@@ -72,7 +86,8 @@ function factsOf(view: NodeView, pod: PodInfo): PodFacts {
         ruleCount: policy.rules.length,
       },
     })),
-    failures: failuresOf(view.records, pod, own?.workloadIps ?? []),
+    failures: failuresOf(lines, pod, own?.workloadIps ?? []),
+    changes: changesOf(lines),
     mendedMs: view.mendedMs[pod.uid] ?? null,
   }
 }
@@ -87,6 +102,19 @@ function failuresOf(lines: readonly string[], pod: PodInfo, ips: readonly string
     if (failure !== null) found.push(failure)
   }
   return found.reverse()
+}
+
+/** Lines without a direction are about the pod itself. */
+function changesOf(lines: readonly string[]): readonly PodChange[] {
+  const changes = lines
+    .filter((line) => line !== '' && !line.includes('"direction":"'))
+    .slice(-MAX_CHANGES)
+    .map((line) => {
+      const { time, msg, ...fields } = parse(line)
+      const detail = Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`)
+      return { time: String(time ?? ''), what: String(msg ?? ''), detail: detail.join(' ') }
+    })
+  return changes.filter(({ what }) => what !== '')
 }
 
 function failureOf(line: string, { namespace, name }: PodInfo, ips: readonly string[]): PodFailure | null {

@@ -2,6 +2,7 @@
 // A small sealed file that is read at the start and written as a whole after every change, some time later, so that many
 // changes cost one write. A disk that takes nothing is tried again; nobody waits for it.
 import { createHash } from 'node:crypto'
+import { stat } from 'node:fs/promises'
 import { isErrno } from '../../mesh/errors/errno.ts'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
@@ -41,6 +42,9 @@ export class SavedDocument {
   #work: Promise<void> | null = null
   /** Of what is in the file. */
   #digest = ''
+  /** The file as it was read or written last; '': there was none. */
+  #file = ''
+  #isSwept = false
   #isDue = false
   #isClosed = false
 
@@ -64,7 +68,10 @@ export class SavedDocument {
     const { what, place: openPlace, log } = this.#options
     try {
       const place = await openPlace()
-      await sweepBeside(place.path)
+      // Once: what lies there later may be another process's, which is about to put it into its place.
+      if (!this.#isSwept) await sweepBeside(place.path)
+      this.#isSwept = true
+      this.#file = await fileOf(place)
       let found: FoundDocument | null = null
       for await (const { kind, timeMs, payload } of readFrames(place))
         if (kind === 'content')
@@ -82,13 +89,31 @@ export class SavedDocument {
     }
   }
 
+  /** Another process has written since this one has read or written. Never rejects. */
+  async isForeign(): Promise<boolean> {
+    try {
+      const file = await fileOf(await this.#options.place())
+      return file !== '' && file !== this.#file
+    } catch {
+      return false // the next save will say what is wrong
+    }
+  }
+
   /** Its content is another one. */
   changed(): void {
     this.#isDue = true
     this.#startTimer(SAVE_DELAY_MS)
   }
 
-  /** Writes what is due. */
+  /** Writes what is due now. */
+  async flush(): Promise<void> {
+    this.#timer?.cancel()
+    this.#timer = null
+    await this.#work
+    if (this.#isDue) await this.#begin()
+  }
+
+  /** Writes what is due, the last time. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#timer?.cancel()
@@ -100,11 +125,16 @@ export class SavedDocument {
     if (this.#isClosed || this.#timer !== null || this.#work !== null) return
     this.#timer = this.#options.clock.startTimer(delayMs, () => {
       this.#timer = null
-      this.#work = this.#save().finally(() => {
-        this.#work = null
-        if (this.#isDue) this.#startTimer(this.#alarm.isRaised ? SAVE_RETRY_MS : SAVE_DELAY_MS)
-      })
+      void this.#begin()
     })
+  }
+
+  #begin(): Promise<void> {
+    this.#work = this.#save().finally(() => {
+      this.#work = null
+      if (this.#isDue) this.#startTimer(this.#alarm.isRaised ? SAVE_RETRY_MS : SAVE_DELAY_MS)
+    })
+    return this.#work
   }
 
   /** Never rejects. */
@@ -115,12 +145,25 @@ export class SavedDocument {
       const payload = Buffer.from(JSON.stringify(content()))
       const digest = createHash('sha256').update(payload).digest('hex')
       if (digest === this.#digest) return
-      await writeSealed(await place(), clock.nowMs, [{ kind: 'content', timeMs: clock.nowMs, payload }])
+      const where = await place()
+      await writeSealed(where, clock.nowMs, [{ kind: 'content', timeMs: clock.nowMs, payload }])
       this.#digest = digest
+      this.#file = await fileOf(where)
       this.#alarm.clear()
     } catch (err) {
       this.#isDue = true
       this.#alarm.raise(err)
     }
+  }
+}
+
+/** Names what is in a place now: every writer puts a new file there. '' when there is none. */
+async function fileOf({ path }: SealedPlace): Promise<string> {
+  try {
+    const { ino, mtimeMs } = await stat(path)
+    return `${ino} ${mtimeMs}`
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return ''
+    throw error
   }
 }

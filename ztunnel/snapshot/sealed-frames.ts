@@ -27,7 +27,7 @@ export interface SealOwner {
 }
 
 /** What a file is for. */
-export type SealPurpose = 'model' | 'certificates' | 'pods' | 'peers'
+export type SealPurpose = 'model' | 'certificates' | 'pods' | 'peers' | 'events'
 
 /** The beginning of a frame. */
 export interface FrameHead {

@@ -11,6 +11,7 @@ const FILES: Readonly<Record<SealPurpose, string>> = {
   certificates: 'certificates.sealed',
   pods: 'pods.sealed',
   peers: 'peers.sealed',
+  events: 'events.sealed',
 }
 
 /** Where a file of this node is; makes the directory and the key when asked for the first time. */

@@ -2,7 +2,14 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { dump } from '../../../cli/commands/dump.ts'
-import { DUMPED_PATHS, type FleetDump, readDump, takeDump, withoutSecrets } from '../../../cli/fleet/dump.ts'
+import {
+  DUMPED_PATHS,
+  dumpNode,
+  type FleetDump,
+  readDump,
+  takeDump,
+  withoutSecrets,
+} from '../../../cli/fleet/dump.ts'
 import type { FleetNode } from '../../../cli/fleet/fleet.ts'
 import { plainFleet } from '../../../cli/fleet/fleet.ts'
 import { runCommand } from '../../support/cli-run.ts'
@@ -23,7 +30,7 @@ function servingNode(name: 'n1' | 'n2', more: Readonly<Record<string, string>> =
       }),
     ],
   })
-  const { state, certificateOf, records, ...node } = view
+  const { state, certificateOf, records, eventsOf, ...node } = view
   const { workloads = [], services = [], policies = [] } = state ?? {}
   const pages: Readonly<Record<string, string>> = {
     '/node': JSON.stringify(node),
@@ -34,10 +41,13 @@ function servingNode(name: 'n1' | 'n2', more: Readonly<Record<string, string>> =
     '/metrics': 'up 1\n',
     '/edges': '[]',
     '/drain': '{"isDraining":false,"connections":[]}',
+    '/events': JSON.stringify({ 'shop/cart': eventsOf({ ...CART }).map((line) => JSON.parse(line)) }),
     ...more,
   }
   return { ...paperNode(view), read: async (path) => pages[path] ?? '' }
 }
+
+const CART = { uid: 'u-cart', name: 'cart', namespace: 'shop', serviceAccount: 'cart-sa' }
 
 async function written(t: Tap, nodes: readonly FleetNode[]): Promise<string> {
   const { output } = await runCommand(plainFleet(nodes), dump)
@@ -59,6 +69,25 @@ t.test('a dump answers as the node it was taken of', async (t) => {
     await t.rejects(async () => await first?.read('/quitquitquit'), /a dump has no/)
   }
 })
+
+t.test(
+  'failures of a pod are told from its events; a dump without events has them from its records',
+  async (t) => {
+    const refused = recordLine({
+      ...{ direction: 'inbound', reason: 'POLICY_DENY', 'dst.workload': 'cart', 'dst.namespace': 'shop' },
+    })
+    const serving = servingNode('n2', { '/records': refused, '/events': JSON.stringify({ 'shop/cart': [] }) })
+    const taken = await takeDump([serving], NOW_MS)
+    const failures = async (pages: Readonly<Record<string, string>>): Promise<unknown> => {
+      const [facts] = await dumpNode({ label: 'n2', error: '', pages }).pod('cart')
+      return facts?.failures.map(({ code }) => code)
+    }
+    const { '/events': _, ...before } = taken.nodes[0]?.pages ?? {}
+    t.same(await failures(before), ['POLICY_DENY'])
+    t.same(await failures({ ...before, '/events': '{}' }), [])
+    t.same(await failures({ ...before, '/events': `{"shop/cart":[${refused}]}` }), ['POLICY_DENY'])
+  },
+)
 
 t.test('no private key gets into a dump, whatever page had it', async (t) => {
   const base64 = Buffer.from(KEY).toString('base64')

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small document: read at the start, written some time after a change, tried again when the disk takes nothing.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -105,4 +114,33 @@ t.test('what a writer that was killed left beside it is removed', async (t) => {
   writeFileSync(`${path}.0b9c`, 'half')
   t.equal(await document.load(), null)
   t.same(readdirSync(join(path, '..')), [])
+})
+
+t.test('what another process has written is known as foreign until it is read', async (t) => {
+  const one = setUp(t)
+  t.equal(await one.document.isForeign(), false, 'nothing is there')
+  one.set('mine')
+  await one.document.flush()
+  t.equal(await one.document.isForeign(), false)
+  writeFileSync(`${one.path}.new`, readFileSync(one.path), { mode: 0o600 })
+  renameSync(`${one.path}.new`, one.path)
+  t.equal(await one.document.isForeign(), true)
+  t.same((await one.document.load())?.content, 'mine')
+  t.equal(await one.document.isForeign(), false)
+})
+
+t.test('flush does not wait, and leaves no timer', async (t) => {
+  const { document, set, clock } = setUp(t)
+  set('now')
+  await document.flush()
+  t.same((await document.load())?.content, 'now')
+  t.equal(clock.pendingCount, 0)
+})
+
+t.test('only the first look removes what lies beside', async (t) => {
+  const { path, document } = setUp(t)
+  await document.load()
+  writeFileSync(`${path}.of-another`, 'half written')
+  await document.load()
+  t.same(readFileSync(`${path}.of-another`, 'utf8'), 'half written')
 })

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last events of every pod, in memory. Connections that went well have a ring of their own, so that the many of them do
+// not push out the few that failed; and when all together grow too large, the pod with the most gives way first: a noisy
+// pod costs the others nothing of theirs. Pure.
+import { isGoodEnd, timeOf } from './event-line.ts'
+
+/** Connections of a pod that went well, the last ones. */
+export const MAX_GOOD_EVENTS = 50
+/** Everything else that happened to a pod, the last of it: failures, refusals, certificates, enrolment. */
+export const MAX_OTHER_EVENTS = 50
+/** Text of all pods together; beyond it the pod with the most loses its oldest. */
+export const MAX_EVENTS_BYTES = 2 * 1024 * 1024
+/** Counted for each event and pod beside its text, so that short ones cannot be without number. */
+const ENTRY_COST = 64
+
+/** Lines by pod. */
+export type EventLines = Readonly<Record<string, readonly string[]>>
+
+/** One pod's. */
+class PodRing {
+  readonly good: string[] = []
+  readonly other: string[] = []
+  byteCount = ENTRY_COST
+
+  push(line: string): void {
+    const [ring, limit] = isGoodEnd(line) ? [this.good, MAX_GOOD_EVENTS] : [this.other, MAX_OTHER_EVENTS]
+    ring.push(line)
+    this.byteCount += costOf(line)
+    if (ring.length > limit) this.#shift(ring)
+  }
+
+  /** Lets go of the event that is missed least. */
+  shed(): void {
+    this.#shift(this.good.length > 0 ? this.good : this.other)
+  }
+
+  get isEmpty(): boolean {
+    return this.good.length + this.other.length === 0
+  }
+
+  /** By time. */
+  get lines(): readonly string[] {
+    return [...this.other, ...this.good].toSorted(byTime)
+  }
+
+  #shift(ring: string[]): void {
+    const gone = ring.shift()
+    if (gone !== undefined) this.byteCount -= costOf(gone)
+  }
+}
+
+const costOf = (line: string): number => line.length + ENTRY_COST
+const byTime = (left: string, right: string): number => {
+  const [one, other] = [timeOf(left), timeOf(right)]
+  return one < other ? -1 : one > other ? 1 : 0
+}
+
+/** All pods'. */
+export class EventRings {
+  readonly #pods = new Map<string, PodRing>()
+  #byteCount = 0
+
+  /** `pod` is `namespace/name`. */
+  push(pod: string, line: string): void {
+    let ring = this.#pods.get(pod)
+    if (ring === undefined) {
+      ring = new PodRing()
+      this.#byteCount += ring.byteCount
+      this.#pods.set(pod, ring)
+    }
+    this.#byteCount -= ring.byteCount
+    ring.push(line)
+    this.#byteCount += ring.byteCount
+    while (this.#byteCount > MAX_EVENTS_BYTES) this.#shed()
+  }
+
+  /** The events of a pod, oldest first. */
+  of(pod: string): readonly string[] {
+    return this.#pods.get(pod)?.lines ?? []
+  }
+
+  /** All events, oldest first. */
+  all(): EventLines {
+    return Object.fromEntries([...this.#pods].map(([pod, ring]) => [pod, ring.lines]))
+  }
+
+  /** Puts events of another process among ours; those that are here already stay once. */
+  merge(found: EventLines): void {
+    for (const [pod, lines] of Object.entries(found)) {
+      const known = new Set(this.of(pod))
+      const added = lines.filter((line) => !known.has(line))
+      if (added.length === 0) continue
+      const before = this.#pods.get(pod)?.byteCount ?? 0
+      this.#pods.delete(pod)
+      this.#byteCount -= before
+      for (const line of [...known, ...added].toSorted(byTime)) this.push(pod, line)
+    }
+  }
+
+  #shed(): void {
+    let [name, largest]: [string, PodRing | null] = ['', null]
+    for (const [pod, ring] of this.#pods)
+      if (largest === null || ring.byteCount > largest.byteCount) [name, largest] = [pod, ring]
+    if (largest === null) return
+    this.#byteCount -= largest.byteCount
+    largest.shed()
+    if (largest.isEmpty) this.#pods.delete(name)
+    else this.#byteCount += largest.byteCount
+  }
+}
