@@ -21,6 +21,7 @@ import {
   filePod,
   lonelyPair,
   PAIRS,
+  rush,
   SHOP,
   STRICT_CART,
   shopJob,
@@ -36,6 +37,8 @@ const WAIT_MS = 60_000
 const MENDED_MS = 15_000
 /** A data process that was killed serves again within this. */
 const BACK_MS = 1_000
+/** Aimed at; what two shared processors give is told. */
+const RUSH_PER_SECOND = 500
 /** Pods that start at once. */
 const CROWD = 20
 /** Requests that a rollout of the ztunnels may cost. */
@@ -268,6 +271,30 @@ t.test('pods come and go, and no request fails', async (t) => {
   await kubectl('-n', SHOP, 'scale', 'statefulset/orders', '--replicas=2')
   await kubectl('-n', SHOP, 'wait', 'pod', 'orders-2', '--for=delete', '--timeout=60s')
   t.same(await shop.goesOn(before), [])
+})
+
+t.test('a rollout under load: who ends takes nothing new, and no request is lost', async (t) => {
+  await cluster.apply(rush(RUSH_PER_SECOND))
+  await shop.ready()
+  await shop.listenTo('rush')
+  const before = shop.mark()
+  const startedMs = Date.now()
+  await shop.goesOn(before)
+  await kubectl('-n', SHOP, 'rollout', 'restart', 'deployment/till')
+  await shop.ready()
+  await poll(
+    'the old ones are gone',
+    async () => (await shop.pods()).filter(({ app }) => app === 'till').length === 3 || null,
+    WAIT_MS,
+  )
+  const lost = await shop.goesOn(before)
+  const calls = shop.since(before).filter(({ caller }) => caller === 'rush')
+  const perSecond = Math.round(calls.length / ((Date.now() - startedMs) / 1000))
+  const retried = (await shop.records(startedMs)).filter(({ retries }) => retries !== undefined).length
+  t.comment(`${calls.length} requests, ${perSecond} a second; ${retried} of them at a second endpoint`)
+  t.same(lost.slice(0, 20), [])
+  shop.forget('rush')
+  await kubectl('-n', SHOP, 'delete', 'deployment', 'rush', 'till', '--cascade=foreground')
 })
 
 t.test('twenty pods start at once: each waits a moment, and speaks first when its rules stand', async (t) => {

@@ -201,6 +201,19 @@ export function filePod(name: string): string {
   })
 }
 
+/** Three servers on node2 that end at once when they are told to, and who calls them from node1, so many times a second. */
+export function rush(rate: number): string {
+  const server = program('till.mjs', { PORT: '8080' }, answers(8080))
+  const caller = program('rush.mjs', { URL: 'http://till/', RATE: `${rate}` })
+  const servers = deployment('till', [server], on('node2')) as { readonly spec: Json } // as: made above
+  return list([
+    ...['till', 'rush'].map(account),
+    service('till', 80, 8080),
+    { ...servers, spec: { ...servers.spec, replicas: 3 } },
+    deployment('rush', [caller], { ...on('node1'), ...ENDS_AT_ONCE }),
+  ])
+}
+
 /** A server on node2, and who calls it from node1; nobody else knows them. */
 export function lonelyPair(): string {
   return list([
