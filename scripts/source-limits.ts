@@ -158,7 +158,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/reactor/subject-alt-name.ts', 'count', 'MAX_NAMES'),
   ...limits('mesh/reactor/subject-alt-name.ts', 'bytes', 'MAX_URI_BYTES'),
   ...limits('mesh/reactor/worker.ts', 'count', 'MAX_MESSAGES_UNDER_WAY'),
-  ...limits('mesh/reactor/worker.ts', 'ms', 'STUCK_AFTER_MS'),
+  ...limits('mesh/reactor/heartbeat.ts', 'ms', 'STUCK_AFTER_MS', 'START_WITHIN_MS'),
   ...limits('mesh/reactor/descriptor-passing.ts', 'count', 'MAX_QUEUED_MESSAGES'),
   ...limits('mesh/grpc/calls.ts', 'bytes', 'STREAM_HIGH_WATER_BYTES'),
   ...limits('mesh/grpc/server.ts', 'bytes', 'MAX_REQUEST_BYTES'),

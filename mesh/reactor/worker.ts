@@ -15,16 +15,14 @@ import {
 } from './ffi/handle-counts.ts'
 import { eventfd, read, write } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
+import { HEARTBEAT_INTERVAL_MS, Heartbeat } from './heartbeat.ts'
 import { Reactor } from './reactor.ts'
 import { requestShortSlices } from './scheduling-slice.ts'
 
 /** Messages under way in one direction; more means that the receiver is stuck, and they are dropped. */
 export const MAX_MESSAGES_UNDER_WAY = 16_384
-/** A worker that finishes no turn for this long is ended: its loop wakes every second at the latest. */
-export const STUCK_AFTER_MS = 5000
 /** How long stop() waits before it terminates the thread. */
 const STOP_DEADLINE_MS = 2000
-const HEARTBEAT_INTERVAL_MS = 1000
 /** Messages are taken for so long, then connections have their turn: a change of all pods is hundreds of messages. */
 const RECEIVE_BUDGET_MS = 1
 
@@ -89,8 +87,7 @@ export class ReactorWorker<Down, Up> {
   readonly #descriptors = new DescriptorTable()
   readonly #handles = createHandleMemory()
   readonly #heartbeat: NodeJS.Timeout
-  #lastTurns = -1
-  #stuckSinceMs = performance.now()
+  readonly #beats = new Heartbeat()
   #error: Error | null = null
   #isStopping = false
   readonly #exited: Promise<void>
@@ -179,17 +176,10 @@ export class ReactorWorker<Down, Up> {
   }
 
   #checkHeartbeat(): void {
-    const turns = Atomics.load(this.#control, TURNS)
-    const nowMs = performance.now()
-    if (turns !== this.#lastTurns) {
-      this.#lastTurns = turns
-      this.#stuckSinceMs = nowMs
-    } else if (nowMs - this.#stuckSinceMs > STUCK_AFTER_MS && !this.#isStopping) {
-      this.#error = new MeshError('WORKER_LOST', {
-        detail: `${this.name} finished no turn in ${STUCK_AFTER_MS} ms`,
-      })
-      void this.#worker.terminate()
-    }
+    const waitedMs = this.#beats.look(Atomics.load(this.#control, TURNS))
+    if (waitedMs === null || this.#isStopping) return
+    this.#error = new MeshError('WORKER_LOST', { detail: `${this.name} finished no turn in ${waitedMs} ms` })
+    void this.#worker.terminate()
   }
 }
 

@@ -276,7 +276,7 @@ t.test('pods come and go, and no request fails', async (t) => {
 t.test('a rollout under load: who ends takes nothing new, and no request is lost', async (t) => {
   await cluster.apply(rush(RUSH_PER_SECOND))
   await shop.ready()
-  await shop.listenTo('rush')
+  await shop.listenTo('rush', 'rush.mjs')
   const before = shop.mark()
   const startedMs = Date.now()
   await shop.goesOn(before)

@@ -85,9 +85,9 @@ export class Shop {
   }
 
   /** From now on the requests of this caller are told. */
-  async listenTo(app: string): Promise<void> {
+  async listenTo(app: string, program = 'caller.mjs'): Promise<void> {
     const { uid } = await this.podOf(app)
-    const path = `/proc/${processOf(uid, 'caller.mjs')}/root/report/requests`
+    const path = `/proc/${processOf(uid, program)}/root/report/requests`
     const fd = await poll(`the report of ${app}`, () => openIfThere(path), WAIT_MS)
     this.#reports.set(app, fd)
   }

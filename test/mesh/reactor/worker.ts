@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import t from 'tap'
-import { createWakeFd, ReactorWorker, STUCK_AFTER_MS, type WorkerExit } from '../../../mesh/reactor/worker.ts'
+import { STUCK_AFTER_MS } from '../../../mesh/reactor/heartbeat.ts'
+import { createWakeFd, ReactorWorker, type WorkerExit } from '../../../mesh/reactor/worker.ts'
 import type { Command } from '../../fixtures/reactor-thread.ts'
 import { createUnixDescriptors } from '../../support/reactor-pairs.ts'
 
@@ -89,7 +90,10 @@ t.test('a worker that throws leaves no socket open: its peers are told at once',
 })
 
 t.test('a stuck worker is ended', async (t) => {
-  const { worker, exited } = start()
+  const { worker, next, exited } = start()
+  const answer = next()
+  worker.post({ type: 'echo', text: 'runs' })
+  await answer
   worker.post({ type: 'hang' })
   const exit = await exited
   t.match(exit.error, { code: 'WORKER_LOST', detail: `test finished no turn in ${STUCK_AFTER_MS} ms` })
