@@ -20,6 +20,7 @@ const limits = (file: string, unit: SourceLimit['unit'], ...constants: readonly 
 /** Every limit outside the tables of HTTP/2 and HBONE that a user may meet. */
 export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/carry/limits.ts', 'ms', 'CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS'),
+  ...limits('mesh/net/proxy-header.ts', 'bytes', 'MAX_IDENTITY_BYTES'),
   ...limits(
     'mesh/balance/limits.ts',
     'count',

@@ -2,6 +2,7 @@
 // What a worker must know of a pod it serves to accept connections for it, without the model (SPEC HBONE §4.2).
 // Built in the main thread, cloned to workers, valid until the model's version changes.
 import { isDeepStrictEqual } from 'node:util'
+import { isIpv6 } from '../net/address.ts'
 import { isVisible } from './address-index.ts'
 import { type WorkloadFacts, workloadFacts } from './destination.ts'
 import type { MeshState } from './mesh-state.ts'
@@ -9,13 +10,21 @@ import type { Policy } from './policy.ts'
 import type { Service } from './service.ts'
 import type { ApplicationTunnel, GatewayAddress, Workload } from './workload.ts'
 
+/** A service that the pod is an endpoint of. */
+export interface NamedHost {
+  /** Of the pod's own network, IPv4 first; null: it has none. */
+  readonly vip: string | null
+  /** Service port → target port (0: unknown). */
+  readonly ports: ReadonlyMap<number, number>
+}
+
 /** One served pod. */
 export interface InboundView {
   readonly modelVersion: number
   readonly workload: WorkloadFacts
   readonly applicationTunnel: ApplicationTunnel | null
-  /** Service host name → service port → target port (0: unknown), for authorities that are names. */
-  readonly hosts: ReadonlyMap<string, ReadonlyMap<number, number>>
+  /** By service host name, for authorities that are names. */
+  readonly hosts: ReadonlyMap<string, NamedHost>
   /** Addresses this pod is the waypoint of: authorities it takes although they are not its own. */
   readonly fronted: ReadonlySet<string>
   /** The policies that apply here, for compilePolicies. */
@@ -47,8 +56,8 @@ export function isSameInbound(left: InboundView, right: InboundView): boolean {
 }
 
 // SPEC HBONE §4.2: best match by host, the local namespace preferred; endpoint map, else the service's target port.
-function hostsOf(state: MeshState, workload: Workload): Map<string, Map<number, number>> {
-  const hosts = new Map<string, Map<number, number>>()
+function hostsOf(state: MeshState, workload: Workload): Map<string, NamedHost> {
+  const hosts = new Map<string, NamedHost>()
   for (const key of Object.keys(workload.services)) {
     const hostname = key.slice(key.indexOf('/') + 1)
     const service = state.serviceByHost(hostname, workload.namespace)
@@ -58,9 +67,16 @@ function hostsOf(state: MeshState, workload: Workload): Map<string, Map<number, 
     for (const [port, target] of Object.entries(service.ports)) {
       ports.set(Number(port), own?.[Number(port)] || target)
     }
-    hosts.set(hostname, ports)
+    hosts.set(hostname, { vip: vipOf(service, workload.network), ports })
   }
   return hosts
+}
+
+// SPEC HBONE §3.7: the own network is preferred, then IPv4.
+function vipOf({ vips }: Service, network: string): string | null {
+  const own = vips.filter((vip) => vip.network === network)
+  const preferred = own.length > 0 ? own : vips
+  return (preferred.find(({ ip }) => !isIpv6(ip)) ?? preferred[0])?.ip ?? null
 }
 
 // SPEC HBONE §4.2: the authority may be of a service or workload whose waypoint is a service containing this

@@ -273,13 +273,21 @@ t.test('pods come and go, and no request fails', async (t) => {
   t.same(await shop.goesOn(before), [])
 })
 
-t.test('a rollout under load: who ends takes nothing new, and no request is lost', async (t) => {
+t.test('out of the mesh, in again, and a rollout, all under load: no request is lost', async (t) => {
   await cluster.apply(rush(RUSH_PER_SECOND))
   await shop.ready()
   await shop.listenTo('rush', 'rush.mjs')
   const before = shop.mark()
   const startedMs = Date.now()
   await shop.goesOn(before)
+  for (const [label, wanted] of [
+    [`${LABEL}=none`, ''],
+    [`${LABEL}-`, 'enabled'],
+  ] as const) {
+    await kubectl('-n', SHOP, 'label', 'pods', '-l', 'app in (till,rush)', label)
+    await untilRedirection(wanted, ['till', 'rush'])
+    t.same((await shop.goesOn(before)).slice(0, 20), [], label)
+  }
   await kubectl('-n', SHOP, 'rollout', 'restart', 'deployment/till')
   await shop.ready()
   await poll(

@@ -25,7 +25,8 @@ export function acceptPassthrough(pod: ServedPod, fd: number): void {
     return
   }
   const { dial, connection: authz } = decision
-  new InboundConnection(pod, downstream, { dial, authz, sourceIp: client.ip }, facts, onClosed).start()
+  const allowed = { dial, authz, sourceIp: client.ip, proxyHeader: null }
+  new InboundConnection(pod, downstream, allowed, facts, onClosed).start()
 }
 
 /** A connection that the guard has refused on the node: it gets the record it would have had here. */

@@ -5,6 +5,7 @@
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
@@ -28,6 +29,8 @@ export interface AllowedInbound {
   readonly authz: AuthzConnection
   /** The client's address. */
   readonly sourceIp: string
+  /** What the application is told before the client's first byte (PROXY protocol); null: nothing. */
+  readonly proxyHeader: Uint8Array | null
 }
 
 /** Carries one inbound connection. Start it once. */
@@ -59,10 +62,11 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
   }
 
   start(): void {
-    const { dial, sourceIp } = this.#allowed
+    const { dial, sourceIp, proxyHeader } = this.#allowed
     const { dialer, canShowSource, context } = this.#pod
-    // A source equal to the destination would connect the application to itself.
-    const shownSource = canShowSource && sourceIp !== dial.ip ? sourceIp : null
+    // A source equal to the destination would connect the application to itself. SPEC HBONE §3.7: from loopback to loopback.
+    const isShown = canShowSource && sourceIp !== dial.ip && proxyHeader === null
+    const shownSource = isShown ? sourceIp : null
     try {
       const fd = dialer.open(dial.ip, shownSource)
       this.#connect = startConnect(context.reactor, fd, dial.ip, dial.port, CONNECT_TIMEOUT_MS, this)
@@ -76,9 +80,18 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
     const { context } = this.#pod
     this.#near = this.#downstream.accept()
     const application = openSocket(context.reactor, fd, noHandler)
+    this.#introduce(application)
     this.#relay = new Relay(this.#near, application, this)
     if (this.#downstream.hasEnded) application.end()
     context.opened(this.#facts)
+  }
+
+  #introduce(application: ByteStream): void {
+    const { proxyHeader } = this.#allowed
+    if (proxyHeader === null) return
+    const block = allocateBlock(proxyHeader.length)
+    block.bytes.set(proxyHeader)
+    application.write(block, 0, proxyHeader.length)
   }
 
   onConnectFailed(reason: CloseReason): void {

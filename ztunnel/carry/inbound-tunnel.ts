@@ -10,6 +10,7 @@ import {
 } from '../../mesh/hbone/tunnel-server.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { WorkloadFacts } from '../../mesh/model/destination.ts'
+import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
@@ -159,7 +160,10 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       return
     }
     facts.destinationAddress = `${decision.dial.ip}:${decision.dial.port}`
-    const allowed = { dial: decision.dial, authz: decision.connection, sourceIp: this.#client.ip }
+    const { dial, connection: authz, proxiedTo } = decision
+    const proxyHeader =
+      proxiedTo === null ? null : formatProxyHeader(this.#client, proxiedTo, this.#identityText)
+    const allowed = { dial, authz, sourceIp: this.#client.ip, proxyHeader }
     const connection = new InboundConnection(this.#pod, downstream, allowed, facts, () => {})
     downstream.connection = connection
     connection.start()

@@ -27,8 +27,8 @@ export interface InboundDecision {
   readonly kind: 'inbound'
   /** The application. */
   readonly dial: SocketAddress
-  /** Write a PROXY v2 header first. */
-  readonly hasProxyHeader: boolean
+  /** A PROXY v2 header goes first, and says that the connection was to this; null: none. */
+  readonly proxiedTo: SocketAddress | null
   /** Keep it: when policies change the connection is evaluated again. */
   readonly connection: AuthzConnection
   readonly verdict: Verdict
@@ -51,16 +51,16 @@ export function decideInbound(
   const connection = new AuthzConnection(request.sourceIp, request.identity, request.localIp, port)
   const verdict = evaluate(connection)
   if (!verdict.allowed) return refuse(verdict.code, verdict.detail)
-  const hasProxyHeader = tunnel !== null && tunnel.protocol === 'PROXY'
-  const dial = { ip: hasProxyHeader ? loopbackOf(request.localIp) : request.localIp, port }
-  return { kind: 'inbound', dial, hasProxyHeader, connection, verdict }
+  const proxiedTo = tunnel?.protocol === 'PROXY' ? authorityOf(pod, request) : null
+  const dial = { ip: proxiedTo === null ? request.localIp : loopbackOf(request.localIp), port }
+  return { kind: 'inbound', dial, proxiedTo, connection, verdict }
 }
 
 /** The port the authority means, before any tunnel. */
 function resolvePort(pod: InboundView, { host, port, localIp }: InboundRequest): number | Refusal {
   const ip = parseIp(host)
   if (ip === undefined) {
-    const ports = pod.hosts.get(host)
+    const ports = pod.hosts.get(host)?.ports
     if (ports === undefined) return refuse('HOSTNAME_UNKNOWN', `no service ${host} here`)
     const target = ports.get(port)
     if (target === undefined || target === 0)
@@ -70,6 +70,11 @@ function resolvePort(pod: InboundView, { host, port, localIp }: InboundRequest):
   // SPEC HBONE §4.2: the authority names the accepted socket's own address, or something this pod stands for.
   if (ip === localIp || pod.applicationTunnel !== null || pod.fronted.has(ip)) return port
   return refuse('CONNECT_DESTINATION', `${ip} is not ${localIp}`)
+}
+
+// SPEC HBONE §3.7: the authority's address, or that of the service it names; a service without one is reached at the pod.
+function authorityOf(pod: InboundView, { host, port, localIp }: InboundRequest): SocketAddress {
+  return { ip: parseIp(host) ?? pod.hosts.get(host)?.vip ?? localIp, port }
 }
 
 // SPEC HBONE §3.7: behind PROXY protocol the application listens on loopback, of the family of the target.

@@ -39,7 +39,7 @@ t.test('a view is of one model and crosses to workers', async (t) => {
 
 t.test('host names lead to this endpoint’s ports, then to the service’s', async (t) => {
   const hosts = (setup: Setup) =>
-    [...describe(setup).hosts].map(([host, ports]) => [host, Object.fromEntries(ports)])
+    [...describe(setup).hosts].map(([host, { ports }]) => [host, Object.fromEntries(ports)])
   const own = service('s', 'shop', 'hostname: s.shop')
   t.same(hosts({ pod: MEMBER, services: [own] }), [['s.shop', { 80: 9090, 81: 0 }]])
   t.same(hosts({ pod: 'services: {"shop/s.shop": {}}', services: [own] }), [['s.shop', { 80: 8080, 81: 0 }]])
@@ -47,6 +47,17 @@ t.test('host names lead to this endpoint’s ports, then to the service’s', as
   t.same(hosts({ services: [own] }), [], 'a service of others')
   const hidden = service('s', 'pay', 'hostname: s.pay, visibility: Namespace')
   t.same(hosts({ pod: 'services: {"pay/s.pay": {}}', services: [hidden] }), [], 'a service it cannot see')
+})
+
+t.test('a host has an address: of its own network, IPv4 first', async (t) => {
+  const vipOf = (vips: string): string | null | undefined => {
+    const named = `{name: s, namespace: shop, hostname: s.shop, vips: ${vips}, ports: {80: 8080}}`
+    return describe({ pod: MEMBER, services: [named] }).hosts.get('s.shop')?.vip
+  }
+  t.equal(vipOf('["far/10.9.0.9", "/fd00::9", "/10.9.0.1"]'), '10.9.0.1')
+  t.equal(vipOf('["far/10.9.0.9", "/fd00::9"]'), 'fd00::9')
+  t.equal(vipOf('["far/10.9.0.9"]'), '10.9.0.9')
+  t.equal(vipOf('[]'), null)
 })
 
 t.test('a waypoint stands for the addresses of those that name it, on its network', async (t) => {
@@ -119,7 +130,7 @@ t.test('a description is the same as long as nothing in it has changed', async (
   }
   for (const other of [
     { ...view, policies: [policy] },
-    { ...view, hosts: new Map([['s.shop', new Map([[80, 9091]])]]) },
+    { ...view, hosts: new Map([['s.shop', { vip: '10.9.0.1', ports: new Map([[80, 9091]]) }]]) },
     { ...view, fronted: new Set(['10.9.0.9']) },
     { ...view, workload: { ...view.workload, canonicalRevision: 'v2' } },
     { ...view, applicationTunnel: { protocol: 'NONE' as const, port: 1 } },

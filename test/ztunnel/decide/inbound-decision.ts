@@ -39,7 +39,7 @@ function decide(request: Partial<InboundRequest>, more = '', pods = '', policies
 const to = (port: number): object => ({
   kind: 'inbound',
   dial: { ip: '10.0.0.1', port },
-  hasProxyHeader: false,
+  proxiedTo: null,
 })
 const refusal = (code: string): object => ({ kind: 'refusal', code })
 
@@ -72,7 +72,12 @@ t.test('an application tunnel overrides the port and skips the destination check
   t.match(decide({ port: 81 }, 'applicationTunnel: {protocol: NONE, port: 0}'), to(81))
   const proxy = 'applicationTunnel: {protocol: PROXY, port: 7000}'
   const decision = decide({}, proxy)
-  t.match(decision, { dial: { ip: '127.0.0.1', port: 7000 }, hasProxyHeader: true })
+  t.match(decision, { dial: { ip: '127.0.0.1', port: 7000 }, proxiedTo: { ip: '10.0.0.1', port: 80 } })
+  t.match(
+    decide({ host: 's.shop', port: 81 }, proxy),
+    { dial: { ip: '127.0.0.1', port: 7000 }, proxiedTo: { ip: '10.9.0.1', port: 81 } },
+    'a name is told by its address',
+  )
   t.match(
     decision,
     { connection: { destinationIp: '10.0.0.1', destinationPort: 7000 } },
