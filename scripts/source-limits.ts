@@ -19,7 +19,11 @@ const limits = (file: string, unit: SourceLimit['unit'], ...constants: readonly 
 
 /** Every limit outside the tables of HTTP/2 and HBONE that a user may meet. */
 export const SOURCE_LIMITS: readonly SourceLimit[] = [
-  ...limits('ztunnel/carry/limits.ts', 'ms', 'CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS'),
+  ...limits(
+    'ztunnel/carry/limits.ts',
+    'ms',
+    ...['CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS', 'CERTIFICATE_DEADLINE_MS', 'CERTIFICATE_CHECK_MS'],
+  ),
   ...limits('mesh/net/proxy-header.ts', 'bytes', 'MAX_IDENTITY_BYTES'),
   ...limits(
     'mesh/balance/limits.ts',
@@ -32,7 +36,6 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/carry/destinations.ts', 'ms', 'RESOLVE_DEADLINE_MS'),
   ...limits('ztunnel/carry/host-lookups.ts', 'count', 'MAX_LOOKUPS'),
   ...limits('ztunnel/carry/callers.ts', 'count', 'MAX_CALLERS'),
-  ...limits('ztunnel/carry/tunnels.ts', 'ms', 'CERTIFICATE_DEADLINE_MS'),
   ...limits('ztunnel/accept/socks5-listener.ts', 'bytes', 'MAX_REQUEST_BYTES'),
   ...limits('ztunnel/accept/socks5-listener.ts', 'ms', 'REQUEST_DEADLINE_MS'),
   ...limits('ztunnel/supervisor/enrolment-file.ts', 'count', 'MAX_PODS'),

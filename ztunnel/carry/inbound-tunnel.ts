@@ -12,6 +12,7 @@ import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { WorkloadFacts } from '../../mesh/model/destination.ts'
 import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
@@ -19,7 +20,7 @@ import { decideInbound } from '../decide/inbound-decision.ts'
 import type { CallerWaiter } from './callers.ts'
 import type { Downstream } from './downstream.ts'
 import { InboundConnection } from './inbound-connection.ts'
-import { HANDSHAKE_TIMEOUT_MS } from './limits.ts'
+import { CERTIFICATE_CHECK_MS, CERTIFICATE_DEADLINE_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
@@ -86,6 +87,9 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   readonly #client: SocketAddress
   readonly #localIp: string
   readonly #startedMs: number
+  /** Accepted, and nobody's yet: the pod has no certificate. */
+  #fd: number
+  #wait: Timer | null = null
   #socket: TlsSocket | null = null
   #server: TunnelServer | null = null
   #identity: SpiffeId | null = null
@@ -102,21 +106,34 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     const { context } = pod
     this.#startedMs = context.reactor.nowMs
     pod.connections.add(this)
-    const identity = context.identities.get(pod.identity)
+    context.reactor.descriptors.add(fd)
+    this.#fd = fd
+    this.#shakeHands()
+  }
+
+  /** A pod that has just started is known to others before its node has a certificate for it: who comes waits a while. */
+  #shakeHands(): void {
+    this.#wait = null
+    const pod = this.#pod
+    const { reactor, identities, revoked, grace } = pod.context
+    const identity = identities.get(pod.identity)
     if (identity === undefined) {
-      context.reactor.descriptors.add(fd)
-      context.reactor.closeLater(fd)
-      this.#end(refuse(pod.inbound === null ? 'WORKLOAD_UNKNOWN' : 'CERT_UNAVAILABLE', pod.info.name))
+      if (reactor.nowMs - this.#startedMs < CERTIFICATE_DEADLINE_MS)
+        this.#wait = reactor.startTimer(CERTIFICATE_CHECK_MS, () => this.#shakeHands())
+      else
+        this.#turnAway(refuse(pod.inbound === null ? 'WORKLOAD_UNKNOWN' : 'CERT_UNAVAILABLE', pod.info.name))
       return
     }
+    const fd = this.#fd
+    this.#fd = -1
     const own = parseSpiffeId(pod.identity)
-    this.#socket = new TlsSocket(context.reactor, fd, {
+    this.#socket = new TlsSocket(reactor, fd, {
       role: 'server',
       context: identity.context,
       credentials: identity.credentials,
       peerCheck: (uris) => checkTrustDomain(isRefusal(own) ? null : own, uris),
-      revoked: context.revoked,
-      grace: context.grace,
+      revoked,
+      grace,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
     })
@@ -178,8 +195,17 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     this.#end(reason)
   }
 
+  /** Before there was a handshake. */
+  #turnAway(reason: CloseReason): void {
+    this.#wait?.cancel()
+    this.#pod.context.reactor.closeLater(this.#fd)
+    this.#fd = -1
+    this.#end(reason)
+  }
+
   abort(reason: CloseReason): void {
-    if (this.#server !== null) this.#server.destroy(reason)
+    if (this.#fd >= 0) this.#turnAway(reason)
+    else if (this.#server !== null) this.#server.destroy(reason)
     else this.#socket?.destroy(reason)
   }
 

@@ -5,3 +5,7 @@
 export const CONNECT_TIMEOUT_MS = 10_000
 /** Until a peer has finished its TLS handshake. */
 export const HANDSHAKE_TIMEOUT_MS = 10_000
+/** Until a pod that has just started has its certificate: tunnels to and from it wait so long. */
+export const CERTIFICATE_DEADLINE_MS = 5_000
+/** Between two looks for it. */
+export const CERTIFICATE_CHECK_MS = 20

@@ -19,13 +19,14 @@ import type { PeerCheck } from '../../mesh/reactor/tls-context.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import type { TunnelDecision } from '../decide/outbound-decision.ts'
-import { CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
+import {
+  CERTIFICATE_CHECK_MS,
+  CERTIFICATE_DEADLINE_MS,
+  CONNECT_TIMEOUT_MS,
+  HANDSHAKE_TIMEOUT_MS,
+} from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { ServedPod } from './served-pod.ts'
-
-/** Dialling waits this long for the pod's own certificate. */
-const CERTIFICATE_DEADLINE_MS = 5000
-const CERTIFICATE_CHECK_MS = 20
 
 /** Separates the parts of a key; occurs in no address and no SPIFFE id. */
 const SEPARATOR = '|'

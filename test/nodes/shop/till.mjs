@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP that ends as most programs do: told to, it takes nothing new from that moment and finishes what it has begun.
+// HTTP that ends as most programs do: told to, it takes nothing new from that moment and finishes what it has begun. What
+// waits to be accepted it has begun: a listening socket that is closed resets those.
 import { createServer } from 'node:http'
 
 const server = createServer((request, response) => {
@@ -7,6 +8,6 @@ const server = createServer((request, response) => {
   setTimeout(() => response.end('marker-of-till\n'), 5)
 }).listen(Number(process.env.PORT))
 process.on('SIGTERM', () => {
-  server.close(() => process.exit(0))
-  server.closeIdleConnections()
+  // Behind the events of the next turn of the loop, among them all that waits to be accepted.
+  setImmediate(() => setImmediate(() => server.close(() => process.exit(0))))
 })
