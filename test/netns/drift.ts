@@ -10,6 +10,7 @@ import { EnrolledPods } from '../../ztunnel/supervisor/enroll/enrolled-pods.ts'
 import { findRuleDrift, redirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { acceptFrom, connectFrom, createLab } from '../support/lab.ts'
 import { ManualClock } from '../support/manual-clock.ts'
+import { poll } from '../support/mesh-lab.ts'
 
 const SPEC = {
   nodes: [
@@ -41,7 +42,8 @@ function openLab(t: Test) {
       },
     },
   })
-  const pods = new EnrolledPods(readConfig(FLAGS, {}).options, new ManualClock(), log, {
+  const clock = new ManualClock()
+  const pods = new EnrolledPods(readConfig(FLAGS, {}).options, clock, log, {
     onAdded: ({ pod }) => calls.push(`+${pod.uid}`),
     onRemoved: (uid) => calls.push(`-${uid}`),
     onLeaving: (uid) => calls.push(`leaving ${uid}`),
@@ -54,7 +56,7 @@ function openLab(t: Test) {
   })
   pods.list([podAt('a', a), podAt('b', b)])
   calls.length = 0
-  return { a, b, pods, calls, logged }
+  return { a, b, clock, pods, calls, logged }
 }
 
 /** Damage, and what is said of it. */
@@ -86,6 +88,24 @@ t.test('every damage of the rules is found, told and mended; the other pod is le
   }
   t.equal(logged.length, DAMAGE.length, 'once each')
   t.equal(findRuleDrift(b, RULES), null)
+})
+
+t.test('flushed tables are mended in a moment, before their time comes', async (t) => {
+  const { a, clock, calls } = openLab(t)
+  for (let round = 0; round < 3; round++) {
+    run(a, 'nft flush ruleset')
+    await poll('mended', () => {
+      clock.advance(500)
+      return calls.splice(0).includes('mended a') || null
+    })
+    t.equal(findRuleDrift(a, RULES), null)
+  }
+  run(a, 'nft add table inet theirs')
+  for (let looks = 0; looks < 10; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    clock.advance(500)
+  }
+  t.same(calls, [], 'what others do beside it is looked at, and left alone')
 })
 
 t.test('rules of others stay, and are no damage', async (t) => {

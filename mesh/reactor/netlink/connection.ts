@@ -40,6 +40,7 @@ export const EAFNOSUPPORT = 97
 export const EOPNOTSUPP = 95
 
 const SOL_NETLINK = 270
+const NETLINK_ADD_MEMBERSHIP = 1
 const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const SO_RCVTIMEO = 20
@@ -216,6 +217,14 @@ export class NetlinkConnection {
     const messages: NetlinkMessage[] = []
     this.#takeAll(datagram, label, (message) => messages.push(message) < 0)
     return messages
+  }
+
+  /** Hears what the kernel tells a multicast group from now on (takeSent). @throws MISSING_CAPABILITY, SYSTEM_CALL */
+  join(group: number): void {
+    const value = allocateBlock(4)
+    value.bytes.writeUInt32LE(group, 0)
+    if (setsockopt(this.#fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, value.address, 4) !== 0)
+      throw systemError(`join netlink group ${group}`)
   }
 
   /** -1 once it is closed. */

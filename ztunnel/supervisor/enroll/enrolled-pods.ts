@@ -15,6 +15,7 @@ import { PodSockets } from '../pod-sockets.ts'
 import type { FoundPod } from '../take-over.ts'
 import type { PodRedirect } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
+import { TableWatch } from './table-watch.ts'
 
 /** The namespace of a pod that was handed over as a descriptor. */
 const DESCRIPTOR_PATH = '/proc/self/fd/'
@@ -45,6 +46,7 @@ export class EnrolledPods implements PodRoster {
   readonly #log: Log
   readonly #listener: PodListener
   readonly #served = new Map<string, PodSockets>()
+  readonly #tables: TableWatch
   readonly #handed = new Map<string, Handed>()
   readonly #leaving = new Map<string, { readonly sockets: PodSockets; readonly timer: ClockTimer }>()
   #listed: readonly EnrolledPod[] = []
@@ -58,6 +60,10 @@ export class EnrolledPods implements PodRoster {
     this.#clock = clock
     this.#log = log
     this.#listener = listener
+    this.#tables = new TableWatch(clock, log, (uid) => {
+      const sockets = this.#served.get(uid)
+      if (sockets !== undefined) this.#check(uid, sockets)
+    })
   }
 
   /** All that are served now. */
@@ -82,7 +88,7 @@ export class EnrolledPods implements PodRoster {
       const pod = own === null ? found.pod : { ...found.pod, netns: `${DESCRIPTOR_PATH}${own}` }
       if (own !== null) this.#handed.set(uid, { pod, netns: own })
       else this.#listed = [...this.#listed, pod]
-      this.#served.set(uid, PodSockets.keep({ ...found, pod }, this.#config))
+      this.#serve(uid, PodSockets.keep({ ...found, pod }, this.#config))
     }
   }
 
@@ -137,6 +143,7 @@ export class EnrolledPods implements PodRoster {
     const sockets = this.#served.get(uid)
     if (sockets === undefined) return
     this.#served.delete(uid)
+    this.#tables.forget(uid)
     sockets.letGo()
     const timer = this.#clock.startTimer(this.#config.drainSeconds * 1000, () => this.onLeft(uid))
     this.#leaving.set(uid, { sockets, timer })
@@ -167,13 +174,22 @@ export class EnrolledPods implements PodRoster {
       // Others get their turn between two pods.
       await new Promise((resolve) => setImmediate(resolve))
       if (this.#isClosed || this.#served.get(uid) !== sockets) continue
-      try {
-        this.#mend(sockets)
-      } catch (error) {
-        if (!(error instanceof MeshError)) throw error
-        this.#log.warn({ uid, reason: error.code, detail: error.detail }, 'the redirection cannot be checked')
-      }
+      this.#check(uid, sockets)
     }
+  }
+
+  #check(uid: string, sockets: PodSockets): void {
+    try {
+      this.#mend(sockets)
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      this.#log.warn({ uid, reason: error.code, detail: error.detail }, 'the redirection cannot be checked')
+    }
+  }
+
+  #serve(uid: string, sockets: PodSockets): void {
+    this.#served.set(uid, sockets)
+    if (sockets.namespace !== null && this.#config.redirect) this.#tables.watch(uid, sockets.namespace)
   }
 
   #mend(sockets: PodSockets): void {
@@ -204,6 +220,7 @@ export class EnrolledPods implements PodRoster {
 
   /** From now on new connections of all pods go their own way; what is open goes on until close(). */
   letGo(): void {
+    this.#tables.close()
     for (const sockets of this.#served.values()) sockets.letGo()
   }
 
@@ -215,6 +232,7 @@ export class EnrolledPods implements PodRoster {
     this.#failures.clear()
     for (const uid of [...this.#handed.keys()]) this.#forget(uid)
     for (const uid of [...this.#leaving.keys()]) this.onLeft(uid)
+    this.#tables.close()
     for (const sockets of this.#served.values()) sockets.abandon()
     this.#served.clear()
   }
@@ -261,7 +279,7 @@ export class EnrolledPods implements PodRoster {
     this.onLeft(uid) // it is back before all that it had open has ended
     try {
       const sockets = PodSockets.open(pod, this.#config, this.#served.values())
-      this.#served.set(uid, sockets)
+      this.#serve(uid, sockets)
       this.#failures.delete(uid)
       this.#listener.onAdded(sockets)
       this.#log.info({ uid, pod: name, namespace }, 'pod enrolled')
@@ -279,6 +297,7 @@ export class EnrolledPods implements PodRoster {
 
   #end(uid: string, sockets: PodSockets): void {
     this.#served.delete(uid)
+    this.#tables.forget(uid)
     this.#listener.onRemoved(uid)
     try {
       sockets.close()
