@@ -11,7 +11,8 @@ import {
   OUTBOUND_PORT,
   SOCKS5_PORT,
 } from '../../mesh/net/mesh-ports.ts'
-import { AF_INET6, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
+import { AF_INET6, SHUT_RDWR, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
+import { shutdown } from '../../mesh/reactor/ffi/libc.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
   DEFAULT_KEEPALIVE,
@@ -172,20 +173,20 @@ export class PodSockets {
 
   /**
    * New connections go their own way from now on; those that were redirected go on: the kernel remembers each, and their
-   * routes stay until close(). Never throws: a namespace that vanished has no connections.
+   * routes stay until close(). @throws NETLINK, NAMESPACE_GONE
    */
   letGo(): void {
-    if (this.namespace === null || !this.#isRedirected) return
-    try {
-      removeRedirection(this.namespace)
-    } catch (error) {
-      if (!(error instanceof MeshError)) throw error
-    }
+    if (this.namespace !== null && this.#isRedirected) removeRedirection(this.namespace)
   }
 
-  /** Un-enrols: rules first, so that nothing is redirected to closed ports. A vanished namespace is fine. */
+  /**
+   * Un-enrols: redirection first, so that nothing comes to closed ports; then the ports, whoever has copies of the sockets,
+   * so that who waits in a queue is told as long as there are tables that translate it. A vanished namespace is fine.
+   */
   close(): void {
     try {
+      this.letGo()
+      for (const fd of this.listeners.values()) shutdown(fd, SHUT_RDWR)
       if (this.namespace !== null && this.#isRedirected) removeRedirectRules(this.namespace)
     } finally {
       this.abandon()

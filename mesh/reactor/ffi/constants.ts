@@ -14,6 +14,7 @@ export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0x800
 export const SOCK_CLOEXEC = 0x80000
 export const SHUT_WR = 1
+export const SHUT_RDWR = 2
 export const MSG_NOSIGNAL = 0x4000
 export const MSG_DONTWAIT = 0x40
 export const MSG_CMSG_CLOEXEC = 0x40000000

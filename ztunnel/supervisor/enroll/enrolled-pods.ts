@@ -144,10 +144,21 @@ export class EnrolledPods implements PodRoster {
     if (sockets === undefined) return
     this.#served.delete(uid)
     this.#tables.forget(uid)
-    sockets.letGo()
+    this.#endRedirection(uid, sockets)
     const timer = this.#clock.startTimer(this.#config.drainSeconds * 1000, () => this.onLeft(uid))
     this.#leaving.set(uid, { sockets, timer })
     this.#listener.onLeaving(uid)
+  }
+
+  /** Never throws: a namespace that vanished has no connections, of another failure the rest is undone all the same. */
+  #endRedirection(uid: string, sockets: PodSockets): void {
+    try {
+      sockets.letGo()
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      const { code, detail } = error
+      this.#log.warn({ uid, reason: code, detail }, 'the redirection of a pod that leaves could not be ended')
+    }
   }
 
   /** Nothing of a pod that was released is open any more. */
@@ -221,7 +232,7 @@ export class EnrolledPods implements PodRoster {
   /** From now on new connections of all pods go their own way; what is open goes on until close(). */
   letGo(): void {
     this.#tables.close()
-    for (const sockets of this.#served.values()) sockets.letGo()
+    for (const [uid, sockets] of this.#served) this.#endRedirection(uid, sockets)
   }
 
   /** Lets go of all as they are: another supervisor keeps them. */
