@@ -168,6 +168,7 @@ function sampleApp(labels: string): App {
       lostCount: 0,
       droppedMessageCount: 0,
       openHandles: [{ SSL: 0 }],
+      accounts: { refusals: () => ({ connections: 1 }) },
     },
     secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
     sources: { nodeCertificate: () => null, model: { snapshotAgeSeconds: 0, disconnectedSeconds: 0 } },

@@ -231,6 +231,45 @@ export const ZTUNNEL_OPTIONS = {
     synonyms: ['CLUSTER_DOMAIN'],
   },
   ipv6: { type: 'boolean', default: 'true', meaning: 'listen on IPv6 as well', synonyms: ['IPV6_ENABLED'] },
+  podConnections: {
+    type: 'integer',
+    default: '32768',
+    min: 1,
+    max: 10_000_000,
+    meaning: 'connections and tunnels of one pod, in and out; a connection beyond is refused with LIMIT_POD',
+  },
+  podConnectionsPerSecond: {
+    type: 'integer',
+    default: '20000',
+    min: 1,
+    max: 1_000_000,
+    meaning: 'new connections of one pod in a second, in and out; those beyond are refused with LIMIT_POD',
+  },
+  podHandshakesPerSecond: {
+    type: 'integer',
+    default: '2000',
+    min: 1,
+    max: 1_000_000,
+    meaning: 'new tunnels from peers to one pod in a second; those beyond are refused with LIMIT_POD',
+  },
+  podBufferedBytes: {
+    type: 'integer',
+    default: '50331648',
+    min: 1_048_576,
+    max: 1_073_741_824,
+    unit: 'bytes',
+    meaning:
+      'received bytes that a worker holds for what one pod does not read; a stream that would need more is reset with LIMIT_POD',
+  },
+  halfCloseSeconds: {
+    type: 'integer',
+    default: '3600',
+    min: 0,
+    max: 604_800,
+    unit: 'seconds',
+    meaning:
+      'a connection of which one side has ended and whose other side has moved no byte for so long is ended with HALF_CLOSE_TIMEOUT; 0: never. As long as Envoy lets a connection be idle',
+  },
   drainSeconds: {
     type: 'integer',
     default: '5',

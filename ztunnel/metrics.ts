@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metrics page: Istio's TCP metrics summed over the workers, and the process's own health. Written as OpenMetrics
 // text directly from shared memory: a registry of objects would double what is already counted.
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
+import { readDescriptorLimit } from '../mesh/runtime/descriptor-limit.ts'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
 import type { App } from './app.ts'
 
@@ -54,10 +55,22 @@ function guardRefusals({ guard, pods }: App): string[] {
   })
 }
 
-/** The soft limit of descriptors; it may be changed from outside at any time (prlimit). */
+function podRefusals({ workers, pods }: App): string {
+  const samples = pods.flatMap(({ uid, namespace, name }) =>
+    Object.entries(workers.accounts.refusals(uid)).flatMap(([limit, count]) =>
+      count === 0
+        ? []
+        : [`sidestep_pod_refused_total{namespace="${namespace}",pod="${name}",limit="${limit}"} ${count}`],
+    ),
+  )
+  const help =
+    'connections refused because of a limit, by pod and limit: connections, connection-rate, handshake-rate, node (little left)'
+  return family('sidestep_pod_refused', 'counter', help, samples)
+}
+
 function maxDescriptors(): string {
-  const soft = /^Max open files +(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
-  return soft === undefined || soft === 'unlimited' ? '+Inf' : soft
+  const soft = readDescriptorLimit()
+  return Number.isFinite(soft) ? String(soft) : '+Inf'
 }
 
 function modelSource({ sources: { model }, snapshot }: App): string[] {
@@ -91,6 +104,15 @@ function conntrack({ conntrack: { reading } }: App): string[] {
     gauge('sidestep_conntrack_max_entries', 'connections it may keep; 0: no limit', maxEntries),
     counter('sidestep_conntrack_lost', 'packets or connections lost because that table was full', lostCount),
   ]
+}
+
+function connectRetries({ retries }: App): string {
+  return family(
+    'sidestep_connect_retries',
+    'counter',
+    'connects that went on to another endpoint, by what the one before failed of',
+    [...retries].map(([reason, count]) => `sidestep_connect_retries_total{reason="${reason}"} ${count}`),
+  )
 }
 
 /** The whole page. */
@@ -129,14 +151,7 @@ export function formatMetrics(app: App): string {
         ([reporter, count]) => `istio_crl_policy_rejections_total{reporter="${reporter}"} ${count}`,
       ),
     ),
-    family(
-      'sidestep_connect_retries',
-      'counter',
-      'connects that went on to another endpoint, by what the one before failed of',
-      [...app.retries].map(
-        ([reason, count]) => `sidestep_connect_retries_total{reason="${reason}"} ${count}`,
-      ),
-    ),
+    connectRetries(app),
     counter(
       'sidestep_grace_connections',
       'tunnels that stand although the certificate of the peer has expired (certificateGraceDays)',
@@ -162,6 +177,7 @@ export function formatMetrics(app: App): string {
       'plaintext connections to strict pods that were refused on the node, before they reached the pod',
       guardRefusals(app),
     ),
+    podRefusals(app),
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),
     family(

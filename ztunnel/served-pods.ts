@@ -6,6 +6,7 @@ import type { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import type { PodAccounts } from './carry/pod-account.ts'
 import type { GuardReports } from './guard-reports.ts'
 import type { ModelStore } from './model-store.ts'
 import type { DataMessage, ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
@@ -22,6 +23,7 @@ const PREPARE_DEADLINE_MS = 5000
 export interface ServedPodsOptions {
   readonly workers: {
     readonly count: number
+    readonly accounts: Pick<PodAccounts, 'open' | 'close'>
     post(worker: number, message: DownMessage): void
     broadcast(message: DownMessage): void
   }
@@ -126,6 +128,7 @@ export class ServedPods {
     if (pod === undefined) return
     this.#pods.delete(uid)
     guard.forget(uid)
+    workers.accounts.close(uid)
     workers.broadcast({ type: 'pod-removed', uid })
     const identity = this.#identityOf(pod)
     if (
@@ -190,7 +193,8 @@ export class ServedPods {
     const { info, number, namespaceFd, listeners, inbound } = pod
     const numbered =
       inbound === null ? null : { ...inbound, policies: this.#policyNumbers.of(inbound.policies) }
-    return { type: 'pod', pod: info, number, namespaceFd, listeners, inbound: numbered }
+    const account = this.#options.workers.accounts.open(info.uid, number)
+    return { type: 'pod', pod: info, number, namespaceFd, listeners, account, inbound: numbered }
   }
 
   /** Brings what is known of a pod up to the model; false when that is what it was. */

@@ -12,6 +12,7 @@ import type { GraceSettings } from './carry/grace-peers.ts'
 import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
+import type { WorkloadLimits } from './carry/workload-limits.ts'
 import type { NameVerdict } from './dns/name-verdicts.ts'
 import type { ListenerKind, PodInfo } from './pods.ts'
 
@@ -25,6 +26,7 @@ export interface WorkerData {
   readonly records: SharedArrayBuffer
   readonly originalSource: boolean
   readonly socks5: boolean
+  readonly limits: WorkloadLimits
   readonly network: string
   /** null: who has an expired certificate is refused. */
   readonly grace: GraceSettings | null
@@ -39,6 +41,8 @@ export interface PodMessage {
   /** Descriptor of the namespace, owned by main; null when the pod shares the host's. */
   readonly namespaceFd: number | null
   readonly listeners: ReadonlyMap<ListenerKind, number>
+  /** For `new PodAccount()`: the same in every worker. */
+  readonly account: SharedArrayBuffer
   /** null: enrolled but not configured. */
   readonly inbound: NumberedInbound | null
 }

@@ -13,6 +13,8 @@ import type { Log } from '../mesh/runtime/log.ts'
 import { CounterReader, createCounterMemory } from '../mesh/telemetry/counters.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
 import type { GraceSettings } from './carry/grace-peers.ts'
+import { PodAccounts } from './carry/pod-account.ts'
+import { workloadLimits } from './carry/workload-limits.ts'
 import type { ZtunnelConfig } from './config.ts'
 import type { DownMessage, UpMessage, WorkerData } from './worker-messages.ts'
 
@@ -32,6 +34,8 @@ export interface WorkerSetHandler {
 /** All workers. */
 export class WorkerSet {
   readonly counters = new CounterReader()
+  /** What each pod has of the node. */
+  readonly accounts: PodAccounts
   /** One per worker; a replacement writes on in its predecessor's. */
   readonly rings: readonly RecordRing[]
   /** Workers that ended unexpectedly since the start. */
@@ -56,6 +60,7 @@ export class WorkerSet {
     this.#log = log
     this.#handler = handler
     this.#grace = grace
+    this.accounts = new PodAccounts(config.workerCount)
     this.#share = createAcceptShareMemory(config.workerCount)
     this.#wakeFds = Array.from({ length: config.workerCount }, createWakeFd)
     this.#workers = this.#wakeFds.map(() => null)
@@ -114,6 +119,7 @@ export class WorkerSet {
       records: ring.memory,
       originalSource: this.#config.originalSource,
       socks5: this.#config.socks5,
+      limits: workloadLimits(this.#config),
       network: this.#config.network,
       grace: this.#grace,
     }

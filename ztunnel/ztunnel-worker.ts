@@ -19,6 +19,8 @@ import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { GracePeers } from './carry/grace-peers.ts'
 import { WorkerIdentities } from './carry/identities.ts'
+import { NodePressure } from './carry/node-pressure.ts'
+import { pressureSource } from './carry/pressure-source.ts'
 import { RevokedPeers } from './carry/revoked-peers.ts'
 import { ServedPod } from './carry/served-pod.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
@@ -94,9 +96,23 @@ export class ZtunnelWorker {
     const post = (message: UpMessage): void => void this.#thread.post(message)
     this.#index = data.index
     this.#dnsResources = new DnsResources(reactor)
+    const resources = new SessionResources({ scheduler: reactor, allocateBlock })
     this.#context = new WorkerContext({
-      reactor,
-      resources: new SessionResources({ scheduler: reactor, allocateBlock }),
+      ...{ index: data.index, reactor, resources, limits: data.limits },
+      pressure: new NodePressure(
+        pressureSource({
+          ...{ reactor, resources, pods: () => this.#pods.values() },
+          onShed: (kind, count) => {
+            const fields = { reason: 'LIMIT_NODE', kind, count }
+            post({
+              type: 'log',
+              level: 'warn',
+              message: 'connections give way, the node has little left',
+              fields,
+            })
+          },
+        }),
+      ),
       share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),
       identities: new WorkerIdentities(),
       callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
@@ -196,7 +212,7 @@ export class ZtunnelWorker {
   }
 
   #onPod(message: PodMessage): void {
-    const { pod: info, number, namespaceFd, listeners, inbound } = message
+    const { pod: info, number, namespaceFd, listeners, account, inbound } = message
     let pod = this.#pods.get(info.uid)
     if (pod !== undefined && pod.number !== number) {
       this.#removePod(info.uid, refuse('ENDPOINT_GONE', 'the pod was replaced'))
@@ -204,7 +220,7 @@ export class ZtunnelWorker {
     }
     try {
       if (pod === undefined) {
-        pod = new ServedPod(this.#context, info, number, namespaceFd)
+        pod = new ServedPod(this.#context, info, number, namespaceFd, account)
         this.#pods.set(info.uid, pod)
         this.#byNumber.set(number, pod)
         this.#listen(pod, listeners)
@@ -245,7 +261,8 @@ export class ZtunnelWorker {
 
   #onAccept(pod: ServedPod, kind: StreamKind, fd: number): void {
     const listener = pod.number * LISTENER_KINDS.length + LISTENER_KINDS.indexOf(kind)
-    const { share } = this.#context
+    const { share, pressure } = this.#context
+    pressure.onAccepted(fd)
     // Of a pod that leaves nothing is handed to a worker which may have said already that it has nothing open.
     if (this.#leaving.has(pod.number)) share.retain(ACCEPT_KIND[kind])
     else if (!share.keep(ACCEPT_KIND[kind], fd, listener)) return

@@ -2,7 +2,7 @@
 // Bytes of one stream that must wait: sent ones for the peer's window, received ones for a paused owner. A list
 // of blocks with headroom, so that what leaves the queue is framed or delivered where it lies.
 import { type Block, HEADROOM_BYTES } from '../reactor/byte-stream.ts'
-import type { SessionResources } from './session-resources.ts'
+import type { InboundBudget, SessionResources } from './session-resources.ts'
 
 /** Bytes `[start, end)` of a block of the queue. */
 export interface Segment {
@@ -16,14 +16,16 @@ export interface Segment {
 export class ByteQueue {
   readonly #resources: SessionResources
   readonly #isInbound: boolean
+  readonly #budget: InboundBudget | null
   #head: Segment | null = null
   #tail: Segment | null = null
   #bytes = 0
 
-  /** Blocks of an inbound queue count against the worker's budget. */
-  constructor(resources: SessionResources, isInbound: boolean) {
+  /** Blocks of an inbound queue count against the worker's budget, and against `budget` if there is one. */
+  constructor(resources: SessionResources, isInbound: boolean, budget: InboundBudget | null = null) {
     this.#resources = resources
     this.#isInbound = isInbound
+    this.#budget = budget
   }
 
   get bytes(): number {
@@ -65,7 +67,7 @@ export class ByteQueue {
   }
 
   release(segment: Segment): void {
-    if (this.#isInbound) this.#resources.inboundUsedBytes -= segment.block.bytes.length
+    this.#note(-segment.block.bytes.length)
     this.#resources.giveBlock(segment.block)
   }
 
@@ -75,12 +77,18 @@ export class ByteQueue {
 
   #grow(bytes: number): Segment {
     const block = this.#resources.takeBlock(bytes)
-    if (this.#isInbound) this.#resources.inboundUsedBytes += block.bytes.length
+    this.#note(block.bytes.length)
     const segment: Segment = { block, start: HEADROOM_BYTES, end: HEADROOM_BYTES, next: null }
     if (this.#tail === null) this.#head = segment
     else this.#tail.next = segment
     this.#tail = segment
     return segment
+  }
+
+  #note(bytes: number): void {
+    if (!this.#isInbound) return
+    this.#resources.inboundUsedBytes += bytes
+    if (this.#budget !== null) this.#budget.usedBytes += bytes
   }
 
   #unlink(head: Segment): Segment {

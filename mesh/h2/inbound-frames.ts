@@ -122,7 +122,7 @@ export class InboundFrames implements FrameSink {
     if (stream === null || stream.bits & STREAM.CLOSED) return
     if (stream.receive(block, start, end)) return
     this.#core.resetStream(stream, {
-      code: 'LIMIT_NODE',
+      code: this.#core.hasBudgetFor(end - start) ? 'LIMIT_NODE' : 'LIMIT_POD',
       detail: 'received bytes wait for too many paused streams',
     })
   }

@@ -26,7 +26,7 @@ import type { HeaderList } from './hpack/decoder.ts'
 import { HpackEncoder } from './hpack/encoder.ts'
 import { H2_LIMITS } from './limits.ts'
 import { PING_MARK, PingTracker } from './ping-tracker.ts'
-import type { SessionResources } from './session-resources.ts'
+import type { InboundBudget, SessionResources } from './session-resources.ts'
 import { type LocalSettings, PeerSettings, type Role, settingsToSend } from './settings.ts'
 import { H2Stream, STREAM, type StreamOwner } from './stream.ts'
 import { StreamTable } from './stream-table.ts'
@@ -60,6 +60,7 @@ export class SessionCore implements StreamOwner, TurnTask {
   readonly role: Role
   readonly transport: ByteStream
   readonly resources: SessionResources
+  readonly budget: InboundBudget | null
   readonly local: LocalSettings
   readonly handler: H2SessionHandler
   readonly peer = new PeerSettings()
@@ -93,10 +94,12 @@ export class SessionCore implements StreamOwner, TurnTask {
     resources: SessionResources,
     local: LocalSettings,
     handler: H2SessionHandler,
+    budget: InboundBudget | null = null,
   ) {
     this.role = role
     this.transport = transport
     this.resources = resources
+    this.budget = budget
     this.local = local
     this.handler = handler
     this.guard = new FloodGuard(resources.scheduler.nowMs)
@@ -181,11 +184,17 @@ export class SessionCore implements StreamOwner, TurnTask {
   }
 
   hasInboundRoom(bytes: number): boolean {
+    if (!this.hasBudgetFor(bytes)) return false
     return this.resources.inboundUsedBytes + bytes <= this.resources.inboundLimitBytes
   }
 
+  /** False when it is the session's owner who has too much, and not the worker. */
+  hasBudgetFor(bytes: number): boolean {
+    return this.budget === null || this.budget.usedBytes + bytes <= this.budget.limitBytes
+  }
+
   createInboundQueue(): ByteQueue {
-    return new ByteQueue(this.resources, true)
+    return new ByteQueue(this.resources, true, this.budget)
   }
 
   noteInbound(bytes: number): void {

@@ -17,6 +17,17 @@ export interface StagingHolder {
   flushStaging(): void
 }
 
+/** Received bytes that wait for the paused streams of one owner. */
+export class InboundBudget {
+  readonly limitBytes: number
+  /** Counted by block, as those of the worker. */
+  usedBytes = 0
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes
+  }
+}
+
 /** How a worker lends memory and time to its sessions. */
 export interface SessionResourcesOptions {
   readonly scheduler: Scheduler

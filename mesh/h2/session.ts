@@ -11,7 +11,7 @@ import { HpackEncoder } from './hpack/encoder.ts'
 import { InboundFrames } from './inbound-frames.ts'
 import { H2_LIMITS } from './limits.ts'
 import { type H2SessionHandler, SessionCore, type SessionState } from './session-core.ts'
-import type { SessionResources } from './session-resources.ts'
+import type { InboundBudget, SessionResources } from './session-resources.ts'
 import { type LocalSettings, localSettings, type Role } from './settings.ts'
 import type { H2Stream } from './stream.ts'
 
@@ -24,6 +24,8 @@ export interface H2SessionOptions {
   readonly resources: SessionResources
   readonly handler: H2SessionHandler
   readonly local?: Partial<LocalSettings>
+  /** Of the owner of the session: bytes received for its paused streams. */
+  readonly budget?: InboundBudget
 }
 
 /** A connection. It ends by `drain` (graceful), `destroy`, the peer, or the transport; then onClose follows. */
@@ -35,7 +37,8 @@ export class H2Session {
     if (local.connectionWindowBytes < DEFAULT_WINDOW_BYTES) {
       throw new MeshError('INTERNAL', { detail: 'HTTP/2 cannot announce a connection window below 65,535' })
     }
-    this.#core = new SessionCore(options.role, options.transport, options.resources, local, options.handler)
+    const { role, transport, resources, handler, budget } = options
+    this.#core = new SessionCore(role, transport, resources, local, handler, budget ?? null)
     options.transport.setHandler(new TransportHandler(this.#core))
     this.#core.start()
   }

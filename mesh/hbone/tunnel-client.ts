@@ -4,7 +4,7 @@
 import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
 import { H2Session } from '../h2/session.ts'
 import type { H2SessionHandler } from '../h2/session-core.ts'
-import type { SessionResources } from '../h2/session-resources.ts'
+import type { InboundBudget, SessionResources } from '../h2/session-resources.ts'
 import type { ByteStream, CloseReason } from '../reactor/byte-stream.ts'
 import {
   ConnectAttempt,
@@ -33,6 +33,7 @@ export interface TunnelClientOptions {
   readonly transport: ByteStream
   readonly resources: SessionResources
   readonly handler: TunnelHandler
+  readonly budget?: InboundBudget | undefined
   /** Streams we open at most, whatever the peer allows. */
   readonly maxStreams?: number
   /** Streams the peer is expected to allow, until its SETTINGS say; default: any number. */
@@ -60,6 +61,7 @@ export class TunnelClient implements H2SessionHandler {
       transport: options.transport,
       resources: options.resources,
       handler: this,
+      ...(options.budget === undefined ? {} : { budget: options.budget }),
     })
     this.#keepAlive = new KeepAlive(this.#session, options.resources.scheduler)
   }

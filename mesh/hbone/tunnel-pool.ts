@@ -3,7 +3,7 @@
 // users of a key wait for one dial; a failed dial is not repeated at once; idle tunnels are closed.
 // SPEC HBONE §3.5: at most 100 streams per connection, idle release after 5 minutes.
 import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
-import type { SessionResources } from '../h2/session-resources.ts'
+import type { InboundBudget, SessionResources } from '../h2/session-resources.ts'
 import type { ByteStream, CloseReason } from '../reactor/byte-stream.ts'
 import type { Scheduler, Timer, TurnTask } from '../reactor/scheduler.ts'
 import type { Cancellable, ConnectHandler, ConnectRequest } from './connect-attempt.ts'
@@ -20,6 +20,8 @@ export interface TunnelPoolOptions {
   readonly maxStreamsPerConnection?: number
   readonly idleReleaseMs?: number
   readonly maxWaitingPerKey?: number
+  /** For what the owner of the pool does not read. */
+  readonly budget?: InboundBudget
 }
 
 const TOO_MANY_TUNNELS = refuse('LIMIT_POD', 'tunnels to one destination')
@@ -59,6 +61,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
   readonly #maxStreams: number
   readonly #idleReleaseMs: number
   readonly #maxWaiting: number
+  readonly #budget: InboundBudget | undefined
   readonly #entries = new Map<string, Entry>()
   /** Tunnels in use by key's entry, and those that only finish their streams. */
   readonly #owners = new Map<TunnelClient, Entry>()
@@ -76,6 +79,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
     this.#dial = options.dial
     this.#maxStreams = options.maxStreamsPerConnection ?? HBONE_LIMITS.streamsPerConnection.value
     this.#idleReleaseMs = options.idleReleaseMs ?? HBONE_LIMITS.idleRelease.value
+    this.#budget = options.budget
     this.#maxWaiting = options.maxWaitingPerKey ?? HBONE_LIMITS.waitingPerKey.value
   }
 
@@ -123,6 +127,16 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       this.#dropEntry(entry)
     }
     for (const tunnel of [...this.#owners.keys()]) tunnel.drain()
+  }
+
+  /** Tunnels without a stream: `since` when, and how to end them in order. */
+  idleTunnels(): ReadonlyArray<{ readonly idleSinceMs: number; readonly end: () => void }> {
+    return [...this.#entries.values()].flatMap((entry) =>
+      entry.tunnels.flatMap((tunnel) => {
+        if (tunnel.openStreamCount > 0 || !tunnel.wasReady) return []
+        return [{ idleSinceMs: tunnel.idleSinceMs, end: () => this.#release(entry, tunnel) }]
+      }),
+    )
   }
 
   /** Ends everything now. */
@@ -275,6 +289,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       transport: result,
       resources: this.#resources,
       handler: this,
+      budget: this.#budget,
       maxStreams: this.#maxStreams,
       expectedStreams: entry.peerStreams,
     })
@@ -320,13 +335,17 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
     this.#entries.delete(entry.key)
   }
 
+  #release(entry: Entry, tunnel: TunnelClient): void {
+    entry.tunnels = entry.tunnels.filter((other) => other !== tunnel)
+    tunnel.drain()
+  }
+
   #sweep(): void {
     const nowMs = this.#scheduler.nowMs
     for (const entry of [...this.#entries.values()]) {
       for (const tunnel of [...entry.tunnels]) {
         if (tunnel.openStreamCount > 0 || nowMs - tunnel.idleSinceMs < this.#idleReleaseMs) continue
-        entry.tunnels = entry.tunnels.filter((other) => other !== tunnel)
-        tunnel.drain()
+        this.#release(entry, tunnel)
       }
       const isForgotten = nowMs - entry.nextDialMs > HBONE_LIMITS.sweepInterval.value
       const isUnused = entry.tunnels.length === 0 && entry.dialing === null && entry.waiting.length === 0

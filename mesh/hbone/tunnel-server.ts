@@ -7,7 +7,7 @@ import { headerValue } from '../h2/header-rules.ts'
 import type { HeaderList } from '../h2/hpack/decoder.ts'
 import { H2Session } from '../h2/session.ts'
 import type { H2SessionHandler } from '../h2/session-core.ts'
-import type { SessionResources } from '../h2/session-resources.ts'
+import type { InboundBudget, SessionResources } from '../h2/session-resources.ts'
 import type { H2Stream } from '../h2/stream.ts'
 import type { ByteStream, CloseReason } from '../reactor/byte-stream.ts'
 import { type ConnectTarget, parseAuthority } from './authority.ts'
@@ -28,6 +28,7 @@ export interface TunnelServerOptions {
   readonly transport: ByteStream
   readonly resources: SessionResources
   readonly handler: TunnelServerHandler
+  readonly budget?: InboundBudget | undefined
   /** Streams the client may have open; default: the limit of HTTP/2 sessions. */
   readonly maxStreams?: number
 }
@@ -95,6 +96,7 @@ export class TunnelServer implements H2SessionHandler {
       transport: options.transport,
       resources: options.resources,
       handler: this,
+      ...(options.budget === undefined ? {} : { budget: options.budget }),
       local: options.maxStreams === undefined ? {} : { maxConcurrentStreams: options.maxStreams },
     })
     this.#keepAlive = new KeepAlive(this.#session, options.resources.scheduler)

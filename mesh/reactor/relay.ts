@@ -3,6 +3,7 @@
 // alone, a failure of one side ends the other with the same reason.
 import type { Block, ByteStream, ByteStreamHandler, CloseReason } from './byte-stream.ts'
 import { CLOSED_OK } from './byte-stream.ts'
+import { type HalfClosePolicy, HalfCloseWatch } from './half-close-watch.ts'
 
 /** Hears the end of a relay: both streams are closed. */
 export interface RelayOwner {
@@ -30,6 +31,7 @@ class RelaySide implements ByteStreamHandler {
 
   onEnd(): void {
     this.#to.end()
+    this.#relay.onHalfClosed()
   }
 
   onDrain(): void {
@@ -49,11 +51,24 @@ export class Relay {
   readonly #owner: RelayOwner
   readonly #client: RelaySide
   readonly #server: RelaySide
+  readonly #near: ByteStream
+  readonly #halfClose: HalfClosePolicy | null
+  #watch: HalfCloseWatch | null = null
   #reason: CloseReason = CLOSED_OK
 
-  /** `client` opened the connection, `server` answers it. Takes over the handlers of both. */
-  constructor(client: ByteStream, server: ByteStream, owner: RelayOwner) {
+  /**
+   * `client` opened the connection, `server` answers it. Takes over the handlers of both. `halfClose` null: one half may
+   * stay open alone for ever.
+   */
+  constructor(
+    client: ByteStream,
+    server: ByteStream,
+    owner: RelayOwner,
+    halfClose: HalfClosePolicy | null = null,
+  ) {
     this.#owner = owner
+    this.#near = client
+    this.#halfClose = halfClose
     this.#client = new RelaySide(this, client, server)
     this.#server = new RelaySide(this, server, client)
     client.setHandler(this.#client)
@@ -68,8 +83,26 @@ export class Relay {
     return this.#server.byteCount
   }
 
+  /** How long nothing has moved since one half has ended, about; 0 while both are open. */
+  get halfClosedStallMs(): number {
+    return this.#watch?.stalledMs ?? 0
+  }
+
+  /** One half has ended, here or before the relay was made: from now on the other one has to move. */
+  onHalfClosed(): void {
+    if (this.#halfClose === null || this.#watch !== null) return
+    const { timeoutMs } = this.#halfClose
+    this.#watch = new HalfCloseWatch(
+      this.#halfClose,
+      () => this.bytesToServer + this.bytesToClient,
+      () => this.#near.destroy({ code: 'HALF_CLOSE_TIMEOUT', detail: `no byte for ${timeoutMs / 1000} s` }),
+    )
+  }
+
   onSideClosed(reason: CloseReason): void {
     if (this.#reason.code === 'OK') this.#reason = reason
-    if (this.#client.isClosed && this.#server.isClosed) this.#owner.onRelayClosed(this.#reason)
+    if (!this.#client.isClosed || !this.#server.isClosed) return
+    this.#watch?.stop()
+    this.#owner.onRelayClosed(this.#reason)
   }
 }

@@ -10,6 +10,7 @@ import type { Timer } from './scheduler.ts'
 import { encodeSocketAddress } from './socket-address.ts'
 import { setNoDelay, takeSocketError } from './socket-options.ts'
 import { TcpSocket } from './tcp-socket.ts'
+import type { TurnShare } from './turn-share.ts'
 
 const REASON_OF_ERRNO: Readonly<Record<number, ReasonCode>> = {
   [E.CONNREFUSED]: 'ENDPOINT_REFUSED',
@@ -104,7 +105,12 @@ export function startConnect(
   return pending
 }
 
-/** Wraps the descriptor that onConnected delivered. */
-export function openSocket(reactor: Reactor, fd: number, handler: ByteStreamHandler): TcpSocket {
-  return new TcpSocket(reactor, fd, handler, true)
+/** Wraps the descriptor that onConnected delivered; `share` as of TcpSocket. */
+export function openSocket(
+  reactor: Reactor,
+  fd: number,
+  handler: ByteStreamHandler,
+  share: TurnShare | null = null,
+): TcpSocket {
+  return new TcpSocket(reactor, fd, handler, true, share)
 }

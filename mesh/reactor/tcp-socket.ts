@@ -11,10 +11,11 @@ import {
   HEADROOM_BYTES,
 } from './byte-stream.ts'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, SHUT_WR } from './ffi/constants.ts'
-import { describeErrno, E, errno, read, send, shutdown } from './ffi/libc.ts'
+import { describeErrno, E, errno, isFull, read, send, shutdown } from './ffi/libc.ts'
 import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
 import type { TurnTask } from './scheduler.ts'
 import { setResetOnClose, takeSocketError } from './socket-options.ts'
+import type { ShareMember, TurnShare } from './turn-share.ts'
 
 /** Sockets alive in this thread; for leak tests. */
 export const tcpSocketCount = { open: 0 }
@@ -29,10 +30,13 @@ export function reasonOfErrno(code: number): CloseReason {
 type TcpState = 'open' | 'closing' | 'closed'
 
 /** An established connection. */
-export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
+export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareMember {
   readonly fd: number
   isAtTurnEnd = false
+  isInLine = false
+  nextInLine: ShareMember | null = null
   readonly #reactor: Reactor
+  readonly #share: TurnShare | null
   #handler: ByteStreamHandler
   #state: TcpState = 'open'
   #reason: CloseReason = CLOSED_OK
@@ -44,9 +48,19 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
   #hasWriteEnd = false
   #isWatched = true
 
-  /** Takes over `fd`, which must be connected and non-blocking. `isWatched`: it is in the epoll set already. */
-  constructor(reactor: Reactor, fd: number, handler: ByteStreamHandler, isWatched = false) {
+  /**
+   * Takes over `fd`, which must be connected and non-blocking. `isWatched`: it is in the epoll set already. `share`: of
+   * whose part of a turn it reads; null: it reads whenever it can.
+   */
+  constructor(
+    reactor: Reactor,
+    fd: number,
+    handler: ByteStreamHandler,
+    isWatched = false,
+    share: TurnShare | null = null,
+  ) {
     this.#reactor = reactor
+    this.#share = share
     this.fd = fd
     this.#handler = handler
     this.#events = EPOLLIN
@@ -70,7 +84,7 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
       if (sent === end - start) return true
       if (sent < 0) {
         const code = errno()
-        if (code !== E.AGAIN && code !== E.INTR && code !== E.NOBUFS) {
+        if (!isFull(code)) {
           this.#close(reasonOfErrno(code))
           return true
         }
@@ -107,8 +121,10 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
   onReady(events: number): void {
     if ((events & EPOLLOUT) !== 0) this.#flush()
     if (this.#state !== 'open') return
-    if (!this.#isPaused && !this.#hasReadEnd) this.#read()
-    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(events)
+    if (!this.#isPaused && !this.#hasReadEnd) {
+      if (this.#share?.mayRead(this) ?? true) this.#read()
+      else this.#updateEvents()
+    } else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(events)
   }
 
   /** Level-triggered HUP and ERR cannot be masked: an error ends the stream, a plain hang-up is unwatched. */
@@ -121,11 +137,20 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
     this.#isWatched = false
   }
 
+  runInTurn(): boolean {
+    const canRead = this.#state === 'open' && !this.#isPaused && !this.#hasReadEnd
+    if (canRead) this.#read()
+    this.#updateEvents()
+    return canRead
+  }
+
   #read(): void {
     const block = this.#reactor.readBlock
     const count = read(this.fd, block.address + HEADROOM_BYTES, READ_BLOCK_BYTES)
-    if (count > 0) this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)
-    else if (count === 0) this.#onReadEnd()
+    if (count > 0) {
+      this.#share?.spend(count)
+      this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)
+    } else if (count === 0) this.#onReadEnd()
     else {
       const code = errno()
       if (code !== E.AGAIN && code !== E.INTR) this.#close(reasonOfErrno(code))
@@ -147,7 +172,7 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
       const sent = send(this.fd, pending.headBlock.address + start, size, MSG_NOSIGNAL)
       if (sent < 0) {
         const code = errno()
-        if (code === E.AGAIN || code === E.INTR || code === E.NOBUFS) return
+        if (isFull(code)) return
         this.#close(reasonOfErrno(code))
         return
       }
@@ -175,8 +200,8 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask {
 
   #updateEvents(): void {
     if (this.#state !== 'open') return
-    const events =
-      (this.#isPaused || this.#hasReadEnd ? 0 : EPOLLIN) | (this.bufferedBytes > 0 ? EPOLLOUT : 0)
+    const wantsRead = !this.#isPaused && !this.#hasReadEnd && !this.isInLine
+    const events = (wantsRead ? EPOLLIN : 0) | (this.bufferedBytes > 0 ? EPOLLOUT : 0)
     if (!this.#isWatched) {
       if (events === 0) return
       this.#isWatched = true

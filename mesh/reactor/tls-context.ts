@@ -221,6 +221,15 @@ export class TlsCredentials {
     return presentedCertificate(this.certificate)
   }
 
+  /** What `ssl` presents from now on. It takes references of its own. */
+  useIn(ssl: Pointer): void {
+    o.ERR_clear_error()
+    o.SSL_use_certificate(ssl, this.certificate)
+    o.SSL_use_PrivateKey(ssl, this.key)
+    // larg 1: the SSL takes its own reference
+    for (const pointer of this.chain) o.SSL_ctrl(ssl, o.SSL_CTRL_CHAIN_CERT, 1, pointer)
+  }
+
   retain(): void {
     this.#references++
   }

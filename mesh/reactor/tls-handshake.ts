@@ -69,6 +69,17 @@ export function handshakeFailure(handshake: HandshakeInProgress, error: number):
   return { code: 'TLS_HANDSHAKE', detail: failure.text }
 }
 
+/** Why an open connection failed; takes what OpenSSL has to say of it. `errnoNow`: of a failed system call. */
+export function streamFailure(error: number, errnoNow = 0): CloseReason {
+  const failure = o.takeOpensslFailure()
+  if (failure.alert >= 0) return { code: 'TLS_HANDSHAKE', detail: `the peer sent alert: ${failure.text}` }
+  if (error === o.SSL_ERROR_SYSCALL) {
+    return { code: 'TUNNEL_RESET', detail: errnoNow === 0 ? 'connection lost' : describeErrno(errnoNow) }
+  }
+  // SPEC RFC8446 §6.1: an end without close_notify may be a truncation, never a regular end.
+  return { code: failure.text.includes('eof') ? 'TUNNEL_RESET' : 'TLS_BROKEN', detail: failure.text }
+}
+
 /** Where OpenSSL stores the key it is asked for. */
 const answer = allocateBlock(8)
 

@@ -13,7 +13,7 @@ import {
   HEADROOM_BYTES,
 } from './byte-stream.ts'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
-import { describeErrno, E, errno, shutdown } from './ffi/libc.ts'
+import { describeErrno, errno, isFull, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
 import {
   type ConnectionCertificates,
@@ -37,15 +37,15 @@ import {
   type HandshakeChecks,
   handshakeFailure,
   type PeerFacts,
+  streamFailure,
 } from './tls-handshake.ts'
 import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
+import { type ShareMember, TURN_SHARE_BYTES, type TurnShare } from './turn-share.ts'
 
 /** From here on a read looks like bulk, and more is likely to be there already. */
 const FULL_READ_BYTES = 16_384
 /** A record holds at most 16 KiB: with less room than this left the block is delivered first. */
 const MIN_READ_ROOM_BYTES = 16_384
-/** Bytes read from one socket per turn, so that a fast peer does not starve the others. */
-const MAX_READ_PER_TURN_BYTES = 4 * READ_BLOCK_BYTES
 /** Unsent plaintext beyond what staging holds; above it write() says stop. */
 const HIGH_WATER_BYTES = 65_536
 
@@ -65,19 +65,19 @@ export interface TlsOptions extends HandshakeChecks {
   readonly handler: TlsHandler
   /** The descriptor is in the epoll set already (it comes from a connect). */
   readonly isWatched?: boolean
-}
-
-/** The socket has no room now: it will say when it has. */
-function isFull(code: number): boolean {
-  return code === E.AGAIN || code === E.INTR || code === E.NOBUFS
+  /** Of whose part of a turn it reads and signs; none: whenever it can. */
+  readonly share?: TurnShare
 }
 
 type TlsState = 'handshaking' | 'open' | 'closing' | 'closed'
 
 /** One TLS connection. */
-export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, StagingUser {
+export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, StagingUser, ShareMember {
   readonly fd: number
   isAtTurnEnd = false
+  isInLine = false
+  nextInLine: ShareMember | null = null
+  readonly #share: TurnShare | null
   readonly #reactor: Reactor
   readonly #ssl: number
   readonly #socketBio: number
@@ -112,6 +112,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
   constructor(reactor: Reactor, fd: number, options: TlsOptions) {
     this.#reactor = reactor
     this.fd = fd
+    this.#share = options.share ?? null
     this.#tlsHandler = options.handler
     this.#handshake = beginHandshake(options)
     this.#credentials = options.credentials
@@ -122,7 +123,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     o.BIO_int_ctrl(this.#socketBio, o.BIO_C_SET_FD, 0, fd)
     o.SSL_set0_rbio(this.#ssl, this.#socketBio)
     this.#writeToSocket()
-    this.#useCredentials()
+    this.#credentials.useIn(this.#ssl)
     if (options.role === 'client') o.SSL_set_connect_state(this.#ssl)
     else o.SSL_set_accept_state(this.#ssl)
     this.#deadline = reactor.startTimer(options.handshakeTimeoutMs, () =>
@@ -130,15 +131,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     )
     if (options.isWatched) reactor.takeOver(fd, EPOLLIN, this)
     else reactor.watch(fd, EPOLLIN, this)
-    if (options.role === 'client') reactor.inNextTurn(() => this.#continueHandshake())
-  }
-
-  #useCredentials(): void {
-    o.ERR_clear_error()
-    o.SSL_use_certificate(this.#ssl, this.#credentials.certificate)
-    o.SSL_use_PrivateKey(this.#ssl, this.#credentials.key)
-    // larg 1: the SSL takes its own reference
-    for (const pointer of this.#credentials.chain) o.SSL_ctrl(this.#ssl, o.SSL_CTRL_CHAIN_CERT, 1, pointer)
+    if (options.role === 'client') reactor.inNextTurn(() => this.#handshakeInTurn())
   }
 
   setHandler(handler: ByteStreamHandler): void {
@@ -205,7 +198,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
 
   onReady(events: number): void {
     if (this.#state === 'handshaking') {
-      this.#continueHandshake()
+      this.#handshakeInTurn()
       return
     }
     if ((events & EPOLLOUT) !== 0) {
@@ -214,7 +207,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       this.#flush()
     }
     if (this.#state !== 'open') return
-    if (!this.#isPaused && !this.#hasReadEnd) this.#read()
+    if (!this.#isPaused && !this.#hasReadEnd) this.#readIfMay()
     else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(events)
   }
 
@@ -225,6 +218,28 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     }
     this.#reactor.unwatch(this.fd)
     this.#isWatched = false
+  }
+
+  runInTurn(): boolean {
+    if (this.#state === 'handshaking') {
+      this.#continueHandshake()
+      return true
+    }
+    const canRead = this.#state === 'open' && !this.#isPaused && !this.#hasReadEnd
+    if (canRead) this.#read()
+    this.#updateEvents()
+    return canRead
+  }
+
+  #handshakeInTurn(): void {
+    if (this.#state !== 'handshaking') return
+    if (this.#share?.mayHandshake(this) ?? true) this.#continueHandshake()
+    else this.#watchFor(0)
+  }
+
+  #readIfMay(): void {
+    if (this.#share?.mayRead(this) ?? true) this.#read()
+    else this.#updateEvents()
   }
 
   #continueHandshake(): void {
@@ -276,7 +291,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       if (error === o.SSL_ERROR_WANT_WRITE) {
         this.#isBlocked = true
         this.#updateEvents()
-      } else if (error !== o.SSL_ERROR_WANT_READ) this.#close(this.#streamReason(error))
+      } else if (error !== o.SSL_ERROR_WANT_READ) this.#close(streamFailure(error))
       break
     }
     return start
@@ -370,6 +385,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
 
   #read(): void {
     const block = this.#reactor.readBlock
+    const mostBytes = this.#share?.creditBytes ?? TURN_SHARE_BYTES
     let filled = 0
     for (let total = 0; this.#state === 'open' && !this.#isPaused; ) {
       o.ERR_clear_error()
@@ -378,16 +394,17 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       if (count > 0) {
         filled += count
         total += count
+        this.#share?.spend(count)
         // A small read took all there was: asking the socket again would cost a system call to hear so. If there is
         // more, epoll says so.
         if (total < FULL_READ_BYTES && o.SSL_has_pending(this.#ssl) === 0) {
           this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
           return
         }
-        if (READ_BLOCK_BYTES - filled >= MIN_READ_ROOM_BYTES) continue
+        if (READ_BLOCK_BYTES - filled >= MIN_READ_ROOM_BYTES && total < mostBytes) continue
         this.#handler?.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + filled)
         filled = 0
-        if (total < MAX_READ_PER_TURN_BYTES) continue
+        if (total < mostBytes) continue
         this.#readAgain()
         return
       }
@@ -415,7 +432,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
       this.#readWantsWrite = true
       this.#updateEvents()
     } else if (error === o.SSL_ERROR_ZERO_RETURN) this.#onReadEnd()
-    else this.#close(this.#streamReason(error, errnoNow))
+    else this.#close(streamFailure(error, errnoNow))
   }
 
   #onReadEnd(): void {
@@ -423,16 +440,6 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#updateEvents()
     this.#handler?.onEnd()
     if (this.#hasWriteEnd) this.#close(CLOSED_OK)
-  }
-
-  #streamReason(error: number, errnoNow = 0): CloseReason {
-    const failure = o.takeOpensslFailure()
-    if (failure.alert >= 0) return { code: 'TLS_HANDSHAKE', detail: `the peer sent alert: ${failure.text}` }
-    if (error === o.SSL_ERROR_SYSCALL) {
-      return { code: 'TUNNEL_RESET', detail: errnoNow === 0 ? 'connection lost' : describeErrno(errnoNow) }
-    }
-    // SPEC RFC8446 §6.1: an end without close_notify may be a truncation, never a regular end.
-    return { code: failure.text.includes('eof') ? 'TUNNEL_RESET' : 'TLS_BROKEN', detail: failure.text }
   }
 
   #readAgain(): void {
@@ -444,7 +451,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     this.#isReadScheduled = true
     this.#reactor.inNextTurn(() => {
       this.#isReadScheduled = false
-      if (this.#state === 'open' && !this.#isPaused && !this.#hasReadEnd) this.#read()
+      if (this.#state === 'open' && !this.#isPaused && !this.#hasReadEnd) this.#readIfMay()
     })
   }
 
@@ -452,7 +459,7 @@ export class TlsSocket implements ByteStream, ReadinessHandler, TurnTask, Stagin
     if (this.#state !== 'open') return
     const wantsWrite = this.#isBlocked || this.#readWantsWrite
     // What lies in the socket cannot be read before OpenSSL has written: an event for it would only spin.
-    const wantsRead = !this.#isPaused && !this.#hasReadEnd && !this.#readWantsWrite
+    const wantsRead = !this.#isPaused && !this.#hasReadEnd && !this.#readWantsWrite && !this.isInLine
     this.#watchFor((wantsRead ? EPOLLIN : 0) | (wantsWrite ? EPOLLOUT : 0))
   }
 

@@ -71,7 +71,7 @@ export interface SessionPair {
   readonly transports: [MemoryStream, MemoryStream]
 }
 
-type Overrides = Partial<Pick<H2SessionOptions, 'local'>>
+type Overrides = Partial<Pick<H2SessionOptions, 'local' | 'budget'>>
 
 /** Two sessions that have exchanged their SETTINGS. */
 export function connectSessions(

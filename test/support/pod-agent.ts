@@ -14,6 +14,8 @@ const MIRROR_PORT = 9000
 const GREETER_PORT = 9001
 /** Sends BULK_BYTES of a pattern as fast as its client reads, then ends. */
 const BULK_PORT = 9002
+/** Reads, says nothing and never ends its half. */
+const HOLD_PORT = 9003
 
 /** What the parent asks. */
 export interface AgentCommand {
@@ -105,11 +107,16 @@ if (process.argv.includes('serve')) {
     })
     socket.pipe(socket)
   })
+  const hold = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.resume()
+    socket.on('error', () => socket.destroy())
+  })
   await Promise.all([
     listening(http, HTTP_PORT),
     listening(mirror, MIRROR_PORT),
     listening(greeter, GREETER_PORT),
     listening(createServer(sendBulk), BULK_PORT),
+    listening(hold, HOLD_PORT),
   ])
 }
 tell('up', 0)

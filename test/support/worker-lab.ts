@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { FAILED } from '../../mesh/telemetry/counters.ts'
-import { readConfig } from '../../ztunnel/config.ts'
+import { readConfig, type ZtunnelConfig } from '../../ztunnel/config.ts'
 import { PodSockets } from '../../ztunnel/supervisor/pod-sockets.ts'
 import type { ReportKind, UpMessage, WorkerReports } from '../../ztunnel/worker-messages.ts'
 import { WorkerSet } from '../../ztunnel/worker-set.ts'
@@ -38,9 +38,9 @@ export class WorkerLab {
   /** Hears what workers were asked for. */
   onReport: (worker: number, request: number, answer: WorkerReports[ReportKind]) => void = () => {}
 
-  constructor(t: Test) {
+  constructor(t: Test, options: Partial<ZtunnelConfig> = {}) {
     const log = pino({}, { write: (line: string) => void this.logged.push(JSON.parse(line)) })
-    this.set = new WorkerSet(config, log, {
+    this.set = new WorkerSet({ ...config, ...options }, log, {
       onMessage: (worker, message) => this.#onMessage(worker, message),
       onStarted: (worker) => this.#onStarted(worker),
     })
@@ -67,7 +67,7 @@ export class WorkerLab {
     const { uid, name, namespace, serviceAccount } = POD
     this.set.post(worker, {
       ...{ type: 'pod', pod: { uid, name, namespace, serviceAccount }, number: 1, namespaceFd: null },
-      ...{ listeners: this.sockets.listeners, inbound: null },
+      ...{ listeners: this.sockets.listeners, inbound: null, account: this.set.accounts.open(uid, 1) },
     })
   }
 

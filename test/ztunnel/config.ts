@@ -21,6 +21,8 @@ t.test('three paths are needed, everything else has a default that works', async
     },
     ...{ records: 'stdout', logLevel: 'info', redirect: true, originalSource: true, socks5: false },
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400 },
+    ...{ podConnections: 32_768, podConnectionsPerSecond: 20_000, podHandshakesPerSecond: 2000 },
+    ...{ podBufferedBytes: 50_331_648, halfCloseSeconds: 3600 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
     ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },

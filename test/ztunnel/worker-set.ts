@@ -70,3 +70,19 @@ t.test('a stopped set loses nobody and replaces nobody', async (t) => {
   t.same(lab.started, [0, 1])
   t.equal(lab.set.lostCount, 1)
 })
+
+t.test('what is beyond a limit of the pod is refused, counted, and does not harm the next', async (t) => {
+  const lab = new WorkerLab(t, { podConnectionsPerSecond: 2 })
+  lab.set.start()
+  await lab.serving()
+  for (let i = 0; i < 6; i++) await lab.ask()
+  const refused = lab.set.accounts.refusals('u')
+  t.ok(refused['connection-rate'] >= 3, `${refused['connection-rate']} of six refused`)
+  t.match(refused, { connections: 0, 'handshake-rate': 0, node: 0 })
+  await poll('counted', () => lab.failures === 6 || null) // those within the limit fail too: the pod is not configured
+  await poll('admitted again', async () => {
+    const before = lab.set.accounts.refusals('u')['connection-rate']
+    await lab.ask()
+    return lab.set.accounts.refusals('u')['connection-rate'] === before || null
+  })
+})

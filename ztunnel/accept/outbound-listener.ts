@@ -12,5 +12,5 @@ export function acceptOutbound(pod: ServedPod, fd: number): void {
   const client = peerAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
   // SPEC HBONE §4.1: falls back to the local address, which is a port of the mesh and therefore refused as a loop.
   const destination = originalDestination(fd, client.ip) ?? localAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
-  new OutboundConnection(pod, new TcpDownstream(reactor, fd), client, destination).start()
+  new OutboundConnection(pod, new TcpDownstream(reactor, fd, pod.share), client, destination).start()
 }

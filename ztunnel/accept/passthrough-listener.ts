@@ -15,7 +15,7 @@ export function acceptPassthrough(pod: ServedPod, fd: number): void {
   const { context } = pod
   const client = peerAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
   const destination = originalDestination(fd, client.ip) ?? localAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
-  const downstream = new TcpDownstream(context.reactor, fd)
+  const downstream = new TcpDownstream(context.reactor, fd, pod.share)
   const onClosed = (): void => context.share.released('stream')
   const { facts, decision } = decideFor(pod, client, destination)
   if (isRefusal(decision)) {

@@ -80,7 +80,7 @@ class SocksClient implements ByteStreamHandler, Downstream {
   constructor(pod: ServedPod, fd: number) {
     this.#pod = pod
     this.#client = peerAddress(fd) ?? { ip: '0.0.0.0', port: 0 }
-    this.#socket = new TcpSocket(pod.context.reactor, fd, this)
+    this.#socket = new TcpSocket(pod.context.reactor, fd, this, false, pod.share)
     this.#deadline = pod.context.reactor.startTimer(REQUEST_DEADLINE_MS, () =>
       this.#refuseEarly(refuse('SOCKS_PROTOCOL', 'no request in time')),
     )

@@ -6,6 +6,7 @@ import type { ByteStream, ByteStreamHandler } from '../../mesh/reactor/byte-stre
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
 import { setResetOnClose } from '../../mesh/reactor/socket-options.ts'
 import { TcpSocket } from '../../mesh/reactor/tcp-socket.ts'
+import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
 
 /** One of the two is called, once. */
 export interface Downstream {
@@ -25,15 +26,18 @@ export class TcpDownstream implements Downstream {
   readonly hasEnded = false // nothing was read yet
   readonly #reactor: Reactor
   readonly #fd: number
+  readonly #share: TurnShare
 
-  constructor(reactor: Reactor, fd: number) {
+  /** `share`: of the pod. */
+  constructor(reactor: Reactor, fd: number, share: TurnShare) {
+    this.#share = share
     this.#reactor = reactor
     this.#fd = fd
     reactor.descriptors.add(fd)
   }
 
   accept(): ByteStream {
-    return new TcpSocket(this.#reactor, this.#fd, noHandler)
+    return new TcpSocket(this.#reactor, this.#fd, noHandler, false, this.#share)
   }
 
   refuse(): void {

@@ -17,8 +17,10 @@ import {
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
+import type { Sheddable } from './node-pressure.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
+import { sheddableHalf } from './sheddable-half.ts'
 import type { ConnectionFacts } from './worker-context.ts'
 
 /** An allowed connection. */
@@ -58,11 +60,16 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
     this.#allowed = allowed
     this.#facts = facts
     this.#onClosed = onClosed
-    pod.connections.add(this)
+    pod.onBegun(this)
   }
 
   start(): void {
     const { dial, sourceIp, proxyHeader } = this.#allowed
+    const refusal = this.#pod.admitConnection()
+    if (refusal !== null) {
+      this.#fail(refusal)
+      return
+    }
     const { dialer, canShowSource, context } = this.#pod
     // A source equal to the destination would connect the application to itself. SPEC HBONE §3.7: from loopback to loopback.
     const isShown = canShowSource && sourceIp !== dial.ip && proxyHeader === null
@@ -79,10 +86,13 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
     this.#connect = null
     const { context } = this.#pod
     this.#near = this.#downstream.accept()
-    const application = openSocket(context.reactor, fd, noHandler)
+    const application = openSocket(context.reactor, fd, noHandler, this.#pod.share)
     this.#introduce(application)
-    this.#relay = new Relay(this.#near, application, this)
-    if (this.#downstream.hasEnded) application.end()
+    this.#relay = new Relay(this.#near, application, this, context.halfClose)
+    if (this.#downstream.hasEnded) {
+      application.end()
+      this.#relay.onHalfClosed()
+    }
     context.opened(this.#facts)
   }
 
@@ -119,6 +129,10 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
 
   drain(): void {}
 
+  get sheddable(): Sheddable | null {
+    return sheddableHalf(this, this.#relay)
+  }
+
   report(): Omit<ConnectionReport, 'worker' | 'uid'> {
     const { context } = this.#pod
     return {
@@ -142,7 +156,7 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#pod.connections.delete(this)
+    this.#pod.onEnded(this)
     this.#pod.context.closed(
       this.#facts,
       reason,

@@ -21,6 +21,7 @@ import type { CallerWaiter } from './callers.ts'
 import type { Downstream } from './downstream.ts'
 import { InboundConnection } from './inbound-connection.ts'
 import { CERTIFICATE_CHECK_MS, CERTIFICATE_DEADLINE_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
+import type { Sheddable } from './node-pressure.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
@@ -105,10 +106,12 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     this.#localIp = localIp
     const { context } = pod
     this.#startedMs = context.reactor.nowMs
-    pod.connections.add(this)
+    pod.onBegun(this)
     context.reactor.descriptors.add(fd)
     this.#fd = fd
-    this.#shakeHands()
+    const refusal = pod.admitHandshake()
+    if (refusal === null) this.#shakeHands()
+    else this.#turnAway(refusal)
   }
 
   /** A pod that has just started is known to others before its node has a certificate for it: who comes waits a while. */
@@ -136,6 +139,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       grace,
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
+      share: pod.share,
     })
   }
 
@@ -146,6 +150,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       transport: socket,
       resources: this.#pod.context.resources,
       handler: this,
+      budget: this.#pod.budget,
     })
     if (this.#pod.isDraining) this.#server.drain()
   }
@@ -222,6 +227,13 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
   recheck(): void {}
 
+  get sheddable(): Sheddable | null {
+    const server = this.#server
+    if (server === null || server.isDraining || server.openStreamCount > 0) return null
+    const stalledMs = this.#pod.context.reactor.nowMs - server.idleSinceMs
+    return { kind: 'idle-tunnel', stalledMs, end: () => server.drain() }
+  }
+
   drain(): void {
     this.#server?.drain()
   }
@@ -293,8 +305,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
 
   /** A tunnel that never carried a stream because of its handshake leaves a record of its own. */
   #end(reason: CloseReason): void {
-    const { context, connections } = this.#pod
-    if (!connections.delete(this)) return
+    const { context } = this.#pod
+    if (!this.#pod.onEnded(this)) return
     context.share.released('tunnel')
     if (this.#identityText !== '' || reason.code === 'OK') return
     const facts = new ConnectionFacts('inbound', this.#startedMs, `${this.#client.ip}:${this.#client.port}`)

@@ -106,7 +106,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   }
 
   onConnected(fd: number): void {
-    this.#onUpstream(openSocket(this.#pod.context.reactor, fd, noHandler))
+    this.#onUpstream(openSocket(this.#pod.context.reactor, fd, noHandler, this.#pod.share))
   }
 
   onConnectFailed(reason: CloseReason): void {

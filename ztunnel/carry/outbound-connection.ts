@@ -10,8 +10,10 @@ import { isRecursive, type OutboundDecision } from '../decide/outbound-decision.
 import type { ConnectionReport } from '../worker-messages.ts'
 import type { DestinationWaiter, KnownDestination } from './destinations.ts'
 import type { Downstream } from './downstream.ts'
+import type { Sheddable } from './node-pressure.ts'
 import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
+import { sheddableHalf } from './sheddable-half.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
 /** Carries one outbound connection. Start it once. */
@@ -36,11 +38,16 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#facts = new ConnectionFacts('outbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
     this.#facts.destinationAddress = `${destination.ip}:${destination.port}`
     this.#facts.source = pod.source?.workload ?? null
-    pod.connections.add(this)
+    pod.onBegun(this)
   }
 
   start(): void {
     const { ip, port } = this.#destination
+    const refusal = this.#pod.admitConnection()
+    if (refusal !== null) {
+      this.#fail(refusal)
+      return
+    }
     if (isRecursive(ip, port, this.#pod.context.isSocks5Enabled)) {
       this.#fail(refuse('LOOP', `to ${ip}:${port}`))
       return
@@ -83,7 +90,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
       return
     }
     this.#near = this.#downstream.accept()
-    this.#relay = new Relay(this.#near, upstream, this)
+    this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
     this.#pod.context.opened(this.#facts)
   }
 
@@ -105,7 +112,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#pod.connections.delete(this)
+    this.#pod.onEnded(this)
     const { context } = this.#pod
     context.share.released('stream')
     context.closed(this.#facts, reason, this.#relay?.bytesToServer ?? 0, this.#relay?.bytesToClient ?? 0)
@@ -132,6 +139,10 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
       bytesReceived: this.#relay?.bytesToClient ?? 0,
       ageMs: Math.round(this.#pod.context.reactor.nowMs - this.#facts.startedMs),
     }
+  }
+
+  get sheddable(): Sheddable | null {
+    return sheddableHalf(this, this.#relay)
   }
 
   /** Policies are the destination's business. */

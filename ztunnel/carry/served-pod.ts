@@ -4,14 +4,18 @@
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { InboundBudget } from '../../mesh/h2/session-resources.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
 import type { OutboundSource } from '../decide/outbound-decision.ts'
 import type { PodInfo } from '../pods.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { Destinations } from './destinations.ts'
 import { HostLookups } from './host-lookups.ts'
+import type { Sheddable } from './node-pressure.ts'
+import { PodAccount } from './pod-account.ts'
 import { PodDialer } from './pod-dialer.ts'
 import { Tunnels } from './tunnels.ts'
 import type { WorkerContext } from './worker-context.ts'
@@ -28,6 +32,8 @@ export interface PodConnection {
   recheck(): void
   /** Take nothing new, finish what there is. */
   drain(): void
+  /** null: in use, so that it never gives way to others. */
+  readonly sheddable: Sheddable | null
 }
 
 /** A pod this worker serves. */
@@ -40,6 +46,12 @@ export class ServedPod {
   readonly hosts: HostLookups
   readonly tunnels: Tunnels
   readonly connections = new Set<PodConnection>()
+  /** What it has of the node, all workers together. */
+  readonly account: PodAccount
+  /** Bytes received for what it does not read, in this worker. */
+  readonly budget: InboundBudget
+  /** Its part of the worker's turns. */
+  readonly share: TurnShare
   /** null: enrolled but not configured. */
   inbound: InboundView | null = null
   /** How the pod describes itself to peers. */
@@ -53,9 +65,18 @@ export class ServedPod {
   readonly namespace: NetworkNamespace | null
   #isDraining = false
 
-  /** `namespaceFd` stays main's; null when the pod shares the host's namespace. */
-  constructor(context: WorkerContext, info: PodInfo, number: number, namespaceFd: number | null) {
+  /** `namespaceFd` stays main's; null when the pod shares the host's namespace. `account`: shared with other workers. */
+  constructor(
+    context: WorkerContext,
+    info: PodInfo,
+    number: number,
+    namespaceFd: number | null,
+    account: SharedArrayBuffer,
+  ) {
     this.context = context
+    this.account = new PodAccount(account, context.index, context.limits)
+    this.budget = new InboundBudget(context.limits.bufferedBytes)
+    this.share = context.turnShares.open()
     this.info = info
     this.number = number
     this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
@@ -67,6 +88,34 @@ export class ServedPod {
       context.post({ type: 'resolve-host', uid: info.uid, host }),
     )
     this.tunnels = new Tunnels(this)
+  }
+
+  /** A connection or tunnel of the pod begins: it is listed and counted until `onEnded`. */
+  onBegun(connection: PodConnection): void {
+    this.connections.add(connection)
+    this.account.opened()
+  }
+
+  /** False when it had ended already. */
+  onEnded(connection: PodConnection): boolean {
+    if (!this.connections.delete(connection)) return false
+    this.account.closed()
+    return true
+  }
+
+  /** May one more connection (it has begun) go on? Limits of the pod, and of the node. */
+  admitConnection(): Refusal | null {
+    return this.#refusedByNode() ?? this.account.admitConnection()
+  }
+
+  /** The same for a tunnel of a peer. */
+  admitHandshake(): Refusal | null {
+    return this.#refusedByNode() ?? this.account.admitHandshake()
+  }
+
+  #refusedByNode(): Refusal | null {
+    if (!this.context.pressure.refuses(this.number)) return null
+    return this.account.refuse('node', 'the node has little left, and this pod holds most of it')
   }
 
   /** True when connections to the application may show the client's address. */

@@ -104,6 +104,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
       handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
       handler: this,
       isWatched: true,
+      share: this.#pod.share,
     })
   }
 
@@ -144,6 +145,7 @@ export class Tunnels {
     this.#pod = pod
     this.#pool = new TunnelPool({
       resources: pod.context.resources,
+      budget: pod.budget,
       dial: (key, callback) => new TunnelDial(pod, key, callback),
     })
   }
@@ -157,6 +159,11 @@ export class Tunnels {
       traceparent: createTraceparent(),
     }
     return this.#pool.connect(keyOf(decision), request, handler)
+  }
+
+  /** Tunnels that carry nothing now. */
+  idle(): ReturnType<TunnelPool['idleTunnels']> {
+    return this.#pool.idleTunnels()
   }
 
   drain(): void {

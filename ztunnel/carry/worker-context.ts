@@ -10,7 +10,9 @@ import type { ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.t
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
+import type { HalfClosePolicy } from '../../mesh/reactor/half-close-watch.ts'
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
+import { TurnShares } from '../../mesh/reactor/turn-share.ts'
 import { formatConnectionRecord } from '../../mesh/telemetry/connection-record.ts'
 import {
   CLOSED,
@@ -26,7 +28,9 @@ import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
+import type { NodePressure } from './node-pressure.ts'
 import type { RevokedPeers } from './revoked-peers.ts'
+import type { WorkloadLimits } from './workload-limits.ts'
 
 /** What is known of one connection; filled as it proceeds. */
 export class ConnectionFacts {
@@ -56,7 +60,14 @@ export class ConnectionFacts {
 
 /** One worker. */
 export class WorkerContext {
+  /** Its number among the workers. */
+  readonly index: number
   readonly reactor: Reactor
+  readonly limits: WorkloadLimits
+  readonly halfClose: HalfClosePolicy
+  /** Knows pods by their number. */
+  readonly pressure: NodePressure<number>
+  readonly turnShares: TurnShares
   readonly resources: SessionResources
   readonly share: AcceptShare
   readonly identities: WorkerIdentities
@@ -75,7 +86,10 @@ export class WorkerContext {
   readonly #records: RecordRing
 
   constructor(parts: {
+    readonly index: number
     readonly reactor: Reactor
+    readonly limits: WorkloadLimits
+    readonly pressure: NodePressure<number>
     readonly resources: SessionResources
     readonly share: AcceptShare
     readonly identities: WorkerIdentities
@@ -88,7 +102,12 @@ export class WorkerContext {
     readonly counters: TrafficCounters
     readonly records: RecordRing
   }) {
+    this.index = parts.index
     this.reactor = parts.reactor
+    this.limits = parts.limits
+    this.halfClose = { scheduler: parts.reactor, timeoutMs: parts.limits.halfCloseMs }
+    this.pressure = parts.pressure
+    this.turnShares = new TurnShares(parts.reactor)
     this.retryBudget = new RetryBudget(parts.reactor.nowMs)
     this.resources = parts.resources
     this.share = parts.share

@@ -33,6 +33,7 @@ import { ResolverConnection } from './resolver-connection.ts'
 
 /** A connection of a pod. */
 export class DnsConnection implements ByteStreamHandler, PodConnection {
+  readonly sheddable = null
   readonly #server: DnsServer
   readonly #reactor: Reactor
   readonly #client: TcpSocket

@@ -94,3 +94,8 @@ export const E = {
   CONNRESET: 104, NOBUFS: 105, ISCONN: 106, NOTCONN: 107, TIMEDOUT: 110, CONNREFUSED: 111, HOSTUNREACH: 113,
   INPROGRESS: 115, PROTO: 71, NETDOWN: 100, OPNOTSUPP: 95,
 } as const // biome-ignore format: a table
+
+/** True for an errno of a write that says: no room now, the socket will say when it has. */
+export function isFull(code: number): boolean {
+  return code === E.AGAIN || code === E.INTR || code === E.NOBUFS
+}

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { isRefusal } from '../../../mesh/errors/refusal.ts'
+import { InboundBudget } from '../../../mesh/h2/session-resources.ts'
 import { memoryBlock } from '../../../mesh/reactor/memory-pair.ts'
 import { RecordingHandler } from '../../support/byte-stream-contract.ts'
 import { CONNECT, connectSessions, open, RawPeer, send } from '../../support/h2-pair.ts'
@@ -337,6 +338,31 @@ t.test('when the budget for waiting bytes is spent the stream is reset with LIMI
   t.equal(pair.resources.inboundUsedBytes, 0)
   t.equal(pair.server.bufferedInboundBytes, 0)
 })
+
+t.test(
+  'a session whose owner has a budget of its own loses its streams, and no other session does',
+  async (t) => {
+    const budget = new InboundBudget(100_000)
+    const pair = connectSessions({ inboundLimitBytes: 1 << 22, server: { budget } })
+    const [stream] = open(pair.client)
+    pair.scheduler.runUntilIdle()
+    pair.serverSays.streams[0]?.pause()
+    for (let i = 0; i < 10; i++) send(stream, Buffer.alloc(50_000))
+    pair.scheduler.runUntilIdle()
+    t.equal(pair.serverSays.records[0]?.reason?.code, 'LIMIT_POD')
+    t.same([budget.usedBytes, pair.resources.inboundUsedBytes], [0, 0], 'all of it is given back')
+    const [next] = open(pair.client)
+    pair.scheduler.runUntilIdle()
+    pair.serverSays.streams[1]?.pause()
+    send(next, Buffer.alloc(20_000))
+    pair.scheduler.runUntilIdle()
+    t.ok(budget.usedBytes >= 20_000 && budget.usedBytes <= 100_000)
+    t.equal(pair.resources.inboundUsedBytes, budget.usedBytes)
+    pair.serverSays.streams[1]?.resume()
+    pair.scheduler.runUntilIdle()
+    t.same([budget.usedBytes, pair.resources.inboundUsedBytes], [0, 0])
+  },
+)
 
 t.test('a congested transport stops writers and wakes all of them', async (t) => {
   const pair = connectSessions({ highWaterBytes: 20_000 })

@@ -19,7 +19,7 @@ class Line {
   readonly relay: Relay
   readonly reasons: CloseReason[] = []
 
-  constructor() {
+  constructor(halfCloseMs: number | null = null) {
     const [clientFd, acceptedFd] = connectDescriptors(this.reactor)
     const [dialledFd, serverFd] = connectDescriptors(this.reactor)
     this.client = new TcpSocket(this.reactor, clientFd, this.clientHandler)
@@ -28,7 +28,9 @@ class Line {
       new TcpSocket(this.reactor, acceptedFd, ignoringHandler),
       new TcpSocket(this.reactor, dialledFd, ignoringHandler),
     ]
-    this.relay = new Relay(...this.inner, { onRelayClosed: (reason) => this.reasons.push(reason) })
+    const owner = { onRelayClosed: (reason: CloseReason) => void this.reasons.push(reason) }
+    const policy = halfCloseMs === null ? null : { scheduler: this.reactor, timeoutMs: halfCloseMs }
+    this.relay = new Relay(...this.inner, owner, policy)
   }
 }
 const block = allocateBlock(500_016)
@@ -91,4 +93,36 @@ t.test('a reset of one side resets the other, and is the reason of both', async 
     t.equal(other.reason?.code, 'PEER_RESET', 'the other side sees a reset, not an end')
     t.same(line.reasons, [{ code: 'PEER_RESET', detail: 'Connection reset by peer' }])
   }
+})
+
+t.test('a connection of which one half ended and the other moves nothing is ended, both ways', async (t) => {
+  for (const first of ['client', 'server'] as const) {
+    const line = new Line(100)
+    const { reactor, clientHandler, serverHandler } = line
+    const [one, other] = first === 'client' ? [clientHandler, serverHandler] : [serverHandler, clientHandler]
+    line[first].end()
+    runUntil(reactor, () => other.events.includes('end'))
+    t.same(line.reasons, [])
+    runUntil(reactor, () => line.reasons.length > 0 && one.reason !== null && other.reason !== null)
+    t.same(line.reasons, [{ code: 'HALF_CLOSE_TIMEOUT', detail: 'no byte for 0.1 s' }])
+    t.equal(one.reason?.code, 'PEER_RESET')
+    t.equal(other.reason?.code, 'PEER_RESET')
+    t.equal(reactor.pendingTimerCount, 0)
+  }
+})
+
+t.test('while both halves are open nothing is timed, and an end in order leaves no timer', async (t) => {
+  const line = new Line(50)
+  const { reactor, client, server, serverHandler, clientHandler } = line
+  client.write(block, 16, 1016)
+  runUntil(reactor, () => serverHandler.bytes === 1000)
+  t.equal(reactor.pendingTimerCount, 0)
+  t.equal(line.relay.halfClosedStallMs, 0)
+  client.end()
+  runUntil(reactor, () => serverHandler.events.includes('end'))
+  t.equal(reactor.pendingTimerCount, 1)
+  server.end()
+  runUntil(reactor, () => line.reasons.length > 0 && clientHandler.reason !== null)
+  t.same(line.reasons, [{ code: 'OK', detail: '' }])
+  t.equal(reactor.pendingTimerCount, 0)
 })
