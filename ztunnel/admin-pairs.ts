@@ -85,17 +85,10 @@ function pod(app: App, query: URLSearchParams): AdminAnswer {
   return json(podFacts(nodeView(app), name))
 }
 
-/** Whether the process lets its connections end, and which of them it still waits for. */
-async function drain(app: App): Promise<AdminAnswer> {
-  const answers = app.isDraining ? await app.questions.ask('connections') : []
-  return json({ isDraining: app.isDraining, connections: answers.flatMap(({ answer }) => answer) })
-}
-
 /** Routes of the socket. */
 export const pairRoutes: AdminRoutes = {
   '/explain-outbound': { method: 'GET', answer: explainOutbound },
   '/explain-inbound': { method: 'GET', answer: explainInbound },
   '/node': { method: 'GET', answer: node },
   '/pod': { method: 'GET', answer: pod },
-  '/drain': { method: 'GET', answer: drain },
 }

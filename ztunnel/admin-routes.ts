@@ -6,6 +6,7 @@ import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
 import { type AdminAnswer, type AdminRoute, type AdminRoutes, json, text } from './admin-answers.ts'
 import { certificateReports } from './admin-certificates.ts'
+import { generationRoutes } from './admin-drain.ts'
 import { pairRoutes } from './admin-pairs.ts'
 import type { App } from './app.ts'
 import { explainConnection } from './decide/explanation.ts'
@@ -109,6 +110,7 @@ export const adminRoutes: AdminRoutes = {
   '/explain': { method: 'GET', answer: explain },
   ...pairRoutes,
   ...eventRoutes,
+  ...generationRoutes,
   '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },

@@ -11,6 +11,7 @@ import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
+import { drainRoutes, drainSocket } from './admin-drain.ts'
 import { adminRoutes, statusRoutes } from './admin-routes.ts'
 import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
@@ -33,6 +34,7 @@ import { NodeSnapshot } from './snapshot/node-snapshot.ts'
 import { sealedPlace } from './snapshot/sealed-place.ts'
 import { Sources } from './sources.ts'
 import { SupervisorLink } from './supervisor-link.ts'
+import { Upgrades } from './upgrades.ts'
 import { certificateMessage, watchCertificates } from './watch-certificates.ts'
 import type { UpMessage } from './worker-messages.ts'
 import { WorkerQuestions } from './worker-reports.ts'
@@ -58,6 +60,8 @@ export class App {
   readonly #supervisor: SupervisorLink
   readonly #admin: AdminServer
   readonly #status: AdminServer
+  /** Open while this process drains. */
+  readonly #drainPage: AdminServer
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
   readonly snapshot: NodeSnapshot
@@ -77,6 +81,10 @@ export class App {
     send: (message) => this.#supervisor.send(message),
     post: (message) => this.workers.post(0, message),
   })
+  readonly upgrades = new Upgrades((message) => this.#supervisor.send(message))
+  readonly startedMs = systemClock.nowMs
+  /** null: it does not. */
+  drainingSinceMs: number | null = null
   readonly #trim = new QuietTrim(systemClock)
   #hasSnapshot = false
   #wasReady = false
@@ -144,6 +152,7 @@ export class App {
     })
     this.#admin = new AdminServer(this, adminRoutes)
     this.#status = new AdminServer(this, statusRoutes)
+    this.#drainPage = new AdminServer(this, drainRoutes)
   }
 
   async start(): Promise<void> {
@@ -158,16 +167,9 @@ export class App {
     ])
     this.workers.start()
     this.records.start()
-    // Together: connects wait in the listening sockets' queues until all of it is there.
-    const { adminSocket, statusPort } = this.config
-    await Promise.all([
-      this.sources.start(),
-      this.#admin.listen(adminSocket),
-      statusPort === 0 ? null : this.#status.listenTcp(statusPort),
-    ])
+    await this.sources.start()
     this.certificateWatch.start()
     this.conntrack.start()
-    this.#supervisor.listen()
   }
 
   get pods(): readonly PodInfo[] {
@@ -200,7 +202,11 @@ export class App {
   }
 
   async #runDrain(): Promise<void> {
+    this.drainingSinceMs = systemClock.nowMs
     this.#supervisor.end()
+    this.#drainPage.listen(drainSocket(this.config.adminSocket)).catch((err: unknown) => {
+      this.log.warn({ err }, 'what holds this process will not be seen')
+    })
     this.workers.broadcast({ type: 'drain' })
     await new Promise<void>((resolve) => {
       this.#onDrained = resolve
@@ -212,14 +218,21 @@ export class App {
   /** Leaves to the next process what there can be only one of on a node; connections are not concerned. */
   async #retire(): Promise<void> {
     this.#supervisor.end()
-    await Promise.all([this.#admin.close(), this.events.save()])
+    await Promise.all([this.#admin.close(), this.#status.close(), this.events.save()])
     this.#supervisor.send({ type: 'retired' })
   }
 
-  /** There is no next process. */
-  async #resume(): Promise<void> {
-    await this.#admin.listen(this.config.adminSocket)
+  /** Takes that, or takes it again: who had it before may have taken it away late. */
+  async #lead(): Promise<void> {
+    const { adminSocket, statusPort } = this.config
+    this.#supervisor.end()
+    await Promise.all([this.#admin.close(), this.#status.close()])
     this.#supervisor.listen()
+    void this.events.catchUp()
+    const opened = [this.#admin.listen(adminSocket)]
+    if (statusPort !== 0) opened.push(this.#status.listenTcp(statusPort).then(() => {}))
+    for (const { status, reason } of (await Promise.allSettled(opened)) as PromiseRejectedResult[]) // as: its other kind has none
+      if (status === 'rejected') this.log.error({ err: reason }, 'the admin API is not open')
   }
 
   /** Ends everything now. */
@@ -229,7 +242,7 @@ export class App {
     this.conntrack.close()
     this.sources.close()
     await this.workers.stop(reason)
-    await Promise.all([this.#admin.close(), this.#status.close()])
+    await Promise.all([this.#admin.close(), this.#status.close(), this.#drainPage.close()])
     await this.records.close()
     await Promise.all([
       ...[this.revocations.close(), this.snapshot.close(), this.grace.close(), this.events.close()],
@@ -248,7 +261,9 @@ export class App {
       this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
     else if (message.type === 'retire') void this.#retire()
-    else if (message.type === 'resume') void this.#resume()
+    else if (message.type === 'lead') void this.#lead()
+    else if (message.type === 'upgrade-answer' || message.type === 'generations')
+      this.upgrades.onMessage(message)
     else {
       this.#hasSnapshot = true
       this.#reportReady()
@@ -269,6 +284,10 @@ export class App {
   }
 
   #introduce(worker: number): void {
+    if (this.isDraining) {
+      this.workers.post(worker, { type: 'drain' }) // it replaces one that died: it is to accept nothing
+      return
+    }
     this.workers.post(worker, { type: 'revoked', memory: this.revocations.memory })
     for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))

@@ -278,6 +278,19 @@ export const ZTUNNEL_OPTIONS = {
     unit: 'seconds',
     meaning: 'how long connections may finish after SIGTERM',
   },
+  upgradeDrainSeconds: {
+    type: 'integer',
+    default: '0',
+    min: 0,
+    max: 2_592_000,
+    unit: 'seconds',
+    meaning: 'how long connections may finish after an upgrade; 0: until they end',
+  },
+  dataProgram: {
+    type: 'text',
+    default: '',
+    meaning: 'program of the data process, read again at every upgrade; empty: the one beside the supervisor',
+  },
 } as const satisfies OptionTable
 
 export type ZtunnelConfig = OptionValues<typeof ZTUNNEL_OPTIONS>

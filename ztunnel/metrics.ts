@@ -115,6 +115,23 @@ function connectRetries({ retries }: App): string {
   )
 }
 
+function processes({ upgrades: { counts }, workers }: App): string[] {
+  return [
+    counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', workers.lostCount),
+    gauge(
+      'sidestep_draining_generations',
+      'data processes before this one whose connections end',
+      counts.draining,
+    ),
+    counter(
+      'sidestep_generations_lost',
+      'data processes that broke while their connections ended',
+      counts.lost,
+    ),
+    counter('sidestep_upgrades_failed', 'data processes that never came to serve', counts.failed),
+  ]
+}
+
 /** The whole page. */
 export function formatMetrics(app: App): string {
   const traffic = TRAFFIC_METRICS.map((name, metric) => {
@@ -178,7 +195,7 @@ export function formatMetrics(app: App): string {
       guardRefusals(app),
     ),
     podRefusals(app),
-    counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', app.workers.lostCount),
+    ...processes(app),
     counter('sidestep_messages_dropped', 'messages between threads lost', app.workers.droppedMessageCount),
     family(
       'sidestep_native_handles',

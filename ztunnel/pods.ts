@@ -61,8 +61,17 @@ export type SupervisorMessage =
   | { readonly type: 'snapshot-sent' }
   /** Another data process takes its place: what there can be only one of is left to that one. Answered by `retired`. */
   | { readonly type: 'retire' }
-  /** It did not come to that. */
-  | { readonly type: 'resume' }
+  /** What there can be only one of on a node is its: as the only one, after another one, or again. */
+  | { readonly type: 'lead' }
+  /** To `upgrade`; null: it has begun. */
+  | { readonly type: 'upgrade-answer'; readonly refusal: string | null }
+  /** The others, to be counted: how many drain, broke while they did, never came to serve. */
+  | {
+      readonly type: 'generations'
+      readonly draining: number
+      readonly lost: number
+      readonly failed: number
+    }
   /** Nothing new is accepted; what is open may go on for so long, null: until it ends. Later ones change the time. */
   | { readonly type: 'drain'; readonly seconds: number | null }
 
@@ -73,6 +82,8 @@ export type DataMessage =
   /** Nothing of it is open any more. */
   | { readonly type: 'pod-left'; readonly uid: string }
   | { readonly type: 'retired' }
+  /** An operator wants the next generation. Answered by `upgrade-answer`. */
+  | { readonly type: 'upgrade' }
   /** Ports of the pod at which no policy lets plaintext in, whoever sends it: said for each pod, and when it changes. */
   | { readonly type: 'closed-ports'; readonly uid: string; readonly ports: PortSet }
   /** All workers run and all pods of the snapshot are served. */

@@ -119,6 +119,15 @@ export interface ConnectionReport {
   readonly ageMs: number
 }
 
+/** What a drain waits for in a worker. */
+export interface HolderReport {
+  /** The oldest ones, MAX_HOLDERS of them. */
+  readonly connections: readonly ConnectionReport[]
+  readonly connectionCount: number
+  /** Tunnels of peers that have not closed them yet. */
+  readonly tunnelCount: number
+}
+
 /** What a worker can be asked for. */
 export interface WorkerReports {
   readonly connections: readonly ConnectionReport[]
@@ -126,6 +135,7 @@ export interface WorkerReports {
   readonly certificates: readonly PresentedCertificate[]
   readonly tunnels: readonly TunnelCertificates[]
   readonly turns: TurnReport
+  readonly holders: HolderReport
 }
 export type ReportKind = keyof WorkerReports
 

@@ -18,6 +18,7 @@ import { acceptPassthrough, recordGuardRefusal } from './accept/passthrough-list
 import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { GracePeers } from './carry/grace-peers.ts'
+import { reportHolders } from './carry/holders.ts'
 import { WorkerIdentities } from './carry/identities.ts'
 import { NodePressure } from './carry/node-pressure.ts'
 import { pressureSource } from './carry/pressure-source.ts'
@@ -341,6 +342,7 @@ export class ZtunnelWorker {
 
   #report(what: ReportKind, answer: (report: WorkerReports[ReportKind]) => void): void {
     if (what === 'connections') answer(this.#connections())
+    else if (what === 'holders') answer(reportHolders(this.#pods.values(), this.#index))
     else if (what === 'certificates') answer(this.#context.identities.presented())
     else if (what === 'tunnels') countTunnelCertificates(this.#context.reactor, answer)
     else answer(this.#turns())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sidestep conns`, `certs`, `edges`, `version`, `drain status`, `log-level`: what every node has, one row each.
+// `sidestep conns`, `certs`, `edges`, `version`, `log-level`: what every node has, one row each.
 import { LOG_LEVELS } from '../../mesh/runtime/log-levels.ts'
 import { askAll, type NodePage, type NodePageFacts, readJson } from '../ask-all.ts'
 import { CliError, EXIT_FINDING, EXIT_OK, EXIT_USAGE } from '../exit-codes.ts'
@@ -46,11 +46,6 @@ interface EdgeRow {
   readonly failed: number
   readonly sentBytes: number
   readonly receivedBytes: number
-}
-
-interface DrainPage {
-  readonly isDraining: boolean
-  readonly connections: readonly ConnectionRow[]
 }
 
 const MS_PER_DAY = 86_400_000
@@ -170,25 +165,6 @@ export async function version(io: CommandIo, own: string): Promise<number> {
   print(io, { sidestep: own, nodes }, (all) => {
     const rows = all.nodes.map(({ node, runtime, model, pods }) => [node, runtime, model, pods])
     return `sidestep ${all.sidestep}\n\n${formatTable(['NODE', 'RUNTIME', 'CONFIGURATION', 'PODS'], rows)}`
-  })
-  return EXIT_OK
-}
-
-/** Which nodes are being drained, and what they wait for. */
-export async function drainStatus(io: CommandIo): Promise<number> {
-  const pages = await askAll(io, await io.openFleet(), (node) => readJson<DrainPage>(node, '/drain'))
-  print(io, pages, (all) => {
-    const rows = all.map(({ node, page }): readonly Cell[] => [
-      node,
-      page.isDraining ? 'draining' : 'serving',
-      page.connections.length,
-    ])
-    const held = all.map(({ node, page }) => ({ node, page: page.connections }))
-    const isHeld = held.some(({ page }) => page.length > 0)
-    return (
-      formatTable(['NODE', 'STATE', 'WAITS FOR'], rows) +
-      (isHeld ? `\n${rowTable(CONNECTION_HEADINGS, held, connectionCells)}` : '')
-    )
   })
   return EXIT_OK
 }

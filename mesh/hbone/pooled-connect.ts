@@ -8,6 +8,9 @@ import type { Cancellable, ConnectHandler, ConnectRequest } from './connect-atte
 import { HBONE_LIMITS } from './limits.ts'
 import type { TunnelClient } from './tunnel-client.ts'
 
+/** A connect leaves tunnels that drain so often: while its peer is replaced the next one may be of the same old process. */
+const MAX_REQUEUES = 3
+
 /** What a connection asks of its pool. */
 export interface ConnectQueue {
   /** Takes it back after a tunnel did not process it. */
@@ -27,7 +30,7 @@ export class PooledConnect implements Cancellable, ConnectHandler {
   #handler: ConnectHandler | null
   #attempt: Cancellable | null = null
   #timer: Timer | null = null
-  #isRetried = false
+  #requeueCount = 0
 
   constructor(key: string, queue: ConnectQueue, request: ConnectRequest, handler: ConnectHandler) {
     this.key = key
@@ -88,9 +91,11 @@ export class PooledConnect implements Cancellable, ConnectHandler {
   onRefused(refusal: Refusal): void {
     this.#attempt = null
     // SPEC RFC9113 §8.7: REFUSED_STREAM, and GOAWAY with a lower id, promise that nothing was processed.
-    const isUnprocessed = refusal.code === 'DRAIN' || refusal.detail === 'refused_stream'
-    if (isUnprocessed && !this.#isRetried && this.#handler !== null) {
-      this.#isRetried = true
+    const isDrained = refusal.code === 'DRAIN'
+    const isUnprocessed = isDrained || refusal.detail === 'refused_stream'
+    const most = isDrained ? MAX_REQUEUES : 1 // a peer that takes no stream would not take another one either
+    if (isUnprocessed && this.#requeueCount < most && this.#handler !== null) {
+      this.#requeueCount++
       this.#queue.requeue(this)
     } else this.finish(refusal)
   }

@@ -24,6 +24,7 @@ export interface TunnelPoolOptions {
   readonly budget?: InboundBudget
 }
 
+const CLOSED = refuse('DRAIN', 'the pool is closed')
 const TOO_MANY_TUNNELS = refuse('LIMIT_POD', 'tunnels to one destination')
 
 /** Numbers for metrics and the admin page. */
@@ -69,6 +70,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
   #refused: Array<{ readonly connect: PooledConnect; readonly refusal: Refusal }> = []
   #sweepTimer: Timer | null = null
   #isDraining = false
+  #isClosed = false
   #dialCount = 0
   #dialFailureCount = 0
   #reuseCount = 0
@@ -119,14 +121,16 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
     }
   }
 
-  /** No new connections; tunnels close when their streams have ended. */
+  /**
+   * Tunnels close when their streams have ended. Who waits, or comes yet, was accepted before: it gets its stream, on a tunnel
+   * that is used for nobody later.
+   */
   drain(): void {
     this.#isDraining = true
     for (const entry of [...this.#entries.values()]) {
-      for (const connect of entry.waiting) this.refuseLater(connect, refuse('DRAIN', 'the pool is draining'))
-      this.#dropEntry(entry)
+      this.#drainTunnels(entry)
+      this.#serve(entry)
     }
-    for (const tunnel of [...this.#owners.keys()]) tunnel.drain()
   }
 
   /** Tunnels without a stream: `since` when, and how to end them in order. */
@@ -141,7 +145,11 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
 
   /** Ends everything now. */
   closeAll(reason: CloseReason): void {
-    this.drain()
+    this.#isClosed = true
+    for (const entry of [...this.#entries.values()]) {
+      for (const connect of entry.waiting) this.refuseLater(connect, CLOSED)
+      this.#dropEntry(entry)
+    }
     for (const tunnel of [...this.#owners.keys()]) tunnel.destroy(reason)
   }
 
@@ -155,6 +163,7 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
     entry.failureCount = 0
     entry.lastRefusal = null
     this.#serve(entry)
+    if (this.#isDraining) this.#drainTunnels(entry)
   }
 
   onDraining(tunnel: TunnelClient): void {
@@ -168,11 +177,11 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
     if (entry === undefined) return
     const isUnproven = !tunnel.wasReady
     entry.tunnels = entry.tunnels.filter((other) => other !== tunnel)
-    if (this.#isDraining && this.#owners.size === 0) {
+    if ((this.#isDraining || this.#isClosed) && this.#owners.size === 0) {
       this.#sweepTimer?.cancel()
       this.#sweepTimer = null
     }
-    if (isUnproven && !this.#isDraining) {
+    if (isUnproven && !this.#isClosed) {
       // An orderly end before HTTP/2 was spoken is a failure all the same.
       this.#noteFailure(entry, refuse(reason.code === 'OK' ? 'TUNNEL_RESET' : reason.code, reason.detail))
     }
@@ -208,8 +217,8 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
 
   #place(connect: PooledConnect): void {
     if (connect.isDone) return
-    if (this.#isDraining) {
-      this.refuseLater(connect, refuse('DRAIN', 'the pool is draining'))
+    if (this.#isClosed) {
+      this.refuseLater(connect, CLOSED)
       return
     }
     const entry = this.#entryOf(connect.key)
@@ -260,6 +269,13 @@ export class TunnelPool implements ConnectQueue, TunnelHandler, TurnTask {
       // An entry that was retired has a successor under the same key.
       if (this.#entries.get(entry.key) === entry) this.#entries.delete(entry.key)
     }
+  }
+
+  /** Those that are proven: what becomes of the others is their dial's failure or success. */
+  #drainTunnels(entry: Entry): void {
+    const proven = entry.tunnels.filter(({ wasReady }) => wasReady)
+    entry.tunnels = entry.tunnels.filter(({ wasReady }) => !wasReady)
+    for (const tunnel of proven) tunnel.drain()
   }
 
   #ensureDial(entry: Entry): void {

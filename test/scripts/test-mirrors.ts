@@ -261,6 +261,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   'test/netns/sidestep-why.ts': ['ztunnel/admin-answers.ts', 'ztunnel/admin-pairs.ts'],
   'test/integration/controller-replicas.ts': ['controller/sources.ts'],
   'test/netns/drift.ts': ['mesh/reactor/netlink/table-events.ts'],
+  'test/netns/ztunnel-generations.ts': ['ztunnel/admin-drain.ts', 'ztunnel/supervisor/generations.ts'],
   'test/netns/ztunnel-retry.ts': ['ztunnel/carry/outbound-attempts.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',

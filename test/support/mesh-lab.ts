@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { get, type IncomingMessage } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -188,9 +188,14 @@ export class MeshLab {
   }
 
   /** What the ztunnel of a node answers; throws while nobody listens. */
-  async admin(node: LabNode, path: string): Promise<{ readonly status: number; readonly text: string }> {
+  async admin(
+    node: LabNode,
+    path: string,
+    method: 'GET' | 'POST' = 'GET',
+  ): Promise<{ readonly status: number; readonly text: string }> {
     const socketPath = this.adminSocket(node)
-    const asked = get({ socketPath, path, agent: false, signal: AbortSignal.timeout(2000) })
+    const signal = AbortSignal.timeout(method === 'GET' ? 2000 : 4000)
+    const asked = request({ socketPath, path, method, agent: false, signal }).end()
     const [response] = (await once(asked, 'response')) as [IncomingMessage] // as: what the event carries
     let text = ''
     for await (const chunk of response.setEncoding('utf8')) text += chunk
@@ -260,6 +265,11 @@ export class MeshLab {
     const child = this.#nodes.get(node)
     child?.kill('SIGKILL')
     await poll(`${node} is dead`, () => (child !== undefined && hasExited(child)) || null)
+  }
+
+  /** Asks the supervisor of a node for the next generation of its data process. */
+  upgrade(node: LabNode): void {
+    this.#nodes.get(node)?.kill('SIGHUP')
   }
 
   /** Starts the next supervisor of a node that has one, which is the node's from then on. Gives the one before. */

@@ -105,6 +105,14 @@ export class NodeEvents {
     await this.#document.flush()
   }
 
+  /** The process before this one has written what it saw last. */
+  catchUp(): Promise<void> {
+    this.#saving = this.#saving.then(async () => {
+      if (await this.#document.isForeign()) await this.#takeOver()
+    })
+    return this.#saving
+  }
+
   async close(): Promise<void> {
     this.#timer?.cancel()
     await this.save()

@@ -20,16 +20,16 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const PARTS = ['mesh', 'ztunnel', 'proto/generated']
 
 /** Where the cache of exactly this program is: one of another version would be found, and lack what is new. */
-export function compileCacheDirectory(adminSocket: string): string {
+export function compileCacheDirectory(adminSocket: string, root = ROOT): string {
   const digest = createHash('sha256')
   for (const part of PARTS)
-    for (const entry of readdirSync(join(ROOT, part), { recursive: true, withFileTypes: true }))
+    for (const entry of readdirSync(join(root, part), { recursive: true, withFileTypes: true }))
       if (entry.isFile()) digest.update(readFileSync(join(entry.parentPath, entry.name)))
   return join(dirname(adminSocket), `compile-cache-${digest.digest('hex').slice(0, 16)}`)
 }
 
 /** Fills the cache when it is not there. Never fails: false means do without, which only costs memory. */
-export async function warmCompileCache(directory: string, log: Log): Promise<boolean> {
+export async function warmCompileCache(directory: string, log: Log, root = ROOT): Promise<boolean> {
   try {
     // Node keeps entries by its own version and by content: an existing cache is never wrong, only incomplete.
     const isNew = !existsSync(directory)
@@ -38,7 +38,7 @@ export async function warmCompileCache(directory: string, log: Log): Promise<boo
       log.warn({ directory }, 'compile cache not used: others may write it')
       return false
     }
-    if (isNew) await fill(directory)
+    if (isNew) await fill(directory, root)
     return true
   } catch (cause) {
     log.warn({ err: cause }, 'no compile cache, the data process needs more memory')
@@ -62,8 +62,8 @@ function isPrivate(directory: string): boolean {
   return (mode & S_IFMT) === S_IFDIR && uid === process.getuid?.() && (mode & WRITABLE_BY_OTHERS) === 0
 }
 
-async function fill(directory: string): Promise<void> {
-  const entry = fileURLToPath(new URL('../warm-up.ts', import.meta.url))
+async function fill(directory: string, root: string): Promise<void> {
+  const entry = join(root, 'ztunnel', 'warm-up.ts')
   await new Promise<void>((resolve) => {
     const child = spawn(process.execPath, [...DATA_PROCESS_FLAGS, entry], {
       stdio: 'ignore',

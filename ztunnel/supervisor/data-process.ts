@@ -3,7 +3,6 @@
 // died; told of every pod, restarted when it dies. While it is away connects wait in the listening sockets' queues.
 import { spawn } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import {
   createChannelPair,
   DescriptorChannel,
@@ -18,9 +17,9 @@ import type { PodSockets } from './pod-sockets.ts'
 export const CHANNEL_FD = 3
 /** Hears how the process fares. */
 export interface DataProcessHandler {
-  onMessage(message: DataMessage, process: DataProcess): void
-  /** It is gone. */
-  onExit(description: string, process: DataProcess): void
+  onMessage(message: DataMessage): void
+  /** It is gone; `isClean`: as it should be after a drain. */
+  onExit(description: string, isClean: boolean): void
 }
 
 /** A running data process. */
@@ -35,25 +34,22 @@ export class DataProcess {
     this.#exited = exited
   }
 
-  /** Starts one. `compileCache` null: there is none that can be trusted. */
+  /** Starts one from `program`. `compileCache` null: there is none that can be trusted. */
   static start(
+    program: string,
     args: readonly string[],
     compileCache: string | null,
     log: Log,
     handler: DataProcessHandler,
   ): DataProcess {
     const [own, theirs] = createChannelPair()
-    const child = spawn(
-      process.execPath,
-      [...DATA_PROCESS_FLAGS, fileURLToPath(new URL('../main.ts', import.meta.url)), ...args],
-      {
-        stdio: ['ignore', 'inherit', 'inherit', theirs],
-        env: { ...process.env, ...(compileCache === null ? {} : { NODE_COMPILE_CACHE: compileCache }) },
-      },
-    )
+    const child = spawn(process.execPath, [...DATA_PROCESS_FLAGS, program, ...args], {
+      stdio: ['ignore', 'inherit', 'inherit', theirs],
+      env: { ...process.env, ...(compileCache === null ? {} : { NODE_COMPILE_CACHE: compileCache }) },
+    })
     closeSync(theirs)
     const channel = new DescriptorChannel(own, {
-      onMessage: (message) => handler.onMessage(readMessage(message), data),
+      onMessage: (message) => handler.onMessage(readMessage(message)),
       onClosed: () => {},
     })
     const exited = new Promise<void>((resolve) => {
@@ -61,26 +57,24 @@ export class DataProcess {
       child.once('close', (code, signal) => {
         channel.close()
         resolve()
-        handler.onExit(signal ?? `exit code ${code}`, data)
+        handler.onExit(signal ?? `exit code ${code}`, code === 0)
       })
     })
-    const data = new DataProcess(child.pid ?? -1, channel, exited)
-    return data
+    return new DataProcess(child.pid ?? -1, channel, exited)
   }
 
   /** Takes over one that runs, once its pods have been received from the channel: the descriptor is ours from now on. */
   static takeOver(pid: number, channelFd: number, handler: DataProcessHandler): DataProcess {
     const { promise: exited, resolve } = Promise.withResolvers<void>()
     const channel = new DescriptorChannel(channelFd, {
-      onMessage: (message) => handler.onMessage(readMessage(message), data),
+      onMessage: (message) => handler.onMessage(readMessage(message)),
       onClosed: () => {
         kill(pid) // it is not our child: whatever is left of it must not serve beside the next one
         resolve()
-        handler.onExit('the channel to it was closed', data)
+        handler.onExit('the channel to it was closed', true) // how it ended only its parent would know
       },
     })
-    const data = new DataProcess(pid, channel, exited)
-    return data
+    return new DataProcess(pid, channel, exited)
   }
 
   addPod(sockets: PodSockets): void {

@@ -9,6 +9,8 @@
 restarts=5
 child=
 ending=
+# An upgrade of the data process: the supervisor's business.
+trap '[ -z "$child" ] || kill -HUP "$child" 2>/dev/null' HUP
 trap 'ending=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 while :; do
   "$@" &

@@ -32,6 +32,7 @@ if (import.meta.main) {
   }
   log.info({ config: options }, 'supervisor started')
 
+  process.on('SIGHUP', () => supervisor.upgrade())
   let isEnding = false
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { certs, conns, drainStatus, edges, logLevel, version } from '../../../cli/commands/tables.ts'
+import { certs, conns, edges, logLevel, version } from '../../../cli/commands/tables.ts'
 import { CliError } from '../../../cli/exit-codes.ts'
 import { type FleetNode, plainFleet } from '../../../cli/fleet/fleet.ts'
 import { runCommand } from '../../support/cli-run.ts'
@@ -57,7 +57,6 @@ t.test('one row for each, with the name of its node', async (t) => {
     '/connections': [CONNECTION],
     '/certificates': [CERTIFICATE],
     '/edges': [EDGE],
-    '/drain': { isDraining: true, connections: [CONNECTION] },
   }
   const fleet = plainFleet([node(pages)])
   const rows = async (command: Parameters<typeof runCommand>[1]) => (await runCommand(fleet, command)).output
@@ -70,7 +69,6 @@ t.test('one row for each, with the name of its node', async (t) => {
     /^n1 +spiffe:\/\/a\/ns\/b\/sa\/c +workload +Available +1\.5 +1 of 2 workers +3 +7$/m,
   )
   t.match(await rows(edges), /^n1 +source +shop\/front +- +- +plain +OK +3 +1 +10 +20$/m)
-  t.match(await rows(drainStatus), /^n1 +draining +1$\n\nNODE.*\nn1 +outbound/m)
   t.match(await rows((io) => version(io, '1.2.3')), /^sidestep 1\.2\.3\n\nNODE.*\nn1 +v24 +3 +2$/m)
 })
 

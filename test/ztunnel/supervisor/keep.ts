@@ -45,6 +45,19 @@ for (const shell of SHELLS) {
     t.same(await once(child, 'close'), [143, null], 'a signal is handed on, and ends it')
   })
 
+  t.test(`${shell}: the wish for an upgrade is handed on, and ends nothing`, async (t) => {
+    const script = 'trap "echo upgrade" HUP; trap "exit 0" TERM; echo up; while :; do sleep 0.05; done'
+    const { child, lines } = keep(t, shell, script)
+    await once(child, 'lines')
+    // What comes before the keeper knows its child is dropped: the child is new anyway.
+    const wishes = setInterval(() => child.kill('SIGHUP'), 50)
+    while (lines.length < 3) await once(child, 'lines')
+    clearInterval(wishes)
+    t.same(lines.slice(0, 3), ['up', 'upgrade', 'upgrade'])
+    child.kill('SIGTERM')
+    t.same(await once(child, 'close'), [0, null])
+  })
+
   t.test(`${shell}: an end on purpose is the end`, async (t) => {
     for (const status of [0, 2]) {
       const { child, lines } = keep(t, shell, `echo once; exit ${status}`)

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+import t from 'tap'
+import { MAX_HOLDERS, reportHolders } from '../../../ztunnel/carry/holders.ts'
+import type { PodConnection } from '../../../ztunnel/carry/served-pod.ts'
+
+const INFO = { uid: 'u1', name: 'front', namespace: 'shop', serviceAccount: 'front' }
+const NOTHING = { abort() {}, recheck() {}, drain() {}, sheddable: null }
+
+function connection(ageMs: number): PodConnection {
+  const ends = { direction: 'outbound', source: 'a', destination: 'b', protocol: 'HBONE', peer: 'c' } as const
+  const report = { ...ends, bytesSent: 1, bytesReceived: 2, ageMs }
+  return { ...NOTHING, isIdle: false, report: () => report }
+}
+const tunnel = (isIdle: boolean): PodConnection => ({ ...NOTHING, isIdle, report: () => null })
+
+t.test('connections are named with their pod, tunnels are counted while they are waited for', async (t) => {
+  const connections = new Set([connection(5), tunnel(false), tunnel(true), connection(9)])
+  const { connections: named, ...counts } = reportHolders([{ info: INFO, connections }], 1)
+  t.same(counts, { connectionCount: 2, tunnelCount: 1 })
+  t.same(
+    named.map(({ worker, uid, ageMs }) => [worker, uid, ageMs]),
+    [
+      [1, 'u1', 9],
+      [1, 'u1', 5],
+    ],
+  )
+})
+
+t.test('of many the oldest are named, all are counted', async (t) => {
+  const connections = new Set(Array.from({ length: 5 * MAX_HOLDERS }, (_, index) => connection(index)))
+  const { connections: named, connectionCount } = reportHolders([{ info: INFO, connections }], 0)
+  t.equal(connectionCount, 5 * MAX_HOLDERS)
+  t.equal(named.length, MAX_HOLDERS)
+  t.equal(named[0]?.ageMs, 5 * MAX_HOLDERS - 1)
+  t.equal(named.at(-1)?.ageMs, 4 * MAX_HOLDERS)
+})
