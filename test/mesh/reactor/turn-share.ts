@@ -164,7 +164,12 @@ t.test(
     t.equal(one.steps, 1, 'it waited for a turn, not for a hundred handshakes')
     one.onReady()
     t.equal(one.isInLine, true)
-    turns.next()
+    const late = new Handshake(shares.open(), [])
+    turns.next(() => {
+      late.onReady()
+      t.equal(late.steps, 0, 'nobody passes those in line')
+      late.isClosed = true
+    })
     t.equal(one.steps, 2)
     for (const each of many) each.isClosed = true
     turns.next()
