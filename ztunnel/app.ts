@@ -42,6 +42,8 @@ import { WorkerSet } from './worker-set.ts'
 
 /** Start-up garbage is collected this long after the process became ready. */
 const TRIM_DELAY_MS = 500
+/** What short connections needed is garbage this long after a drain began. */
+const DRAIN_TRIM_DELAY_MS = 2000
 
 const MS_PER_DAY = 86_400_000
 
@@ -208,6 +210,8 @@ export class App {
       this.log.warn({ err }, 'what holds this process will not be seen')
     })
     this.workers.broadcast({ type: 'drain' })
+    // What is left may be too busy to be idle, and never as busy again.
+    setTimeout(() => this.#trimAll(), DRAIN_TRIM_DELAY_MS).unref()
     await new Promise<void>((resolve) => {
       this.#onDrained = resolve
     })
@@ -386,10 +390,12 @@ export class App {
     this.#wasReady = true
     this.log.info({ pods: this.pods.length }, 'ready')
     this.#supervisor.send({ type: 'ready' })
-    setTimeout(() => {
-      this.workers.broadcast({ type: 'trim-memory' })
-      trimMemory()
-      releaseFilePages()
-    }, TRIM_DELAY_MS)
+    setTimeout(() => this.#trimAll(), TRIM_DELAY_MS)
+  }
+
+  #trimAll(): void {
+    this.workers.broadcast({ type: 'trim-memory' })
+    trimMemory()
+    releaseFilePages()
   }
 }
