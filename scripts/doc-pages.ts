@@ -11,6 +11,7 @@ import { H2_LIMITS, type Limit } from '../mesh/h2/limits.ts'
 import { HBONE_LIMITS } from '../mesh/hbone/limits.ts'
 import { environmentName, flagName, type OptionTable } from '../mesh/runtime/options.ts'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
+import { LATENCY_METRICS, Latencies } from '../mesh/telemetry/latencies.ts'
 import { formatTrafficLabels } from '../mesh/telemetry/traffic-labels.ts'
 import type { App } from '../ztunnel/app.ts'
 import { ZTUNNEL_OPTIONS } from '../ztunnel/config.ts'
@@ -162,9 +163,12 @@ function amount(value: number, unit: Limit['unit']): string {
 
 /** What formatMetrics reads of an App: one of everything. */
 function sampleApp(labels: string): App {
+  const latencies = new Latencies()
+  for (const metric of LATENCY_METRICS.keys()) latencies.observe(metric, true, true, 1)
   const sample = {
     workers: {
       counters: { sums: () => new Map([[labels, 1]]) },
+      latencies: [latencies],
       lostCount: 0,
       droppedMessageCount: 0,
       openHandles: [{ SSL: 0 }],
@@ -236,7 +240,7 @@ function metricsTable(text: string): string {
   const rows = [...text.matchAll(/^# HELP (\S+) (.+)$/gm)].map(([, name = '', help = '']) => {
     const type = types.get(name) ?? ''
     const isTraffic = TRAFFIC_METRICS.some((each) => each === name)
-    const own = new RegExp(`^${name}(?:_total)?\\{(.+)\\}`, 'm').exec(text)?.[1] ?? ''
+    const own = new RegExp(`^${name}(?:_total|_bucket)?\\{(.+)\\}`, 'm').exec(text)?.[1] ?? ''
     return [
       `\`${name}${type === 'counter' ? '_total' : ''}\``,
       type,

@@ -5,6 +5,7 @@ import { readdirSync } from 'node:fs'
 import { readDescriptorLimit } from '../mesh/runtime/descriptor-limit.ts'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
 import type { App } from './app.ts'
+import { formatLatencies } from './latency-metrics.ts'
 
 const HELP: Readonly<Record<(typeof TRAFFIC_METRICS)[number], string>> = {
   istio_tcp_connections_opened: 'connections opened',
@@ -132,14 +133,17 @@ function processes({ upgrades: { counts }, workers }: App): string[] {
   ]
 }
 
-/** The whole page. */
-export function formatMetrics(app: App): string {
-  const traffic = TRAFFIC_METRICS.map((name, metric) => {
-    const samples = [...app.workers.counters.sums(metric)].map(
+function traffic({ workers }: App): string[] {
+  return TRAFFIC_METRICS.map((name, metric) => {
+    const samples = [...workers.counters.sums(metric)].map(
       ([labels, sum]) => `${name}_total{${labels}} ${sum}`,
     )
     return family(name, 'counter', HELP[name], samples)
   })
+}
+
+/** The whole page. */
+export function formatMetrics(app: App): string {
   const node = app.sources.nodeCertificate()
   const expiries = [...app.secrets.list(), ...(node === null ? [] : [node])].flatMap(
     ({ identity, certificate }) =>
@@ -150,7 +154,8 @@ export function formatMetrics(app: App): string {
           ],
   )
   return [
-    ...traffic,
+    ...traffic(app),
+    formatLatencies(app.workers.latencies),
     family('sidestep_certificate_expiry_seconds', 'gauge', 'end of validity, Unix time', expiries),
     family(
       'sidestep_certificates_in_trouble',

@@ -23,6 +23,8 @@ export interface WorkerData {
   /** Eventfds of all workers, by index. */
   readonly wakeFds: readonly number[]
   readonly counters: SharedArrayBuffer
+  /** For `new Latencies()`. */
+  readonly latencies: SharedArrayBuffer
   readonly records: SharedArrayBuffer
   readonly originalSource: boolean
   readonly socks5: boolean

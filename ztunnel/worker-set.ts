@@ -11,6 +11,7 @@ import { createWakeFd, ReactorWorker } from '../mesh/reactor/worker.ts'
 import { Backoff } from '../mesh/runtime/backoff.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { CounterReader, createCounterMemory } from '../mesh/telemetry/counters.ts'
+import { Latencies } from '../mesh/telemetry/latencies.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
 import type { GraceSettings } from './carry/grace-peers.ts'
 import { PodAccounts } from './carry/pod-account.ts'
@@ -38,6 +39,8 @@ export class WorkerSet {
   readonly accounts: PodAccounts
   /** One per worker; a replacement writes on in its predecessor's. */
   readonly rings: readonly RecordRing[]
+  /** One per worker; a replacement counts on in its predecessor's. */
+  readonly latencies: readonly Latencies[]
   /** Workers that ended unexpectedly since the start. */
   lostCount = 0
   readonly #config: ZtunnelConfig
@@ -65,6 +68,7 @@ export class WorkerSet {
     this.#wakeFds = Array.from({ length: config.workerCount }, createWakeFd)
     this.#workers = this.#wakeFds.map(() => null)
     this.rings = this.#wakeFds.map(() => new RecordRing())
+    this.latencies = this.#wakeFds.map(() => new Latencies())
     this.#backoffs = this.#wakeFds.map(
       () => new Backoff({ initialMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS, random: Math.random }),
     )
@@ -109,13 +113,16 @@ export class WorkerSet {
     const counters = createCounterMemory()
     const register = this.counters.addWorker(counters)
     const ring = this.rings[index]
+    const latencies = this.latencies[index]
     const backoff = this.#backoffs[index]
-    if (ring === undefined || backoff === undefined) throw new RangeError(`no worker ${index}`)
+    if (ring === undefined || latencies === undefined || backoff === undefined)
+      throw new RangeError(`no worker ${index}`)
     const data: WorkerData = {
       index,
       acceptShare: this.#share,
       wakeFds: this.#wakeFds,
       counters,
+      latencies: latencies.memory,
       records: ring.memory,
       originalSource: this.#config.originalSource,
       socks5: this.#config.socks5,

@@ -11,6 +11,7 @@ import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
+import { Latencies } from '../mesh/telemetry/latencies.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
 import { acceptInbound } from './accept/inbound-listener.ts'
 import { acceptOutbound } from './accept/outbound-listener.ts'
@@ -126,6 +127,7 @@ export class ZtunnelWorker {
       isSocks5Enabled: data.socks5,
       post,
       counters: new TrafficCounters(data.counters, (slot, labels) => post({ type: 'labels', slot, labels })),
+      latencies: new Latencies(data.latencies),
       records: new RecordRing(data.records),
     })
   }

@@ -7,6 +7,8 @@ import { type HalfClosePolicy, HalfCloseWatch } from './half-close-watch.ts'
 
 /** Hears the end of a relay: both streams are closed. */
 export interface RelayOwner {
+  /** The first byte of one side is on its way to the other. */
+  onFirstByte(from: 'client' | 'server'): void
   onRelayClosed(reason: CloseReason): void
 }
 
@@ -25,6 +27,7 @@ class RelaySide implements ByteStreamHandler {
   }
 
   onData(block: Block, start: number, end: number): void {
+    if (this.byteCount === 0) this.#relay.onFirstByte(this)
     this.byteCount += end - start
     if (!this.#to.write(block, start, end)) this.#from.pause()
   }
@@ -97,6 +100,10 @@ export class Relay {
       () => this.bytesToServer + this.bytesToClient,
       () => this.#near.destroy({ code: 'HALF_CLOSE_TIMEOUT', detail: `no byte for ${timeoutMs / 1000} s` }),
     )
+  }
+
+  onFirstByte(side: RelaySide): void {
+    this.#owner.onFirstByte(side === this.#client ? 'client' : 'server')
   }
 
   onSideClosed(reason: CloseReason): void {

@@ -108,6 +108,10 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
     this.#fail(refuse(reason.code, reason.detail))
   }
 
+  onFirstByte(from: 'client' | 'server'): void {
+    this.#pod.context.firstByte(this.#facts, from)
+  }
+
   onRelayClosed(reason: CloseReason): void {
     this.#finish(reason)
   }

@@ -16,6 +16,7 @@ import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
 import { decideInbound } from '../decide/inbound-decision.ts'
 import type { CallerWaiter } from './callers.ts'
 import type { Downstream } from './downstream.ts'
@@ -144,6 +145,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   onSecure(socket: TlsSocket, peer: PeerFacts): void {
+    const { latencies, reactor } = this.#pod.context
+    latencies.observe(TLS_HANDSHAKE, false, true, reactor.nowMs - this.#startedMs)
     this.#identity = firstSpiffeId(peer.uris)
     this.#identityText = peer.uris[0] ?? ''
     this.#server = new TunnelServer({

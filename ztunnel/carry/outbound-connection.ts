@@ -99,6 +99,10 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#fail(refusal)
   }
 
+  onFirstByte(from: 'client' | 'server'): void {
+    this.#pod.context.firstByte(this.#facts, from)
+  }
+
   onRelayClosed(reason: CloseReason): void {
     this.#finish(reason)
   }

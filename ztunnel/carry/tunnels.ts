@@ -18,6 +18,7 @@ import {
 import type { PeerCheck } from '../../mesh/reactor/tls-context.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
 import type { TunnelDecision } from '../decide/outbound-decision.ts'
 import {
   CERTIFICATE_CHECK_MS,
@@ -57,6 +58,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
   #callback: ((result: ByteStream | Refusal) => void) | null
   #connect: PendingConnect | null = null
   #socket: TlsSocket | null = null
+  #connectedMs = 0
 
   constructor(pod: ServedPod, key: string, callback: (result: ByteStream | Refusal) => void) {
     const [ip = '', port = '', ...expected] = key.split(SEPARATOR)
@@ -88,6 +90,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
   onConnected(fd: number): void {
     const { reactor, identities } = this.#pod.context
     this.#connect = null
+    this.#connectedMs = reactor.nowMs
     const identity = identities.get(this.#pod.identity)
     if (identity === undefined) {
       reactor.closeLater(fd)
@@ -114,6 +117,8 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
 
   onSecure(socket: TlsSocket, _peer: PeerFacts): void {
     this.#socket = null
+    const { latencies, reactor } = this.#pod.context
+    latencies.observe(TLS_HANDSHAKE, true, true, reactor.nowMs - this.#connectedMs)
     this.#finish(socket)
   }
 

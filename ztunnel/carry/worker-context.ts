@@ -23,6 +23,7 @@ import {
   type TrafficCounters,
 } from '../../mesh/telemetry/counters.ts'
 import { edgeParty } from '../../mesh/telemetry/edge.ts'
+import { CONNECT, FIRST_BYTE, type Latencies } from '../../mesh/telemetry/latencies.ts'
 import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
@@ -38,6 +39,8 @@ export class ConnectionFacts {
   readonly startedMs: number
   readonly sourceAddress: string
   connectedMs = -1
+  /** When the client's first byte came; -1 before that. */
+  requestedMs = -1
   transport: 'HBONE' | 'TCP' = 'TCP'
   source: WorkloadFacts | null = null
   sourceIdentity = ''
@@ -80,6 +83,7 @@ export class WorkerContext {
   readonly isSocks5Enabled: boolean
   readonly post: (message: UpMessage) => void
   readonly counters: TrafficCounters
+  readonly latencies: Latencies
   /** Endpoints that have just failed a pod of this worker. */
   readonly demotions = new Demotions()
   readonly retryBudget: RetryBudget
@@ -100,6 +104,7 @@ export class WorkerContext {
     readonly isSocks5Enabled: boolean
     readonly post: (message: UpMessage) => void
     readonly counters: TrafficCounters
+    readonly latencies: Latencies
     readonly records: RecordRing
   }) {
     this.index = parts.index
@@ -119,6 +124,7 @@ export class WorkerContext {
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post
     this.counters = parts.counters
+    this.latencies = parts.latencies
     this.#records = parts.records
   }
 
@@ -132,6 +138,18 @@ export class WorkerContext {
     facts.connectedMs = this.reactor.nowMs
     facts.slot = this.#slot(facts, 'OK')
     this.counters.add(facts.slot, OPENED, 1)
+    this.#observe(CONNECT, facts, facts.startedMs)
+  }
+
+  /** The first byte of an end has passed. */
+  firstByte(facts: ConnectionFacts, from: 'client' | 'server'): void {
+    if (from === 'client') facts.requestedMs = this.reactor.nowMs
+    else this.#observe(FIRST_BYTE, facts, facts.requestedMs < 0 ? facts.connectedMs : facts.requestedMs)
+  }
+
+  #observe(metric: number, { direction, transport }: ConnectionFacts, sinceMs: number): void {
+    const tookMs = this.reactor.nowMs - sinceMs
+    this.latencies.observe(metric, direction === 'outbound', transport === 'HBONE', tookMs)
   }
 
   /** The connection has ended: its one record, its counters. */

@@ -18,6 +18,7 @@ class Line {
   readonly inner: readonly [TcpSocket, TcpSocket]
   readonly relay: Relay
   readonly reasons: CloseReason[] = []
+  readonly firstBytes: string[] = []
 
   constructor(halfCloseMs: number | null = null) {
     const [clientFd, acceptedFd] = connectDescriptors(this.reactor)
@@ -28,7 +29,10 @@ class Line {
       new TcpSocket(this.reactor, acceptedFd, ignoringHandler),
       new TcpSocket(this.reactor, dialledFd, ignoringHandler),
     ]
-    const owner = { onRelayClosed: (reason: CloseReason) => void this.reasons.push(reason) }
+    const owner = {
+      onFirstByte: (from: string) => void this.firstBytes.push(from),
+      onRelayClosed: (reason: CloseReason) => void this.reasons.push(reason),
+    }
     const policy = halfCloseMs === null ? null : { scheduler: this.reactor, timeoutMs: halfCloseMs }
     this.relay = new Relay(...this.inner, owner, policy)
   }
@@ -55,6 +59,7 @@ t.test('bytes go both ways, are counted, and either half ends alone', async (t) 
     two.end()
     runUntil(reactor, () => line.reasons.length > 0 && oneHandler.reason !== null)
     t.same(line.reasons, [{ code: 'OK', detail: '' }])
+    t.same(line.firstBytes.toSorted(), ['client', 'server'], 'the first byte of each side is told once')
     const extra = first === 'client' ? [0, 1000] : [1000, 0]
     t.same(
       [line.relay.bytesToServer, line.relay.bytesToClient],
