@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep`: the commands, their options, and how they end. Each command is in commands/; what it answers goes to stdout,
 // talk goes to stderr, exit codes are in exit-codes.ts.
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { systemClock } from '../mesh/runtime/clock.ts'
@@ -8,6 +9,7 @@ import { drainStatus } from './commands/drain-status.ts'
 import { dump } from './commands/dump.ts'
 import { ps } from './commands/ps.ts'
 import { certs, conns, edges, logLevel, version } from './commands/tables.ts'
+import { tap } from './commands/tap.ts'
 import { why } from './commands/why.ts'
 import { CliError, EXIT_OK, EXIT_USAGE } from './exit-codes.ts'
 import { openFleet } from './fleet/open-fleet.ts'
@@ -22,6 +24,8 @@ Exit codes: 0 all is well; 1 answered, and something is not well (a pair that is
 trouble); 2 the command was not understood; 3 nobody answered.`
 
 let exitCode: number = EXIT_OK
+// Who reads has seen enough: `sidestep tap | head`.
+process.stdout.on('error', () => process.exit(exitCode))
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value]
 
 const program = new Command('sidestep')
@@ -47,6 +51,14 @@ function run(command: (io: CommandIo) => Promise<number>): Promise<void> {
   const flags = program.opts<CommonFlags>()
   const io: CommandIo = {
     write: (text) => void process.stdout.write(text),
+    drained: async () => {
+      if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain')
+    },
+    untilInterrupted: () => {
+      const controller = new AbortController()
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => controller.abort())
+      return controller.signal
+    },
     warn: (text) => void process.stderr.write(text),
     format: flags.output,
     openFleet: () => openFleet(flags),
@@ -81,6 +93,15 @@ program
   .command('conns')
   .description('live connections')
   .action(() => run(conns))
+program
+  .command('tap')
+  .description('connections as they open, close and are refused, until Ctrl-C; of all pods, or of one')
+  .argument('[pod]', 'namespace/name, or a name')
+  .option('--peer <name>', 'only with this other end: a pod, an address or an identity')
+  .option('--reason <code>', 'only what ended with this reason code')
+  .action((pod: string | undefined, { peer, reason }: { peer?: string; reason?: string }) =>
+    run((io) => tap(io, { pod, peer, reason })),
+  )
 program
   .command('certs')
   .description('certificates: what is stored, what the sockets present, what tunnels were made with')

@@ -20,10 +20,14 @@ export interface CommonFlags {
 export interface CommandIo {
   /** Results. */
   write(text: string): void
+  /** Resolves when whoever reads the results has taken enough of them to go on. */
+  drained(): Promise<void>
   /** Talk. */
   warn(text: string): void
   readonly format: OutputFormat
   openFleet(): Promise<Fleet>
+  /** For commands that go on: Ctrl-C ends them in order from now on. */
+  untilInterrupted(): AbortSignal
   /** Epoch ms. */
   nowMs(): number
 }
@@ -31,6 +35,11 @@ export interface CommandIo {
 /** Prints a result in the form that is wanted. */
 export function print<T>(io: CommandIo, value: T, asText: (value: T) => string): void {
   io.write(io.format === 'json' ? `${escaped(JSON.stringify(value, null, 2))}\n` : asText(value))
+}
+
+/** One line of JSON. */
+export function jsonLine(value: unknown): string {
+  return `${escaped(JSON.stringify(value))}\n`
 }
 
 /** JSON leaves DEL, C1 and bidirectional characters as they are: the same text, without what a terminal obeys. */

@@ -9,10 +9,26 @@ export interface AdminAnswer {
   readonly body: string
 }
 
+/** An answer that goes on until its reader leaves. */
+export interface AdminStream {
+  readonly type: 'application/x-ndjson' | 'application/x-pcapng'
+  /** Begins; returns what ends it, which is called once. */
+  readonly open: (sink: AdminSink) => () => void
+}
+
+/** Where a stream goes: never blocks, so whoever writes looks at what is unread. */
+export interface AdminSink {
+  write(bytes: string | Uint8Array): void
+  /** Written and not yet taken by the reader. */
+  readonly unreadBytes: number
+  /** Ends the stream after what was written. */
+  end(): void
+}
+
 /** One route. */
 export interface AdminRoute {
   readonly method: 'GET' | 'POST'
-  readonly answer: (app: App, query: URLSearchParams) => AdminAnswer | Promise<AdminAnswer>
+  readonly answer: (app: App, query: URLSearchParams) => AdminAnswer | AdminStream | Promise<AdminAnswer>
 }
 
 /** Routes by path. */

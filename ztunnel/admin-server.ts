@@ -5,7 +5,7 @@
 import { chmod, mkdir, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import type { AdminAnswer, AdminRoutes } from './admin-answers.ts'
+import type { AdminAnswer, AdminRoutes, AdminStream } from './admin-answers.ts'
 import type { App } from './app.ts'
 
 /** A caller that sends nothing for this long is cut off. */
@@ -21,6 +21,7 @@ const STATUS_TEXT: Readonly<Record<number, string>> = {
   409: 'Conflict',
   431: 'Request Header Fields Too Large',
   500: 'Internal Server Error',
+  503: 'Service Unavailable',
 }
 
 const plain = (status: number, body: string): AdminAnswer => ({ status, type: 'text/plain', body })
@@ -94,14 +95,16 @@ export class AdminServer {
       return
     }
     try {
-      respond(socket, await this.#route(line[1] ?? '', new URL(`http://admin${line[2]}`)))
+      const answer = await this.#route(line[1] ?? '', new URL(`http://admin${line[2]}`))
+      if ('open' in answer) stream(socket, answer)
+      else respond(socket, answer)
     } catch (error) {
       this.#app.log.error({ err: error }, 'admin request failed')
       respond(socket, plain(500, 'internal error\n'))
     }
   }
 
-  async #route(method: string, url: URL): Promise<AdminAnswer> {
+  async #route(method: string, url: URL): Promise<AdminAnswer | AdminStream> {
     const route = Object.hasOwn(this.#routes, url.pathname) ? this.#routes[url.pathname] : undefined
     if (route === undefined) return plain(404, `there is:\n${Object.keys(this.#routes).join('\n')}\n`)
     if (route.method !== method) return plain(405, `use ${route.method}\n`)
@@ -118,4 +121,20 @@ function respond(socket: Socket, { status, type, body }: AdminAnswer): void {
     'connection: close',
   ]
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+}
+
+function stream(socket: Socket, { type, open }: AdminStream): void {
+  socket.setTimeout(0)
+  socket.write(
+    `HTTP/1.1 200 OK\r\ncontent-type: ${type}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n`,
+  )
+  if (socket.destroyed) return
+  const close = open({
+    write: (bytes) => void socket.write(bytes),
+    get unreadBytes() {
+      return socket.writableLength
+    },
+    end: () => socket.end(),
+  })
+  socket.once('close', close)
 }

@@ -108,9 +108,9 @@ export class App {
     this.events = new NodeEvents({
       ...{ place: sealedPlace(config, 'events'), network: config.network, model: this.model },
       ...{ pods: () => this.pods, clock: systemClock, log },
+      onTap: (isOn) => this.workers.broadcast({ type: 'tap', isOn }),
     })
-    const onRecord = (line: string): void => this.events.onRecord(line)
-    this.records = new RecordWriter(config.records, () => this.workers.rings, log, onRecord)
+    this.records = new RecordWriter(config.records, () => this.workers.rings, log, this.events)
     this.snapshot = new NodeSnapshot({
       ...{ config, clock: systemClock, log },
       compact: (...journal) => this.#background.call('compactJournal', ...journal),
@@ -293,6 +293,7 @@ export class App {
       return
     }
     this.workers.post(worker, { type: 'revoked', memory: this.revocations.memory })
+    this.workers.post(worker, { type: 'tap', isOn: this.events.tap.isOn })
     for (const { certificate } of this.secrets.list()) {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }

@@ -3,6 +3,7 @@
 // not fit is dropped and counted, and the last records stay in memory for the admin API.
 import { createWriteStream, type WriteStream } from 'node:fs'
 import type { Log } from '../mesh/runtime/log.ts'
+import { isOpening } from '../mesh/telemetry/connection-record.ts'
 import type { RecordRing } from '../mesh/telemetry/record-ring.ts'
 
 /** How often the rings are emptied. */
@@ -14,6 +15,13 @@ const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
 /** A file that failed is opened again after this. */
 const REOPEN_MS = 1000
 
+/** Hears of connections, as lines. */
+export interface RecordListener {
+  onRecord(line: string): void
+  /** Written only while somebody listens, and into no file. */
+  onOpened(line: string): void
+}
+
 /** Writes the records of all workers. */
 export class RecordWriter {
   /** Records lost here: the disk was full, slow or gone. */
@@ -21,7 +29,7 @@ export class RecordWriter {
   readonly #rings: () => readonly RecordRing[]
   readonly #target: string
   readonly #log: Log
-  readonly #onRecord: (text: string) => void
+  readonly #listener: RecordListener
   readonly #recent: string[] = []
   #next = 0
   #out: WriteStream | NodeJS.WriteStream | null = null
@@ -31,14 +39,14 @@ export class RecordWriter {
   #mayBeTorn = false
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
-  /** `target`: stdout, off, or a file name. `onRecord` hears of each, also where none is written. */
+  /** `target`: stdout, off, or a file name. `listener` hears of each, also where none is written. */
   constructor(
     target: string,
     rings: () => readonly RecordRing[],
     log: Log,
-    onRecord: (text: string) => void = () => {},
+    listener: RecordListener = { onRecord: () => {}, onOpened: () => {} },
   ) {
-    this.#onRecord = onRecord
+    this.#listener = listener
     this.#target = target
     this.#rings = rings
     this.#log = log
@@ -55,8 +63,12 @@ export class RecordWriter {
     let count = 0
     for (const ring of this.#rings()) {
       ring.drain((text) => {
+        if (isOpening(text)) {
+          this.#listener.onOpened(text)
+          return
+        }
         this.#remember(text)
-        this.#onRecord(text)
+        this.#listener.onRecord(text)
         batch += `${text}\n`
         count++
       })

@@ -102,6 +102,8 @@ export type DownMessage =
   /** All of this version has been sent: say so when it is in force. */
   | { readonly type: 'confirm-model'; readonly version: number }
   | { readonly type: 'report'; readonly what: ReportKind; readonly request: number }
+  /** Somebody listens to events, or nobody any more. */
+  | { readonly type: 'tap'; readonly isOn: boolean }
   /** Start-up is over: collect its garbage once. */
   | { readonly type: 'trim-memory' }
   | { readonly type: 'drain' }

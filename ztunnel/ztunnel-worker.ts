@@ -202,6 +202,9 @@ export class ZtunnelWorker {
           this.#context.post({ type: 'report', request: message.request, answer }),
         )
         break
+      case 'tap':
+        this.#context.isTapped = message.isOn
+        break
       case 'trim-memory':
         this.#trim()
         break

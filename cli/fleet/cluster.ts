@@ -2,12 +2,12 @@
 // The ztunnels of a cluster. Their admin API is a Unix socket that only their own user opens, so a question runs in the pod,
 // by the apiserver's exec: who may ask is decided by the cluster's own rights (`create` on `pods/exec`), and its audit log
 // has every question. No kubectl is needed.
-import { Writable } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
 import { CoreV1Api, Exec, KubeConfig, type V1Pod, type V1Status } from '@kubernetes/client-node'
 import { parseIp } from '../../mesh/net/address.ts'
 import { CliError, EXIT_UNREACHABLE, EXIT_USAGE } from '../exit-codes.ts'
 import type { Fleet, FleetNode } from './fleet.ts'
-import { type AskNode, liveNode, type NodeAnswer } from './live-node.ts'
+import { type AskNode, liveNode, type NodeAnswer, type StreamNode } from './live-node.ts'
 
 /** Which cluster. Empty: the usual one. */
 export interface ClusterAsked {
@@ -22,6 +22,7 @@ const CONTAINER = 'ztunnel'
 const EXEC_TIMEOUT_MS = 20_000
 /** The configuration of a mesh of 10,000 pods has some 20 MB. */
 const MAX_EXEC_BYTES = 256 * 1024 * 1024
+const MAX_UNREAD_BYTES = 16 * 1024 * 1024 // of an answer that goes on; beyond it the command ends
 
 // Runs in the ztunnel's container, where there is Node and nothing else: one request, its answer to stdout. What varies
 // arrives as arguments, never as code.
@@ -52,7 +53,10 @@ export async function openCluster(asked: ClusterAsked): Promise<Fleet> {
   const byNode = new Map<string, FleetNode>()
   for (const pod of running) {
     const label = pod.spec?.nodeName ?? ''
-    byNode.set(label, { ...liveNode(label, askByExec(config, pod)), name: async () => label })
+    byNode.set(label, {
+      ...liveNode(label, { ask: askByExec(config, pod), stream: streamByExec(config, pod) }),
+      name: async () => label,
+    })
   }
   const nodes = [...byNode.values()]
   return {
@@ -104,6 +108,47 @@ function askByExec(config: KubeConfig, { metadata }: V1Pod): AskNode {
       throw new Error(stderr || status.message || 'the question could not be put')
     return readAnswer(stdout)
   }
+}
+
+/** The same question, whose answer goes on: it ends with the connection to the apiserver. */
+function streamByExec(config: KubeConfig, { metadata }: V1Pod): StreamNode {
+  const [namespace, name] = [metadata?.namespace ?? '', metadata?.name ?? '']
+  return async (path, signal) => {
+    const answer = new PassThrough()
+    // The apiserver does not wait for us: who reads too slowly for this is told so.
+    const bounded = new Writable({
+      write(chunk: Buffer, _encoding, callback) {
+        if (answer.writableLength > MAX_UNREAD_BYTES) answer.destroy(new Error('read too slowly'))
+        else if (!answer.destroyed) answer.write(chunk)
+        callback()
+      },
+    })
+    const ignored = new Writable({ write: (_chunk, _encoding, callback) => callback() })
+    const command = ['node', '-e', ASK_SCRIPT, 'GET', path]
+    const ended = (): void => void answer.end()
+    const streams = [bounded, ignored, null] as const
+    const socket = await new Exec(config).exec(namespace, name, CONTAINER, command, ...streams, false, ended)
+    socket.onclose = ended
+    socket.onerror = (event: unknown) => answer.destroy(new Error(errorText(event)))
+    signal.addEventListener('abort', () => {
+      socket.close()
+      answer.destroy()
+    })
+    const chunks = answer[Symbol.asyncIterator]() as AsyncIterator<Buffer> // as: what was written
+    let head = Buffer.alloc(0)
+    while (!head.includes('\n')) {
+      const { done, value } = await chunks.next()
+      if (done === true) throw new Error('the question could not be put')
+      head = Buffer.concat([head, value])
+    }
+    const { status, body } = readAnswer(head.toString('latin1'))
+    return { status, body: rest(Buffer.from(body, 'latin1'), chunks) }
+  }
+}
+
+async function* rest(first: Buffer, chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  if (first.length > 0) yield first
+  for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value
 }
 
 /** The number of the status, then the body. */

@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CliError, EXIT_UNREACHABLE } from '../exit-codes.ts'
 import type { FleetNode } from './fleet.ts'
-import { askAddress, liveNode } from './live-node.ts'
+import { liveNode, reachAddress } from './live-node.ts'
 
 /** As demo/cluster.ts names it. */
 const DEMO_DIRECTORY = /^sidestep-demo-/
@@ -29,5 +29,5 @@ export async function demoNodes(directory: string): Promise<readonly FleetNode[]
       `several demos run here, say --node for each node of one: ${choices}`,
     )
   }
-  return found.map((socket) => liveNode(socket, askAddress(socket)))
+  return found.map((socket) => liveNode(socket, reachAddress(socket)))
 }

@@ -137,6 +137,9 @@ export function dumpNode({ label, pages, error }: DumpedNode): FleetNode {
       if (known === undefined) throw new CliError(EXIT_USAGE, `a dump has no ${path}`)
       return page(known)
     },
+    stream: (path) => {
+      throw new CliError(EXIT_USAGE, `${path} needs a running node, and ${label} is a dump`)
+    },
     async post(path) {
       throw new CliError(EXIT_USAGE, `${path} needs a running node, and ${label} is a dump`)
     },

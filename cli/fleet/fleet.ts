@@ -13,6 +13,8 @@ export interface FleetNode {
   name(): Promise<string>
   /** What a route of its admin API answers. */
   read(path: string): Promise<string>
+  /** What a route goes on answering, until `signal`. The reader's pace is the stream's. */
+  stream(path: string, signal: AbortSignal): AsyncIterable<Buffer>
   /** Does what a route of its admin API does. */
   post(path: string): Promise<string>
   outbound(asked: PairAsked): Promise<OutboundFacts>

@@ -6,7 +6,7 @@ import type { CommonFlags } from '../output.ts'
 import { demoNodes } from './demo.ts'
 import { readDump } from './dump.ts'
 import { type Fleet, plainFleet } from './fleet.ts'
-import { askAddress, liveNode } from './live-node.ts'
+import { liveNode, reachAddress } from './live-node.ts'
 
 /** Opens it. @throws CliError when the options contradict each other, or nobody is there */
 export async function openFleet(flags: CommonFlags): Promise<Fleet> {
@@ -15,7 +15,7 @@ export async function openFleet(flags: CommonFlags): Promise<Fleet> {
   const named = [node.length > 0, dump !== undefined, demo === true, isCluster]
   if (named.filter(Boolean).length > 1)
     throw new CliError(EXIT_USAGE, 'one of --node, --dump, --demo and --kubeconfig or --context, not several')
-  if (node.length > 0) return plainFleet(node.map((address) => liveNode(address, askAddress(address))))
+  if (node.length > 0) return plainFleet(node.map((address) => liveNode(address, reachAddress(address))))
   if (dump !== undefined) return plainFleet(await readDump(dump))
   if (demo === true) return plainFleet(await demoNodes(tmpdir()))
   const { openCluster } = await import('./cluster.ts')

@@ -102,19 +102,55 @@ function field(name: string, value: string): string {
   return `,"${name}":${JSON.stringify(text)}`
 }
 
+/** What is known of a connection from its beginning. */
+export type ConnectionEnds = Pick<
+  ConnectionRecord,
+  | 'direction'
+  | 'transport'
+  | 'sourceAddress'
+  | 'source'
+  | 'sourceIdentity'
+  | 'destinationAddress'
+  | 'hboneAddress'
+  | 'service'
+  | 'destination'
+  | 'policy'
+>
+
+function endsText(ends: ConnectionEnds): string {
+  const { source, destination } = ends
+  return (
+    `,"direction":"${ends.direction}","transport":"${ends.transport}"` +
+    addressField('src.addr', ends.sourceAddress) +
+    (source === null ? field('src.identity', ends.sourceIdentity) : workloadText(source, 'src')) +
+    addressField('dst.addr', ends.destinationAddress) +
+    addressField('dst.hbone_addr', ends.hboneAddress) +
+    serviceText(ends.service) +
+    (destination === null ? '' : workloadText(destination, 'dst')) +
+    field('policy', ends.policy)
+  )
+}
+
+const OPENED_MESSAGE = '"msg":"connection opened"'
+/** `{"time":"2026-01-01T00:00:00.000Z",` */
+const TIME_LENGTH = 35
+
+/** The line that says that a connection can carry bytes from now on. `atMs` is ms since 1970. */
+export function formatOpening(atMs: number, ends: ConnectionEnds): string {
+  return `{"time":"${timeText(atMs)}",${OPENED_MESSAGE}${endsText(ends)}}`
+}
+
+/** Whether a line is such a one, not a record. */
+export function isOpening(line: string): boolean {
+  return line.startsWith(OPENED_MESSAGE, TIME_LENGTH)
+}
+
 /** The line of a record, without its newline. */
 export function formatConnectionRecord(record: ConnectionRecord): string {
-  const { code, source, destination } = record
+  const { code } = record
   return (
     `{"time":"${timeText(record.endMs)}","msg":"connection complete","reason":"${code}"` +
-    `,"direction":"${record.direction}","transport":"${record.transport}"` +
-    addressField('src.addr', record.sourceAddress) +
-    (source === null ? field('src.identity', record.sourceIdentity) : workloadText(source, 'src')) +
-    addressField('dst.addr', record.destinationAddress) +
-    addressField('dst.hbone_addr', record.hboneAddress) +
-    serviceText(record.service) +
-    (destination === null ? '' : workloadText(destination, 'dst')) +
-    field('policy', record.policy) +
+    endsText(record) +
     `,"bytes_sent":${record.bytesSent},"bytes_recv":${record.bytesReceived}` +
     `,"duration_ms":${record.durationMs.toFixed(1)}` +
     (record.connectMs < 0 ? '' : `,"connect_ms":${record.connectMs.toFixed(1)}`) +

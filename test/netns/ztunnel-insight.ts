@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What nodes tell of their traffic while it flows, with real processes: how long things take.
+// What nodes tell of their traffic while it flows, with real processes: how long things take, what happens.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
+const CLI = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const CART_VIP = '10.96.0.10'
 const GREETER_PORT = 9001
 const CART_IP = '10.2.0.1'
@@ -50,8 +55,87 @@ async function testHistograms(t: Test, lab: MeshLab): Promise<void> {
   })
 }
 
+/** `sidestep` as a process of its own. */
+function sidestep(t: Test, lab: MeshLab, args: readonly string[]) {
+  const nodes = (['n1', 'n2'] as const).flatMap((node) => ['--node', lab.adminSocket(node)])
+  const child = spawn(process.execPath, ['--no-warnings', CLI, ...nodes, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const run = { child, stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => {
+    run.stdout += String(chunk)
+  })
+  child.stderr.on('data', (chunk) => {
+    run.stderr += String(chunk)
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  return run
+}
+
+async function testTap(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('a tap tells what opens, closes and is refused; Ctrl-C ends it', async (t) => {
+    const [all, refusals] = [
+      sidestep(t, lab, ['-o', 'json', 'tap', 'shop/cart']),
+      sidestep(t, lab, ['tap', '--peer', 'shop/batch', '--reason', 'POLICY_DENY']),
+    ]
+    const calls = await poll('the tap is on', async () => {
+      const socket = lab.connect('front', CART_IP, GREETER_PORT)
+      await socket.until('greeted', ({ text }) => text.endsWith('\r\n'))
+      socket.destroy()
+      const denied = lab.connect('batch', CART_VIP, 80)
+      await denied.until('refused', ({ isClosed }) => isClosed)
+      return /opened/.test(all.stdout) && /refused/.test(refusals.stdout) ? 1 : null
+    })
+    t.equal(calls, 1)
+    await poll('its end', () => /"msg":"connection complete"/.test(all.stdout) || null)
+    const opened = all.stdout.split('\n').find((line) => /opened/.test(line)) ?? ''
+    t.match(JSON.parse(opened), { node: 'n2', pod: 'shop/cart', 'src.workload': 'front' })
+    for (const line of refusals.stdout.trim().split('\n'))
+      t.match(line, /n2 {2}shop\/cart {2}refused {2}<- {2}spiffe:\S+batch .* POLICY_DENY/)
+    for (const { child } of [all, refusals]) {
+      child.kill('SIGINT')
+      const [code] = await once(child, 'exit')
+      t.equal(code, 0)
+    }
+    const records = await lab.records('n2')
+    t.notOk(
+      records.some(({ msg }) => msg === 'connection opened'),
+      'none of it is in the records',
+    )
+  })
+
+  await t.test('a reader that stalls costs nobody anything, and is told what it lost', async (t) => {
+    const stalled = connect(lab.adminSocket('n1'))
+    t.teardown(() => stalled.destroy())
+    stalled.write('GET /tap HTTP/1.1\r\n\r\n')
+    await once(stalled, 'readable')
+    const before = (await lab.records('n1')).length
+    const calls = 400
+    for (let call = 0; call < calls; call += 20)
+      await Promise.all(
+        Array.from({ length: 20 }, async () => {
+          const socket = lab.connect('front', CART_IP, GREETER_PORT)
+          await socket.until('greeted', ({ text }) => text.endsWith('\r\n'))
+          socket.destroy()
+        }),
+      )
+    await poll('all records', async () => (await lab.records('n1')).length >= before + calls || null)
+    let text = ''
+    stalled.on('data', (chunk) => {
+      text += String(chunk)
+    })
+    await poll('all events, or how many are lost', () => {
+      const lost = /"msg":"events lost","count":(\d+)/.exec(text)?.[1] ?? '0'
+      const told = text.split('"msg":"connection opened"').length - 1 + text.split('complete"').length - 1
+      return told + Number(lost) >= 2 * calls || null
+    })
+    t.pass('nothing is missing without being told')
+  })
+}
+
 t.test('insight', async (t) => {
   const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']))
   t.teardown(() => lab.close())
   await testHistograms(t, lab)
+  await testTap(t, lab)
 })

@@ -16,6 +16,7 @@ export async function runCommand(
   fleet: Fleet,
   command: (io: CommandIo) => Promise<number>,
   format: OutputFormat = 'table',
+  interrupted: AbortSignal = new AbortController().signal,
 ): Promise<CommandRun> {
   let output = ''
   let talk = ''
@@ -26,6 +27,8 @@ export async function runCommand(
     warn: (text) => {
       talk += text
     },
+    drained: async () => {},
+    untilInterrupted: () => interrupted,
     format,
     openFleet: async () => fleet,
     nowMs: () => NOW_MS,

@@ -96,6 +96,9 @@ export function paperNode(view: NodeView): FleetNode {
     read: async (path) => {
       throw new Error(`nobody wrote ${path}`)
     },
+    stream: (path) => {
+      throw new Error(`nobody wrote ${path}`)
+    },
     post: async (path) => {
       throw new Error(`nobody does ${path}`)
     },

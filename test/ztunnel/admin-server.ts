@@ -24,6 +24,48 @@ t.test('ready is what nothing is pending for', async (t) => {
   t.same(await ask('/ready'), { status: 200, body: 'ready\n' })
 })
 
+t.test('a stream goes on until its reader leaves, and a silent reader is not cut off', async (t) => {
+  let [closed, unread] = [0, 0]
+  const streaming = new AdminServer(app, {
+    '/stream': {
+      method: 'GET',
+      answer: () => ({
+        type: 'application/x-ndjson',
+        open(sink) {
+          sink.write('one\n')
+          setTimeout(() => sink.write(Buffer.from('two\n')), 10)
+          const timer = setInterval(() => {
+            sink.write('x'.repeat(1_000_000))
+            unread = sink.unreadBytes
+          }, 1)
+          return () => {
+            clearInterval(timer)
+            closed++
+          }
+        },
+      }),
+    },
+  })
+  const at = await streaming.listenTcp(0)
+  t.teardown(() => streaming.close())
+  const caller = connect(at, '127.0.0.1')
+  caller.write('GET /stream HTTP/1.1\r\n\r\n')
+  let text = ''
+  for await (const chunk of caller) {
+    text += String(chunk)
+    if (/two/.test(text)) break
+  }
+  t.match(text, /^HTTP\/1\.1 200 OK\r\ncontent-type: application\/x-ndjson\r\n[\s\S]*\r\n\r\none\n/)
+  caller.destroy()
+  while (closed === 0) await new Promise((resolve) => setImmediate(resolve))
+  const stalled = connect(at, '127.0.0.1')
+  stalled.pause().write('GET /stream HTTP/1.1\r\n\r\n')
+  while (unread < 20_000_000) await new Promise((resolve) => setImmediate(resolve))
+  stalled.destroy()
+  while (closed === 1) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(closed, 2, 'what ends it is called once for each')
+})
+
 t.test('what the socket serves is not there', async (t) => {
   t.same(Object.keys(statusRoutes), ['/ready', '/metrics'])
   for (const path of ['/config_dump', '/certificates', '/quitquitquit', '/constructor'])

@@ -5,20 +5,20 @@ import t from 'tap'
 import { RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { RecordWriter } from '../../ztunnel/record-writer.ts'
 
-t.test('each record is heard of once, also where none is written', async (t) => {
+t.test('each record is heard of once, also where none is written; what opens is no record', async (t) => {
   const rings = [new RecordRing(undefined, 4096), new RecordRing(undefined, 4096)]
-  const heard: string[] = []
-  const log = pino({ level: 'silent' })
-  const writer = new RecordWriter(
-    'off',
-    () => rings,
-    log,
-    (text) => heard.push(text),
-  )
+  const [heard, opened]: [string[], string[]] = [[], []]
+  const writer = new RecordWriter('off', () => rings, pino({ level: 'silent' }), {
+    onRecord: (line) => heard.push(line),
+    onOpened: (line) => opened.push(line),
+  })
+  const opening = '{"time":"2026-01-01T00:00:00.000Z","msg":"connection opened","direction":"inbound"}'
   rings[0]?.push('one')
+  rings[0]?.push(opening)
   rings[1]?.push('two')
   writer.drain()
   writer.drain()
   t.same(heard, ['one', 'two'])
+  t.same(opened, [opening])
   t.same(writer.recent(), ['one', 'two'])
 })

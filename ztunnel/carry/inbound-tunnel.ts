@@ -145,8 +145,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   onSecure(socket: TlsSocket, peer: PeerFacts): void {
-    const { latencies, reactor } = this.#pod.context
-    latencies.observe(TLS_HANDSHAKE, false, true, reactor.nowMs - this.#startedMs)
+    const tookMs = performance.now() - this.#startedMs
+    this.#pod.context.latencies.observe(TLS_HANDSHAKE, false, true, tookMs)
     this.#identity = firstSpiffeId(peer.uris)
     this.#identityText = peer.uris[0] ?? ''
     this.#server = new TunnelServer({

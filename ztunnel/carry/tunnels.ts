@@ -90,7 +90,7 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
   onConnected(fd: number): void {
     const { reactor, identities } = this.#pod.context
     this.#connect = null
-    this.#connectedMs = reactor.nowMs
+    this.#connectedMs = performance.now()
     const identity = identities.get(this.#pod.identity)
     if (identity === undefined) {
       reactor.closeLater(fd)
@@ -117,8 +117,8 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
 
   onSecure(socket: TlsSocket, _peer: PeerFacts): void {
     this.#socket = null
-    const { latencies, reactor } = this.#pod.context
-    latencies.observe(TLS_HANDSHAKE, true, true, reactor.nowMs - this.#connectedMs)
+    const tookMs = performance.now() - this.#connectedMs
+    this.#pod.context.latencies.observe(TLS_HANDSHAKE, true, true, tookMs)
     this.#finish(socket)
   }
 

@@ -13,7 +13,11 @@ import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
 import type { HalfClosePolicy } from '../../mesh/reactor/half-close-watch.ts'
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
 import { TurnShares } from '../../mesh/reactor/turn-share.ts'
-import { formatConnectionRecord } from '../../mesh/telemetry/connection-record.ts'
+import {
+  type ConnectionEnds,
+  formatConnectionRecord,
+  formatOpening,
+} from '../../mesh/telemetry/connection-record.ts'
 import {
   CLOSED,
   FAILED,
@@ -84,6 +88,8 @@ export class WorkerContext {
   readonly post: (message: UpMessage) => void
   readonly counters: TrafficCounters
   readonly latencies: Latencies
+  /** Somebody listens: connections are told when they open, too. */
+  isTapped = false
   /** Endpoints that have just failed a pod of this worker. */
   readonly demotions = new Demotions()
   readonly retryBudget: RetryBudget
@@ -139,6 +145,8 @@ export class WorkerContext {
     facts.slot = this.#slot(facts, 'OK')
     this.counters.add(facts.slot, OPENED, 1)
     this.#observe(CONNECT, facts, facts.startedMs)
+    if (this.isTapped)
+      this.#records.push(formatOpening(performance.timeOrigin + this.reactor.nowMs, endsOf(facts)))
   }
 
   /** The first byte of an end has passed. */
@@ -165,19 +173,10 @@ export class WorkerContext {
     if (reason.code !== 'OK') this.counters.add(slot, FAILED, 1)
     this.#records.push(
       formatConnectionRecord({
+        ...endsOf(facts),
         endMs: performance.timeOrigin + nowMs,
-        direction: facts.direction,
         code: reason.code,
         detail: reason.detail,
-        transport: facts.transport,
-        sourceAddress: facts.sourceAddress,
-        source: facts.source,
-        sourceIdentity: facts.sourceIdentity,
-        destinationAddress: facts.destinationAddress,
-        hboneAddress: facts.hboneAddress,
-        service: facts.service?.hostname ?? '',
-        destination: facts.destination,
-        policy: facts.policy,
         bytesSent: isOutbound ? bytesToServer : bytesToClient,
         bytesReceived: isOutbound ? bytesToClient : bytesToServer,
         durationMs: nowMs - facts.startedMs,
@@ -202,5 +201,20 @@ export class WorkerContext {
         },
       }
     })
+  }
+}
+
+function endsOf(facts: ConnectionFacts): ConnectionEnds {
+  return {
+    direction: facts.direction,
+    transport: facts.transport,
+    sourceAddress: facts.sourceAddress,
+    source: facts.source,
+    sourceIdentity: facts.sourceIdentity,
+    destinationAddress: facts.destinationAddress,
+    hboneAddress: facts.hboneAddress,
+    service: facts.service?.hostname ?? '',
+    destination: facts.destination,
+    policy: facts.policy,
   }
 }

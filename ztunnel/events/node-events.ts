@@ -12,6 +12,7 @@ import type { SealedPlace } from '../snapshot/read-frames.ts'
 import { SavedDocument } from '../snapshot/saved-document.ts'
 import { formatEvent, ownerOf, type PodEvent } from './event-line.ts'
 import { type EventLines, EventRings } from './event-rings.ts'
+import { EventTap } from './event-tap.ts'
 
 /** Events are on the disk after this; a crash forgets those that came last. */
 const SAVE_INTERVAL_MS = 5000
@@ -21,6 +22,8 @@ export interface NodeEventsOptions {
   readonly place: () => Promise<SealedPlace>
   readonly network: string
   readonly pods: () => readonly PodInfo[]
+  /** Somebody reads events as they happen, or nobody any more. */
+  readonly onTap: (isOn: boolean) => void
   readonly model: { readonly state: MeshState | null }
   readonly clock: Clock
   readonly log: Log
@@ -28,6 +31,7 @@ export interface NodeEventsOptions {
 
 /** start() … close(). */
 export class NodeEvents {
+  readonly tap: EventTap
   readonly #options: NodeEventsOptions
   readonly #rings = new EventRings()
   readonly #document: SavedDocument
@@ -36,8 +40,9 @@ export class NodeEvents {
   #saving: Promise<void> = Promise.resolve()
 
   constructor(options: NodeEventsOptions) {
-    const { place, clock, log } = options
+    const { place, clock, log, onTap } = options
     this.#options = options
+    this.tap = new EventTap(clock, onTap)
     const content = (): unknown => ({ events: this.#rings.all() })
     this.#document = new SavedDocument({ what: 'events of pods', place, content, clock, log })
   }
@@ -50,9 +55,14 @@ export class NodeEvents {
 
   /** A connection has ended. */
   onRecord(line: string): void {
-    const { pod, ip } = ownerOf(line)
-    const owner = pod === '' ? this.#podOfIp(ip) : pod
+    const owner = this.#ownerOf(line)
     if (owner !== '') this.#push(owner, line)
+  }
+
+  /** One can carry bytes from now on: for those who listen, kept nowhere. */
+  onOpened(line: string): void {
+    const owner = this.#ownerOf(line)
+    if (owner !== '') this.tap.onEvent(owner, line)
   }
 
   /** Something happened to a pod itself. */
@@ -130,8 +140,10 @@ export class NodeEvents {
   }
 
   /** Before a pod is configured its records name nobody. */
-  #podOfIp(ip: string): string {
+  #ownerOf(line: string): string {
     const { model, network } = this.#options
+    const { pod, ip } = ownerOf(line)
+    if (pod !== '') return pod
     const workload = ip === '' ? undefined : model.state?.workloadByIp(network, ip)
     return workload === undefined ? '' : `${workload.namespace}/${workload.name}`
   }
@@ -139,6 +151,7 @@ export class NodeEvents {
   #push(pod: string, line: string): void {
     this.#rings.push(pod, line)
     this.#hasNew = true
+    this.tap.onEvent(pod, line)
   }
 
   #startTimer(): void {

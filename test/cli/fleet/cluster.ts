@@ -49,6 +49,24 @@ t.test('a question runs in the pod, and its answer comes back whole', async (t) 
   await t.rejects(async () => await first?.read('/missing'), /n1 refuses \/missing: 404/)
 })
 
+t.test('an answer that goes on is passed on as it comes', async (t) => {
+  const [first] = (await open()).nodes
+  const read = async (path: string): Promise<string> => {
+    const chunks: Buffer[] = []
+    for await (const chunk of first?.stream(path, new AbortController().signal) ?? []) chunks.push(chunk)
+    return Buffer.concat(chunks).toString('utf8')
+  }
+  t.equal(await read('/large'), 'ü'.repeat(500_000))
+  await t.rejects(read('/missing'), { exitCode: 3, message: /n1 refuses \/missing: 404/ })
+  const stopped = new AbortController()
+  let length = 0
+  for await (const chunk of first?.stream('/large', stopped.signal) ?? []) {
+    length += chunk.length
+    stopped.abort()
+  }
+  t.ok(length > 0, 'who leaves gets no error')
+})
+
 t.test('the apiserver says where a pod is; whom it cannot tell, all are asked', async (t) => {
   const fleet = await open()
   const names = async (pod: string) =>

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { askAddress, liveNode } from '../../../cli/fleet/live-node.ts'
+import { liveNode, reachAddress } from '../../../cli/fleet/live-node.ts'
 
 /** Serves on a Unix socket and on a port; gives both addresses. */
 async function serve(t: Test, listener: RequestListener): Promise<readonly string[]> {
@@ -29,7 +29,7 @@ t.test('a node is asked over its socket, or over a port that leads there', async
   })
   for (const address of addresses) {
     asked.length = 0
-    const node = liveNode(address, askAddress(address))
+    const node = liveNode(address, reachAddress(address))
     t.equal(await node.name(), 'n1')
     await node.outbound({ source: 'shop/front', destination: 'a&b', port: 80 })
     await node.inbound({
@@ -52,7 +52,7 @@ t.test('a node is asked over its socket, or over a port that leads there', async
 })
 
 t.test('nobody there, a refusal and a cut answer are told as such', async (t) => {
-  const gone = liveNode('/nowhere', askAddress('/nowhere'))
+  const gone = liveNode('/nowhere', reachAddress('/nowhere'))
   await t.rejects(gone.read('/node'), { exitCode: 3, message: /\/nowhere does not answer: .*ENOENT/ })
   const [socket = ''] = await serve(t, ({ url }, response) => {
     if (url === '/cut') {
@@ -60,7 +60,40 @@ t.test('nobody there, a refusal and a cut answer are told as such', async (t) =>
       response.write('x', () => response.destroy())
     } else response.writeHead(404).end('there is: /node\n')
   })
-  const node = liveNode('n1', askAddress(socket))
+  const node = liveNode('n1', reachAddress(socket))
   await t.rejects(node.read('/other'), { exitCode: 3, message: 'n1 refuses /other: 404 there is: /node' })
   await t.rejects(node.read('/cut'), { exitCode: 3, message: /n1 does not answer/ })
+})
+
+t.test('an answer that goes on is read at the reader’s pace, until he leaves', async (t) => {
+  const addresses = await serve(t, ({ url }, response) => {
+    if (url === '/refused') response.writeHead(503).end('busy\n')
+    else if (url === '/cut') {
+      response.write('one')
+      setTimeout(() => response.destroy(), 20)
+    } else {
+      response.write('one')
+      setTimeout(() => response.write('two'), 10)
+    }
+  })
+  for (const address of addresses) {
+    const node = liveNode(address, reachAddress(address))
+    const stopped = new AbortController()
+    let text = ''
+    for await (const chunk of node.stream('/tap', stopped.signal)) {
+      text += String(chunk)
+      if (text === 'onetwo') stopped.abort()
+    }
+    t.equal(text, 'onetwo', 'who leaves gets no error')
+    const read = async (path: string) => {
+      for await (const chunk of node.stream(path, new AbortController().signal)) text += String(chunk)
+    }
+    await t.rejects(read('/refused'), { exitCode: 3, message: /refuses \/refused: 503 busy/ })
+    await t.rejects(read('/cut'), { exitCode: 3, message: /does not go on/ })
+  }
+  const nobody = liveNode('/nowhere', reachAddress('/nowhere'))
+  const read = async () => {
+    for await (const _ of nobody.stream('/tap', new AbortController().signal)) t.fail('nothing comes')
+  }
+  await t.rejects(read(), { exitCode: 3, message: /\/nowhere does not go on/ })
 })

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { type ConnectionRecord, formatConnectionRecord } from '../../../mesh/telemetry/connection-record.ts'
+import {
+  type ConnectionRecord,
+  formatConnectionRecord,
+  formatOpening,
+  isOpening,
+} from '../../../mesh/telemetry/connection-record.ts'
 
 const WORKLOAD = { name: 'cart', namespace: 'shop', identity: 'spiffe://t/ns/shop/sa/cart', clusterId: 'k' }
 const RECORD: ConnectionRecord = {
@@ -86,4 +91,15 @@ t.test('a failure says why and what to do; what never connected has no time to c
   t.equal(parsed.detail, 'by shop/no-batch')
   t.type(parsed.fix, 'string')
   t.notOk('connect_ms' in parsed)
+})
+
+t.test('what opens has the ends of its record, and is told apart from it', async (t) => {
+  const opening = formatOpening(RECORD.endMs, RECORD)
+  const record = formatConnectionRecord(RECORD)
+  t.same([opening, record].map(isOpening), [true, false])
+  const { reason: _, msg, ...ends } = JSON.parse(record)
+  const { msg: opened, ...found } = JSON.parse(opening)
+  t.same([msg, opened], ['connection complete', 'connection opened'])
+  t.match(ends, found)
+  t.equal(found['src.addr'], RECORD.sourceAddress)
 })

@@ -20,6 +20,7 @@ function open(path: string): NodeEvents {
       owner: { trustDomain: 'd', clusterId: 'c', nodeName: 'n' },
     }),
     ...{ network: '', pods: () => [pod('front'), pod('batch')], model: { state: meshOf(shopMesh()) } },
+    onTap: () => {},
     ...{ clock, log: pino({ level: 'silent' }) },
   })
 }
