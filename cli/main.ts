@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { systemClock } from '../mesh/runtime/clock.ts'
+import { type CaptureFlags, capture } from './commands/capture.ts'
 import { drainStatus } from './commands/drain-status.ts'
 import { dump } from './commands/dump.ts'
 import { ps } from './commands/ps.ts'
@@ -102,6 +103,16 @@ program
   .action((pod: string | undefined, { peer, reason }: { peer?: string; reason?: string }) =>
     run((io) => tap(io, { pod, peer, reason })),
   )
+program
+  .command('capture')
+  .description(
+    'the decrypted payload of a pod, as a file for Wireshark; the node must allow it (SIDESTEP_CAPTURE)',
+  )
+  .argument('<pod>', 'namespace/name, or a name')
+  .requiredOption('--out <file>', 'file to write; it must not exist')
+  .option('--seconds <number>', 'longest time', '60')
+  .option('--bytes <number>', 'largest file', '104857600')
+  .action((pod: string, flags: CaptureFlags) => run((io) => capture(io, pod, flags)))
 program
   .command('certs')
   .description('certificates: what is stored, what the sockets present, what tunnels were made with')

@@ -9,6 +9,7 @@ import { certificateReports } from './admin-certificates.ts'
 import { generationRoutes } from './admin-drain.ts'
 import { pairRoutes } from './admin-pairs.ts'
 import type { App } from './app.ts'
+import { captureRoutes } from './capture/capture-route.ts'
 import { explainConnection } from './decide/explanation.ts'
 import { eventRoutes } from './events/event-routes.ts'
 import { formatMetrics } from './metrics.ts'
@@ -110,6 +111,7 @@ export const adminRoutes: AdminRoutes = {
   '/explain': { method: 'GET', answer: explain },
   ...pairRoutes,
   ...eventRoutes,
+  ...captureRoutes,
   ...generationRoutes,
   '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },

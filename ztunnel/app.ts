@@ -15,6 +15,7 @@ import { drainRoutes, drainSocket } from './admin-drain.ts'
 import { adminRoutes, statusRoutes } from './admin-routes.ts'
 import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
+import { Captures } from './capture/captures.ts'
 import { NodeCertificateGrace } from './certificate-grace.ts'
 import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
@@ -54,6 +55,7 @@ export class App {
   readonly workers: WorkerSet
   readonly records: RecordWriter
   readonly events: NodeEvents
+  readonly captures: Captures
   readonly model: ModelStore
   readonly sources: Sources
   readonly config: ZtunnelConfig
@@ -110,6 +112,7 @@ export class App {
       ...{ pods: () => this.pods, clock: systemClock, log },
       onTap: (isOn) => this.workers.broadcast({ type: 'tap', isOn }),
     })
+    this.captures = new Captures({ workers: this.workers, clock: systemClock, log })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log, this.events)
     this.snapshot = new NodeSnapshot({
       ...{ config, clock: systemClock, log },
@@ -298,6 +301,7 @@ export class App {
       if (certificate !== null) this.workers.post(worker, certificateMessage(certificate))
     }
     this.#pods.introduce(worker)
+    this.captures.introduce(worker)
     const { state } = this.model
     if (state !== null) this.workers.post(worker, { type: 'confirm-model', version: state.version })
   }

@@ -217,6 +217,12 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'offer SOCKS5 on port 15080 of every pod',
     synonyms: ['UNSTABLE_ENABLE_SOCKS5'],
   },
+  capture: {
+    type: 'boolean',
+    default: 'false',
+    meaning:
+      'let who may open the admin socket capture the decrypted payload of a pod (sidestep capture); each capture is in the log',
+  },
   dnsCapture: {
     type: 'boolean',
     default: 'true',

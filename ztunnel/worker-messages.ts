@@ -104,6 +104,8 @@ export type DownMessage =
   | { readonly type: 'report'; readonly what: ReportKind; readonly request: number }
   /** Somebody listens to events, or nobody any more. */
   | { readonly type: 'tap'; readonly isOn: boolean }
+  /** Payload of a pod goes into the ring of this memory from now on; null: no more. */
+  | { readonly type: 'capture'; readonly uid: string; readonly memory: SharedArrayBuffer | null }
   /** Start-up is over: collect its garbage once. */
   | { readonly type: 'trim-memory' }
   | { readonly type: 'drain' }

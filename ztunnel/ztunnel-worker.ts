@@ -10,6 +10,7 @@ import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
 import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
+import { CaptureRing } from '../mesh/telemetry/capture-ring.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
 import { Latencies } from '../mesh/telemetry/latencies.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
@@ -22,6 +23,7 @@ import { GracePeers } from './carry/grace-peers.ts'
 import { reportHolders } from './carry/holders.ts'
 import { WorkerIdentities } from './carry/identities.ts'
 import { NodePressure } from './carry/node-pressure.ts'
+import { PayloadCapture } from './carry/payload-capture.ts'
 import { pressureSource } from './carry/pressure-source.ts'
 import { RevokedPeers } from './carry/revoked-peers.ts'
 import { ServedPod } from './carry/served-pod.ts'
@@ -205,6 +207,9 @@ export class ZtunnelWorker {
       case 'tap':
         this.#context.isTapped = message.isOn
         break
+      case 'capture':
+        this.#onCapture(message.uid, message.memory)
+        break
       case 'trim-memory':
         this.#trim()
         break
@@ -215,6 +220,12 @@ export class ZtunnelWorker {
         this.#stop(message.reason)
         break
     }
+  }
+
+  #onCapture(uid: string, memory: SharedArrayBuffer | null): void {
+    const nowMs = (): number => performance.timeOrigin + this.#context.reactor.nowMs
+    const payload = memory === null ? null : new PayloadCapture(new CaptureRing(memory), nowMs)
+    this.#pods.get(uid)?.startCapture(payload)
   }
 
   #onPod(message: PodMessage): void {

@@ -12,6 +12,12 @@ export interface RelayOwner {
   onRelayClosed(reason: CloseReason): void
 }
 
+/** Is shown what a relay moves. `offset`: bytes of that direction before; bytes `[start, end)` are valid during the call. */
+export interface RelayCapture {
+  onData(isToServer: boolean, offset: number, bytes: Buffer, start: number, end: number): void
+  onEnd(): void
+}
+
 /** One direction's reader: hands what `from` delivers to `to`. */
 class RelaySide implements ByteStreamHandler {
   readonly #relay: Relay
@@ -28,6 +34,7 @@ class RelaySide implements ByteStreamHandler {
 
   onData(block: Block, start: number, end: number): void {
     if (this.byteCount === 0) this.#relay.onFirstByte(this)
+    if (this.#relay.capture !== null) this.#relay.onCaptured(this, block, start, end)
     this.byteCount += end - start
     if (!this.#to.write(block, start, end)) this.#from.pause()
   }
@@ -51,6 +58,8 @@ class RelaySide implements ByteStreamHandler {
 
 /** Couples two open streams until both are closed. */
 export class Relay {
+  /** null: nobody looks. */
+  capture: RelayCapture | null = null
   readonly #owner: RelayOwner
   readonly #client: RelaySide
   readonly #server: RelaySide
@@ -106,10 +115,15 @@ export class Relay {
     this.#owner.onFirstByte(side === this.#client ? 'client' : 'server')
   }
 
+  onCaptured(side: RelaySide, block: Block, start: number, end: number): void {
+    this.capture?.onData(side === this.#client, side.byteCount, block.bytes, start, end)
+  }
+
   onSideClosed(reason: CloseReason): void {
     if (this.#reason.code === 'OK') this.#reason = reason
     if (!this.#client.isClosed || !this.#server.isClosed) return
     this.#watch?.stop()
+    this.capture?.onEnd()
     this.#owner.onRelayClosed(this.#reason)
   }
 }

@@ -2,10 +2,13 @@
 // What nodes tell of their traffic while it flows, with real processes: how long things take, what happens.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+import { readPcapng } from '../support/read-pcapng.ts'
 
 const CLI = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const CART_VIP = '10.96.0.10'
@@ -133,9 +136,52 @@ async function testTap(t: Test, lab: MeshLab): Promise<void> {
   })
 }
 
+async function testCapture(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('the payload of a pod, of connections that are open and new ones, as a file', async (t) => {
+    const open = lab.connect('front', CART_IP, GREETER_PORT)
+    await open.until('greeted', ({ text }) => text.endsWith('\r\n'))
+    const out = join(t.testdir({}), 'cart.pcapng')
+    const run = sidestep(t, lab, ['capture', 'shop/cart', '--out', out, '--seconds', '60'])
+    await poll('it runs', () => /capturing shop\/cart/.test(run.stderr) || null)
+    open.write('told while open')
+    await open.until('its echo', ({ text }) => text.endsWith('told while open'))
+    const fresh = lab.connect('front', CART_VIP, 80)
+    fresh.write('GET /secret HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n')
+    await fresh.until('answered', ({ text, hasEnded }) => /200 OK/.test(text) && hasEnded)
+    fresh.end()
+    await poll('all of it', () => {
+      const flows = [...readPcapng(readFileSync(out)).flows.values()]
+      return flows.filter((each) => each === 'told while open').length === 2 && flows.includes(fresh.text)
+        ? 1
+        : null
+    })
+    const { flows } = readPcapng(readFileSync(out))
+    t.ok([...flows].some(([key, text]) => />10\.2\.0\.1:8080$/.test(key) && text.startsWith('GET /secret ')))
+    run.child.kill('SIGINT')
+    const [code] = await once(run.child, 'exit')
+    t.equal(code, 0)
+    await poll('the audit', () => /"audit":"capture".*payload capture ended/.test(lab.log('n2')) || null)
+    t.match(lab.log('n2'), /"audit":"capture","pod":"shop\/cart","uid":"[^"]+","by":"[^"]+@/)
+    open.destroy()
+  })
+
+  await t.test('a node that does not allow it refuses', async (t) => {
+    const out = join(t.testdir({}), 'front.pcapng')
+    const run = sidestep(t, lab, ['capture', 'shop/front', '--out', out])
+    const [code] = await once(run.child, 'exit')
+    t.equal(code, 3)
+    t.match(run.stderr, /403 .*SIDESTEP_CAPTURE=true/)
+    t.notOk(existsSync(out))
+  })
+}
+
 t.test('insight', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']))
+  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async () => ({
+    n1: {},
+    n2: { SIDESTEP_CAPTURE: 'true' },
+  }))
   t.teardown(() => lab.close())
   await testHistograms(t, lab)
   await testTap(t, lab)
+  await testCapture(t, lab)
 })

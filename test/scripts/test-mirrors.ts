@@ -122,6 +122,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/ztunnel/node-certificate.ts': ['ztunnel/join-request.ts'],
   'test/mesh/telemetry/edge-report.ts': ['mesh/telemetry/edge.ts'],
+  'test/ztunnel/capture/captures.ts': ['ztunnel/capture/capture-file.ts', 'ztunnel/carry/payload-capture.ts'],
   'test/ztunnel/supervisor-link.ts': ['ztunnel/handover.ts'],
   'test/ztunnel/model-file.ts': ['ztunnel/model-store.ts'],
   'test/ztunnel/snapshot/model-journal.ts': ['ztunnel/snapshot/compact-journal.ts'],

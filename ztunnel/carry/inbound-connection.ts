@@ -18,6 +18,7 @@ import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import type { Sheddable } from './node-pressure.ts'
+import type { PayloadCapture } from './payload-capture.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { sheddableHalf } from './sheddable-half.ts'
@@ -94,6 +95,15 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
       this.#relay.onHalfClosed()
     }
     context.opened(this.#facts)
+    this.capture(this.#pod.capture)
+  }
+
+  capture(payload: PayloadCapture | null): void {
+    const relay = this.#relay
+    if (relay === null) return
+    const isWhole = relay.bytesToServer + relay.bytesToClient === 0
+    const server = `${this.#allowed.dial.ip}:${this.#allowed.dial.port}`
+    relay.capture = payload?.open({ client: this.#facts.sourceAddress, server, isWhole }) ?? null
   }
 
   #introduce(application: ByteStream): void {

@@ -12,6 +12,7 @@ import type { DestinationWaiter, KnownDestination } from './destinations.ts'
 import type { Downstream } from './downstream.ts'
 import type { Sheddable } from './node-pressure.ts'
 import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
+import type { PayloadCapture } from './payload-capture.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { sheddableHalf } from './sheddable-half.ts'
 import { ConnectionFacts } from './worker-context.ts'
@@ -92,6 +93,15 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#near = this.#downstream.accept()
     this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
     this.#pod.context.opened(this.#facts)
+    this.capture(this.#pod.capture)
+  }
+
+  capture(payload: PayloadCapture | null): void {
+    const relay = this.#relay
+    if (relay === null) return
+    const isWhole = relay.bytesToServer + relay.bytesToClient === 0
+    const server = this.#facts.hboneAddress || this.#facts.destinationAddress
+    relay.capture = payload?.open({ client: this.#facts.sourceAddress, server, isWhole }) ?? null
   }
 
   onRefused(refusal: Refusal): void {

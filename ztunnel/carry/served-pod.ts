@@ -15,6 +15,7 @@ import type { ConnectionReport } from '../worker-messages.ts'
 import { Destinations } from './destinations.ts'
 import { HostLookups } from './host-lookups.ts'
 import type { Sheddable } from './node-pressure.ts'
+import type { PayloadCapture } from './payload-capture.ts'
 import { PodAccount } from './pod-account.ts'
 import { PodDialer } from './pod-dialer.ts'
 import { Tunnels } from './tunnels.ts'
@@ -30,6 +31,8 @@ export interface PodConnection {
   report(): Omit<ConnectionReport, 'worker' | 'uid'> | null
   /** Policies changed: still allowed? */
   recheck(): void
+  /** What it moves is captured from now on; null: no more. */
+  capture?(payload: PayloadCapture | null): void
   /** Take nothing new, finish what there is. */
   drain(): void
   /** null: in use, so that it never gives way to others. */
@@ -46,6 +49,8 @@ export class ServedPod {
   readonly hosts: HostLookups
   readonly tunnels: Tunnels
   readonly connections = new Set<PodConnection>()
+  /** null: nobody looks at its payload. */
+  capture: PayloadCapture | null = null
   /** What it has of the node, all workers together. */
   readonly account: PodAccount
   /** Bytes received for what it does not read, in this worker. */
@@ -101,6 +106,12 @@ export class ServedPod {
     if (!this.connections.delete(connection)) return false
     this.account.closed()
     return true
+  }
+
+  /** Shows its payload, also of connections that are open; null: no more. */
+  startCapture(payload: PayloadCapture | null): void {
+    this.capture = payload
+    for (const connection of this.connections) connection.capture?.(payload)
   }
 
   /** May one more connection (it has begun) go on? Limits of the pod, and of the node. */
