@@ -76,7 +76,7 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
     const isShown = canShowSource && sourceIp !== dial.ip && proxyHeader === null
     const shownSource = isShown ? sourceIp : null
     try {
-      const fd = dialer.open(dial.ip, shownSource)
+      const fd = dialer.open(dial.ip, shownSource, this.#facts.transport === 'TCP')
       this.#connect = startConnect(context.reactor, fd, dial.ip, dial.port, CONNECT_TIMEOUT_MS, this)
     } catch (error) {
       this.#fail(refusalOf(error))

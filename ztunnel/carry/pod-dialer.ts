@@ -7,7 +7,7 @@ import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
 import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
-import { bind, close } from '../../mesh/reactor/ffi/libc.ts'
+import { bind, close, E, errno } from '../../mesh/reactor/ffi/libc.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { encodeSocketAddress, isIpv6, type SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
@@ -24,6 +24,11 @@ import {
 
 /** SPEC wire-protocols §5.2: packets of the mesh itself, which the redirect rules leave alone. */
 const MESH_MARK = 0x539
+/** Below the ports that Linux, and what follows IANA, give to clients (32,768 and above). */
+const APART_FIRST_PORT = 10_000
+const APART_LAST_PORT = 32_767
+/** Ports that are tried before the kernel chooses: half of them taken makes a miss of one in 250. */
+const APART_ATTEMPTS = 8
 /** Sockets made per visit of the namespace. */
 const BATCH = 8
 
@@ -41,15 +46,17 @@ export class PodDialer {
   }
 
   /**
-   * A socket for `ip`, from `sourceIp` if not null; the caller owns it.
+   * A socket for `ip`, from `sourceIp` if not null; the caller owns it. `isClientPlain`: the owner of that address has a
+   * connection of its own to `ip`, which must not be taken for this one.
    * @throws NAMESPACE_GONE, OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL
    */
-  open(ip: string, sourceIp: string | null): number {
+  open(ip: string, sourceIp: string | null, isClientPlain = false): number {
     const family = isIpv6(ip) ? AF_INET6 : AF_INET
     if (this.#namespace === null) return createHostSocket(family)
     const fd = this.#take(this.#namespace, family, SOCK_STREAM)
     try {
-      if (sourceIp !== null && isIpv6(sourceIp) === isIpv6(ip)) bindSource(fd, family, sourceIp)
+      if (sourceIp !== null && isIpv6(sourceIp) === isIpv6(ip))
+        bindSource(fd, family, sourceIp, isClientPlain)
       return fd
     } catch (error) {
       close(fd)
@@ -113,11 +120,26 @@ function createHostSocket(family: number): number {
   return fd
 }
 
-function bindSource(fd: number, family: number, sourceIp: string): void {
+function bindSource(fd: number, family: number, sourceIp: string, isClientPlain: boolean): void {
   setTransparent(fd, family)
+  if (isClientPlain && bindApart(fd, sourceIp)) return
   setBindWithoutPort(fd)
   const address = encodeSocketAddress(sourceIp, 0)
   if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${sourceIp}`)
+}
+
+/**
+ * In the pod's connection table the client's own connection to the pod and this one may differ in nothing but the client's
+ * port: equal ports are one entry, and neither gets through. So ports are taken that clients do not use. False: none was free.
+ */
+function bindApart(fd: number, sourceIp: string): boolean {
+  for (let attempt = 0; attempt < APART_ATTEMPTS; attempt++) {
+    const port = APART_FIRST_PORT + Math.floor(Math.random() * (APART_LAST_PORT - APART_FIRST_PORT + 1))
+    const address = encodeSocketAddress(sourceIp, port)
+    if (bind(fd, address.address, address.bytes) === 0) return true
+    if (errno() !== E.ADDRINUSE) throw systemError(`bind ${sourceIp}:${port}`)
+  }
+  return false
 }
 
 /** What a failed system call means for the connection it was made for. */
