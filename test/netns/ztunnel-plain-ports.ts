@@ -24,10 +24,12 @@ t.test('many plain clients at once, few ports: each is answered', { timeout: 90_
     const sockets = Array.from({ length: AT_ONCE }, () => lab.connect('stranger', CART_IP, GREETER_PORT))
     const answers = await Promise.all(
       sockets.map((socket) =>
-        socket.until('the greeting', ({ text }) => text.endsWith('\r\n'), ANSWER_MS).then(
-          () => 'greeted',
-          (error: Error) => error.message,
-        ),
+        socket
+          .until('the greeting', ({ text }) => text.endsWith('\r\n'), ANSWER_MS)
+          .then(
+            () => 'greeted',
+            (error: Error) => error.message,
+          ),
       ),
     )
     t.same(new Set(answers), new Set(['greeted']))
