@@ -30,6 +30,8 @@ export interface Caller {
    * @throws MeshError CERT_UNAVAILABLE when it cannot be found out now
    */
   authorise(requested: string | null): Promise<string | Refusal>
+  /** What a request is refused for that asks for something else than it may; default: what it asks wrongly. */
+  refusalOf?(refusal: Refusal): Refusal
   /**
    * Called once, after everything else was decided and right before the signature: spends what can be spent once. The
    * key (DER, SubjectPublicKeyInfo) that it is spent on may come again: it has not heard the answer.

@@ -87,16 +87,15 @@ async function serve(
   traces.identity = requested ?? ''
   const authorisedIdentity = granted(await caller.authorise(requested))
   traces.identity = authorisedIdentity
-  const plan = granted(
-    await decideSigning({
-      authorisedIdentity,
-      trustDomain,
-      csrPem: request.csr,
-      ttlSeconds: Number(request.validityDuration),
-      nowMs: clock.nowMs,
-      ...(maxTtlSeconds === undefined ? {} : { maxTtlSeconds }),
-    }),
-  )
+  const decided = await decideSigning({
+    authorisedIdentity,
+    trustDomain,
+    csrPem: request.csr,
+    ttlSeconds: Number(request.validityDuration),
+    nowMs: clock.nowMs,
+    ...(maxTtlSeconds === undefined ? {} : { maxTtlSeconds }),
+  })
+  const plan = granted(isRefusal(decided) ? (caller.refusalOf?.(decided) ?? decided) : decided)
   // Nobody would get the certificate: so nothing is spent and nothing is signed.
   if (signal.aborted) throw new MeshError('SHUTDOWN', { detail: 'the caller went away' })
   granted(await caller.claim?.(plan.publicKeyInfo))

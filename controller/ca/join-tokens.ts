@@ -125,6 +125,8 @@ export function joinTokenAttestor(store: JoinTokenStore, trustDomain: string): A
         kind: 'caller',
         node: record.node,
         account: `join token ${id}`,
+        // Who has a used token and asks for what it never bought is not the node.
+        refusalOf: (refusal) => (record.isUsed ? reused(record) : refusal),
         authorise: async (requested) => {
           if (requested === null || requested === own) return own
           if (record.isUsed) return reused(record)
