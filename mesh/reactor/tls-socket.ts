@@ -27,18 +27,11 @@ import { takeSocketError } from './socket-options.ts'
 import {
   type HandshakeInProgress,
   REVOKED_DETAIL,
-  type TlsContext,
   type TlsCredentials,
   withHandshake,
 } from './tls-context.ts'
-import {
-  beginHandshake,
-  endHandshake,
-  type HandshakeChecks,
-  handshakeFailure,
-  type PeerFacts,
-  streamFailure,
-} from './tls-handshake.ts'
+import { beginHandshake, endHandshake, handshakeFailure, streamFailure } from './tls-handshake.ts'
+import type { TlsHandler, TlsOptions } from './tls-options.ts'
 import { type Staging, type StagingPool, type StagingUser, stagingPoolOf } from './tls-staging.ts'
 import { type ShareMember, TURN_SHARE_BYTES, type TurnShare } from './turn-share.ts'
 
@@ -48,26 +41,6 @@ const FULL_READ_BYTES = 16_384
 const MIN_READ_ROOM_BYTES = 16_384
 /** Unsent plaintext beyond what staging holds; above it write() says stop. */
 const HIGH_WATER_BYTES = 65_536
-
-/** Hears how the handshake ends: one of the two, once. */
-export interface TlsHandler {
-  /** Set the stream handler now. */
-  onSecure(socket: TlsSocket, peer: PeerFacts): void
-  onHandshakeFailed(reason: CloseReason): void
-}
-
-/** What a TLS connection needs. */
-export interface TlsOptions extends HandshakeChecks {
-  readonly role: 'client' | 'server'
-  readonly context: TlsContext
-  readonly credentials: TlsCredentials
-  readonly handshakeTimeoutMs: number
-  readonly handler: TlsHandler
-  /** The descriptor is in the epoll set already (it comes from a connect). */
-  readonly isWatched?: boolean
-  /** Of whose part of a turn it reads and signs; none: whenever it can. */
-  readonly share?: TurnShare
-}
 
 type TlsState = 'handshaking' | 'open' | 'closing' | 'closed'
 

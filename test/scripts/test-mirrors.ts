@@ -34,6 +34,7 @@ const VALUES_ONLY = [
   'mesh/balance/limits.ts',
   'mesh/hbone/limits.ts',
   'mesh/identity/lifetimes.ts',
+  'mesh/reactor/tls-options.ts',
   'mesh/reactor/byte-stream.ts',
   'mesh/runtime/log-levels.ts',
   'ztunnel/carry/limits.ts',

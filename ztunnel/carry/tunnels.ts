@@ -17,7 +17,8 @@ import {
 } from '../../mesh/reactor/tcp-connect.ts'
 import type { PeerCheck } from '../../mesh/reactor/tls-context.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
-import { type TlsHandler, TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import type { TlsHandler } from '../../mesh/reactor/tls-options.ts'
+import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
 import type { TunnelDecision } from '../decide/outbound-decision.ts'
 import {
