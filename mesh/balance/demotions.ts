@@ -16,8 +16,15 @@ export function endpointKey(uid: string, authority: string): string {
 /** Failed endpoints by key. Time is an argument and never steps back. */
 export class Demotions {
   readonly #byKey = new Map<string, Demotion>()
+  /** Until then somebody is passed over. */
+  #lastUntilMs = Number.NEGATIVE_INFINITY
 
-  /** True when nobody is demoted: nothing has to be asked. */
+  /** True when nobody is passed over now: nothing has to be asked. */
+  isQuiet(nowMs: number): boolean {
+    return nowMs >= this.#lastUntilMs
+  }
+
+  /** True when nobody is remembered to have failed. */
   get isEmpty(): boolean {
     return this.#byKey.size === 0
   }
@@ -26,7 +33,9 @@ export class Demotions {
   add(key: string, nowMs: number): void {
     const failures = (this.#byKey.get(key)?.failures ?? 0) + 1
     this.#byKey.delete(key) // moves to the end: the oldest goes first when there are too many
-    this.#byKey.set(key, { failures, untilMs: nowMs + demotionMs(failures) })
+    const untilMs = nowMs + demotionMs(failures)
+    this.#byKey.set(key, { failures, untilMs })
+    this.#lastUntilMs = Math.max(this.#lastUntilMs, untilMs)
     if (this.#byKey.size <= MAX_DEMOTED) return
     const [oldest] = this.#byKey.keys()
     if (oldest !== undefined) this.#byKey.delete(oldest)

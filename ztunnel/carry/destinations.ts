@@ -41,7 +41,7 @@ export class Destinations {
   constructor(scheduler: Scheduler, demotions: Demotions, ask: (ip: string, port: number) => void) {
     this.#passedOver = {
       get isEmpty() {
-        return demotions.isEmpty
+        return demotions.isQuiet(scheduler.nowMs)
       },
       has: (key) => demotions.has(key, scheduler.nowMs),
     }

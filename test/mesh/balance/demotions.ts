@@ -6,12 +6,16 @@ import { MAX_DEMOTED, MAX_DEMOTION_MS, MIN_DEMOTION_MS } from '../../../mesh/bal
 t.test('who failed is passed over, longer with every failure in a row, until it serves', async (t) => {
   const demotions = new Demotions()
   t.equal(demotions.isEmpty, true)
+  t.equal(demotions.isQuiet(0), true)
   let nowMs = 0
   for (const times of [1, 2, 4, 8, 16]) {
     demotions.add('a', nowMs)
     t.equal(demotions.has('a', nowMs + times * MIN_DEMOTION_MS - 1), true)
     nowMs += times * MIN_DEMOTION_MS
     t.equal(demotions.has('a', nowMs), false, 'it is tried again')
+    t.equal(demotions.isQuiet(nowMs - 1), false)
+    t.equal(demotions.isQuiet(nowMs), true, 'nobody needs to be asked for')
+    t.equal(demotions.isEmpty, false, 'though it is remembered')
   }
   demotions.add('a', nowMs)
   t.equal(demotions.has('a', nowMs + MAX_DEMOTION_MS - 1), true)
