@@ -263,6 +263,7 @@ export class App {
     if (message.type === 'pod-added') this.#pods.add(message, fds)
     else if (message.type === 'pod-removed') this.#pods.remove(message.uid)
     else if (message.type === 'pod-leaving') this.#pods.letGo(message.uid)
+    else if (message.type === 'pod-returned') this.#pods.takeBack(message.uid)
     else if (message.type === 'pod-mended') this.mended.onMended(message.uid, systemClock.nowMs)
     else if (message.type === 'guard-refused' || message.type === 'guard-counted')
       this.guard.onMessage(message)

@@ -46,6 +46,8 @@ export type SupervisorMessage =
   | { readonly type: 'pod-removed'; readonly uid: string }
   /** The pod is not in the mesh any more; what is open may end in its time. Answered by `pod-left`. */
   | { readonly type: 'pod-leaving'; readonly uid: string }
+  /** It is back before all that it had open has ended. */
+  | { readonly type: 'pod-returned'; readonly uid: string }
   /** Somebody had damaged the redirection of the pod: to be counted. */
   | { readonly type: 'pod-mended'; readonly uid: string }
   /** The guard of strict pods has refused a connection; under many of them not each is told. */

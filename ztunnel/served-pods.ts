@@ -122,6 +122,12 @@ export class ServedPods {
     else send({ type: 'pod-left', uid })
   }
 
+  /** It does not leave. */
+  takeBack(uid: string): void {
+    this.#pods.get(uid)?.leftBy.clear()
+    this.#options.workers.broadcast({ type: 'pod-returned', uid })
+  }
+
   remove(uid: string): void {
     const { workers, guard, secrets, snapshot } = this.#options
     const pod = this.#pods.get(uid)

@@ -58,6 +58,8 @@ export type DownMessage =
   | { readonly type: 'pod-removed'; readonly uid: string }
   /** Nobody is redirected to the pod's listeners any more; what is open may end in its time. Answered by `pod-left`. */
   | { readonly type: 'pod-leaving'; readonly uid: string }
+  /** It leaves no more: new connections are taken again. */
+  | { readonly type: 'pod-returned'; readonly uid: string }
   /** A plaintext connection that was refused before it reached the pod: to be recorded. */
   | {
       readonly type: 'guard-refused'

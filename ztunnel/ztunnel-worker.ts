@@ -85,6 +85,8 @@ export class ZtunnelWorker {
   readonly #pods = new Map<string, ServedPod>()
   readonly #byNumber = new Map<number, ServedPod>()
   readonly #listeners = new Map<string, TcpListener[]>()
+  /** Main's, of all pods. */
+  readonly #listenerFds = new Map<string, ReadonlyMap<ListenerKind, number>>()
   readonly #dnsResources: DnsResources
   /** Of the pods whose questions come here. */
   readonly #dns = new Map<string, DnsServer>()
@@ -165,6 +167,9 @@ export class ZtunnelWorker {
         this.#drainPods([uid], () => this.#context.post({ type: 'pod-left', uid }))
         break
       }
+      case 'pod-returned':
+        this.#takeBack(message.uid)
+        break
       case 'guard-refused': {
         const pod = this.#pods.get(message.uid)
         if (pod !== undefined) recordGuardRefusal(pod, message.source, message.destination)
@@ -254,6 +259,7 @@ export class ZtunnelWorker {
   #listen(pod: ServedPod, listeners: ReadonlyMap<ListenerKind, number>): void {
     const opened: TcpListener[] = []
     this.#listeners.set(pod.info.uid, opened)
+    this.#listenerFds.set(pod.info.uid, listeners)
     for (const [kind, fd] of listeners) {
       if (isDatagramKind(kind)) {
         this.#dnsOf(pod).listen(fd)
@@ -348,6 +354,7 @@ export class ZtunnelWorker {
     if (pod === undefined) return
     for (const listener of this.#listeners.get(uid) ?? []) listener.close()
     this.#listeners.delete(uid)
+    this.#listenerFds.delete(uid)
     this.#pods.delete(uid)
     this.#byNumber.delete(pod.number)
     this.#leaving.delete(pod.number)
@@ -396,12 +403,23 @@ export class ZtunnelWorker {
     this.#drainPods([...this.#pods.keys()], () => this.#context.post({ type: 'drained' }))
   }
 
+  /** It was let go of, and is back before all that it had open has ended. */
+  #takeBack(uid: string): void {
+    const pod = this.#pods.get(uid)
+    if (pod === undefined || !this.#leaving.delete(pod.number)) return
+    pod.resume()
+    if (this.#listeners.has(uid)) return // not finished yet
+    this.#dns.get(uid)?.close(refuse('ENDPOINT_GONE', 'the pod left the mesh for a moment'))
+    this.#dns.delete(uid)
+    this.#listen(pod, this.#listenerFds.get(uid) ?? new Map())
+  }
+
   /** Takes nothing new; what is open may finish. */
   #drainPods(uids: readonly string[], onIdle: () => void): void {
     for (const uid of uids) this.#leaving.add(this.#pods.get(uid)?.number ?? -1)
     // Who is in the queue of a listening socket is redirected already: nobody else would take him.
     this.#context.reactor.startTimer(DRAIN_ACCEPT_MS, () => {
-      for (const uid of uids) {
+      for (const uid of uids.filter((each) => this.#isLeaving(each))) {
         for (const listener of this.#listeners.get(uid) ?? []) listener.finish()
         this.#listeners.delete(uid)
         this.#dns.get(uid)?.drain()
@@ -411,9 +429,16 @@ export class ZtunnelWorker {
     })
   }
 
+  /** One that is gone altogether counts as leaving. */
+  #isLeaving(uid: string): boolean {
+    const pod = this.#pods.get(uid)
+    return pod === undefined || this.#leaving.has(pod.number)
+  }
+
   #whenIdle(uids: readonly string[], onIdle: () => void): void {
     const isIdle = (uid: string): boolean =>
       (this.#pods.get(uid)?.isIdle ?? true) && (this.#dns.get(uid)?.isIdle ?? true)
+    if (!uids.every((uid) => this.#isLeaving(uid))) return // one is back
     if (uids.every(isIdle)) onIdle()
     else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#whenIdle(uids, onIdle))
   }

@@ -112,6 +112,7 @@ async function openNode(t: Test) {
       onRemoved: () => {},
       onMended: () => {},
       onLeaving: () => {},
+      onReturned: () => {},
       onKept: () => {},
     })
     const said: string[] = []

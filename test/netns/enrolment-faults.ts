@@ -43,7 +43,14 @@ function openLab(t: Test) {
     },
   })
   const pods = new EnrolledPods(config, clock, log, {
-    ...{ onAdded: () => {}, onRemoved: () => {}, onLeaving: () => {}, onKept: () => {}, onMended: () => {} },
+    ...{
+      onAdded: () => {},
+      onRemoved: () => {},
+      onLeaving: () => {},
+      onReturned: () => {},
+      onKept: () => {},
+      onMended: () => {},
+    },
   })
   t.teardown(() => pods.close())
   return { namespace, clock, pods, reasons, hand: () => pods.add(POD, openSync(namespace.path, 'r')) }

@@ -192,6 +192,7 @@ t.test('a pod that an agent has handed over is redirected as it wishes, and stay
   const pods = new EnrolledPods(configOf(), new ManualClock(), pino({ level: 'silent' }), {
     onAdded: ({ pod }) => heard.push(`added ${pod.uid}`),
     onRemoved: (uid) => heard.push(`removed ${uid}`),
+    onReturned: ({ pod }) => heard.push(`returned ${pod.uid}`),
     onLeaving: (uid) => heard.push(`leaving ${uid}`),
     onKept: (uid) => heard.push(`kept ${uid}`),
     onMended: (uid) => heard.push(`mended ${uid}`),

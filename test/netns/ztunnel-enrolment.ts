@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods that come into the mesh and leave it while they are in use. Real processes, observed from outside only.
+import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { Caller } from '../support/lab-caller.ts'
@@ -9,13 +10,21 @@ const CART_IP = '10.2.0.1'
 const CALLERS = 8
 const ROUNDS = 2
 
-t.setTimeout(150_000)
+t.setTimeout(240_000)
+
+const tablesOf = (lab: MeshLab): number => readRedirectRules(lab.namespaceOf('front')).tables.length
+/** True when new connections of front are brought to its node's ztunnel. */
+const isRedirected = (lab: MeshLab): boolean =>
+  lab
+    .namespaceOf('front')
+    .run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }))
+    .includes('redirect to :15001')
 
 t.test('a pod goes out and in under load, and no call fails', async (t) => {
   t.setTimeout(120_000)
   const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
   t.teardown(() => lab.close())
-  const tables = (): number => readRedirectRules(lab.namespaceOf('front')).tables.length
+  const tables = (): number => tablesOf(lab)
   /** Waits until calls come to cart that way. */
   const comeBy = async (transport: 'TCP' | 'HBONE'): Promise<void> => {
     await poll(transport, async () => (await lab.records('n2')).at(-1)?.transport === transport || null)
@@ -53,4 +62,42 @@ t.test('a pod goes out and in under load, and no call fails', async (t) => {
     [],
     `of ${count} calls`,
   )
+})
+
+t.test('a pod that is back before it has left is served on: nothing that was open notices', async (t) => {
+  t.setTimeout(90_000)
+  const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
+  t.teardown(() => lab.close())
+  const stream = lab.connect('front', CART_IP, 9001)
+  await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+  const caller = new Caller(lab)
+  const servings = (): number => lab.log('n1').split('data process ready').length - 1
+  /** How long it is out: its sockets are still accepted from, or not any more, or another generation accepts. */
+  for (const outMs of [20, 400, 'upgrade', 20] as const) {
+    await lab.enrol('n1', ['batch'])
+    await poll('nobody is redirected', () => !isRedirected(lab) || null)
+    if (outMs === 'upgrade') {
+      const before = servings()
+      lab.upgrade('n1')
+      await poll('another generation', () => servings() > before || null, 20_000)
+    } else await new Promise((resolve) => setTimeout(resolve, outMs))
+    await caller.calls(5)
+    await lab.enrol('n1', ['front', 'batch'])
+    await poll('all are again', () => isRedirected(lab) || null)
+    await caller.calls(5)
+    const known = (await lab.records('n1')).length
+    await caller.calls(5)
+    const [record] = await lab.recordsAfter('n1', known, ({ direction }) => direction === 'outbound')
+    t.match(record, { transport: 'HBONE', reason: 'OK' })
+    const { length } = stream.text
+    stream.write('still here')
+    await stream.until('the echo', ({ text, isClosed }) => isClosed || text.slice(length) === 'still here')
+    t.notOk(stream.isClosed || stream.hasEnded)
+  }
+  await caller.stop()
+  t.same(caller.failures, [])
+  t.match(lab.log('n1'), /pod enrolled again/)
+  await lab.enrol('n1', ['batch'])
+  stream.destroy()
+  await poll('it can leave for good', () => tablesOf(lab) === 0 || null)
 })

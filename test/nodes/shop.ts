@@ -438,7 +438,8 @@ t.test('without controllers and apiserver, and parts of the ztunnels killed: tra
   await kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=90s')
   const isBack = shop.mark()
   await untilRedirection('enabled')
-  t.ok((await shop.log(sinceMs)).some(({ reason }) => reason === 'SUPERVISOR_LOST'))
+  const reasons = (await shop.log(sinceMs)).map(({ reason }) => reason)
+  t.ok(reasons.includes('SUPERVISOR_LOST'), `of ${reasons.length} lines`)
   t.same(await shop.goesOn(isBack), [])
 })
 

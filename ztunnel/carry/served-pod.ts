@@ -181,6 +181,12 @@ export class ServedPod {
     this.tunnels.drain()
   }
 
+  /** After drain(): what comes now is served again; what was let end ends. */
+  resume(): void {
+    this.#isDraining = false
+    this.tunnels.resume()
+  }
+
   /** Ends everything of the pod. */
   close(reason: Refusal = refuse('ENDPOINT_GONE', 'the pod was un-enrolled')): void {
     this.destinations.close(reason)

@@ -145,11 +145,18 @@ class TunnelDial implements TcpHandler, TlsHandler, Cancellable {
 /** The tunnels of one pod. */
 export class Tunnels {
   readonly #pod: ServedPod
-  readonly #pool: TunnelPool
+  #pool: TunnelPool
+  /** Pools that drain: the pod left the mesh, and came back. */
+  readonly #former: TunnelPool[] = []
 
   constructor(pod: ServedPod) {
     this.#pod = pod
-    this.#pool = new TunnelPool({
+    this.#pool = this.#createPool()
+  }
+
+  #createPool(): TunnelPool {
+    const pod = this.#pod
+    return new TunnelPool({
       resources: pod.context.resources,
       budget: pod.budget,
       dial: (key, callback) => new TunnelDial(pod, key, callback),
@@ -176,7 +183,14 @@ export class Tunnels {
     this.#pool.drain()
   }
 
+  /** After drain(): streams are opened again, on new tunnels. */
+  resume(): void {
+    const isInUse = this.#pool.statistics.tunnels > 0
+    if (isInUse) this.#former.push(this.#pool)
+    this.#pool = this.#createPool()
+  }
+
   close(): void {
-    this.#pool.closeAll({ code: 'SHUTDOWN', detail: '' })
+    for (const pool of [...this.#former, this.#pool]) pool.closeAll({ code: 'SHUTDOWN', detail: '' })
   }
 }

@@ -51,6 +51,8 @@ export interface GenerationsHandler {
 interface Generation {
   readonly process: DataProcess
   readonly startedMs: number
+  /** Pods it was given and keeps. */
+  readonly given: Set<string>
   /** Pods it serves, and what it has said of them. */
   readonly served: Set<string>
   readonly closedPorts: Map<string, PortSet>
@@ -128,15 +130,14 @@ export class Generations {
   }
 
   addPod(sockets: PodSockets): void {
-    const { generations } = this.#standing
-    for (const [generation, { process }] of this.#running)
-      if (generations.has(generation) && generations.get(generation) !== 'draining') process.addPod(sockets)
+    for (const generation of this.#accepting) give(generation, sockets)
   }
 
   /** What was open of it ends in all generations: they keep nothing of it. */
   removePod(uid: string): void {
     this.#leaving.delete(uid)
-    for (const { process, served, closedPorts } of this.#running.values()) {
+    for (const { process, given, served, closedPorts } of this.#running.values()) {
+      given.delete(uid)
       served.delete(uid)
       closedPorts.delete(uid)
       process.send({ type: 'pod-removed', uid })
@@ -148,6 +149,15 @@ export class Generations {
     this.#leaving.set(uid, new Set(this.#running.keys()))
     for (const { process } of this.#running.values()) process.send({ type: 'pod-leaving', uid })
     this.#onLeft(uid, null)
+  }
+
+  /** After letGo(), before onPodLeft(): it is served again, on the same sockets. */
+  takeBack(sockets: PodSockets): void {
+    const { uid } = sockets.pod
+    this.#leaving.delete(uid)
+    for (const generation of this.#accepting)
+      if (generation.given.has(uid)) generation.process.send({ type: 'pod-returned', uid })
+      else give(generation, sockets) // it was started meanwhile
   }
 
   /** To the one that serves. False: there is none. */
@@ -176,6 +186,14 @@ export class Generations {
 
   get #serving(): Generation | undefined {
     return this.#running.get(generationIn(this.#standing, 'serving', 'retiring', 'retired') ?? -1)
+  }
+
+  /** Those that take what is new. */
+  get #accepting(): readonly Generation[] {
+    const { generations } = this.#standing
+    return [...this.#running].flatMap(([number, generation]) =>
+      generations.has(number) && generations.get(number) !== 'draining' ? [generation] : [],
+    )
   }
 
   #on(event: GenerationEvent): void {
@@ -278,7 +296,8 @@ export class Generations {
 
   #keep(generation: number, process: DataProcess): void {
     const startedMs = performance.now()
-    this.#running.set(generation, { process, startedMs, served: new Set(), closedPorts: new Map() })
+    const given = new Set([...this.#options.handler.pods()].map(({ pod }) => pod.uid))
+    this.#running.set(generation, { process, startedMs, given, served: new Set(), closedPorts: new Map() })
   }
 
   #lead(generation: number): void {
@@ -378,6 +397,11 @@ export class Generations {
     this.#leaving.delete(uid)
     this.#options.handler.onPodLeft(uid)
   }
+}
+
+function give({ process, given }: Generation, sockets: PodSockets): void {
+  given.add(sockets.pod.uid)
+  process.addPod(sockets)
 }
 
 /** What a data process is started from. */

@@ -160,6 +160,17 @@ export class PodSockets {
     return true
   }
 
+  /** A pod that was let go of is back, perhaps by another path of its namespace: as adopt(). */
+  takeBack(pod: EnrolledPod): boolean {
+    if (this.namespace === null || pod.netns === null) return false
+    const other = NetworkNamespace.open(pod.netns)
+    const isSame = this.namespace.isSame(other)
+    other.close()
+    if (!isSame) return false
+    this.#pod = { ...this.#pod, netns: pod.netns }
+    return this.adopt(pod)
+  }
+
   #wantsDns(redirect: PodRedirect | undefined): boolean {
     return this.#isRedirected && (redirect?.isDnsCaptured ?? this.#capturesDns)
   }

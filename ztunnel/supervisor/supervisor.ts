@@ -48,6 +48,12 @@ export class Supervisor {
       },
       onRemoved: (uid) => this.#generations.removePod(uid),
       onLeaving: (uid) => this.#generations.letGo(uid),
+      onReturned: (sockets) => {
+        const { uid } = sockets.pod
+        this.#sources.watch?.onEnrolled(uid)
+        this.#generations.takeBack(sockets)
+        if (this.#generations.isServed(uid)) this.#sources.watch?.onServed(uid)
+      },
       onKept: (uid) => {
         this.#sources.watch?.onEnrolled(uid)
         if (this.#generations.isServed(uid)) this.#sources.watch?.onServed(uid)

@@ -28,6 +28,8 @@ export interface PodListener {
   onRemoved(uid: string): void
   /** It leaves the mesh; who serves it says by onLeft() when nothing of it is open any more. */
   onLeaving(uid: string): void
+  /** It was leaving, and does not. */
+  onReturned(sockets: PodSockets): void
   /** It was named again and is what it was. */
   onKept(uid: string): void
   /** Somebody had damaged its redirection; it is whole again. */
@@ -287,7 +289,8 @@ export class EnrolledPods implements PodRoster {
 
   #begin(pod: EnrolledPod): void {
     const { uid, name, namespace } = pod
-    this.onLeft(uid) // it is back before all that it had open has ended
+    if (this.#takeBack(pod)) return
+    this.onLeft(uid)
     try {
       const sockets = PodSockets.open(pod, this.#config, this.#served.values())
       this.#serve(uid, sockets)
@@ -304,6 +307,25 @@ export class EnrolledPods implements PodRoster {
         this.#log.warn({ uid, pod: name, reason: code, detail, fix }, 'pod cannot be enrolled, trying again')
       this.#failures.set(uid, failure)
     }
+  }
+
+  /** True when it is back before all that it had open has ended, and could be redirected again under it. */
+  #takeBack(pod: EnrolledPod): boolean {
+    const leaving = this.#leaving.get(pod.uid)
+    if (leaving === undefined) return false
+    try {
+      if (!leaving.sockets.takeBack(pod)) return false
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error
+      return false // opening it anew says what is wrong
+    }
+    this.#leaving.delete(pod.uid)
+    leaving.timer.cancel()
+    this.#serve(pod.uid, leaving.sockets)
+    this.#failures.delete(pod.uid)
+    this.#listener.onReturned(leaving.sockets)
+    this.#log.info({ uid: pod.uid, pod: pod.name, namespace: pod.namespace }, 'pod enrolled again')
+    return true
   }
 
   #end(uid: string, sockets: PodSockets): void {

@@ -24,6 +24,7 @@ function openLab(t: Test) {
     onAdded: (sockets) => calls.push(`+${sockets.pod.uid}`),
     onRemoved: (uid) => calls.push(`-${uid}`),
     onLeaving: (uid) => calls.push(`leaving ${uid}`),
+    onReturned: ({ pod }) => calls.push(`returned ${pod.uid}`),
     onKept: (uid) => calls.push(`kept ${uid}`),
     onMended: (uid) => calls.push(`mended ${uid}`),
   })
