@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the admin API tells those who ask about pairs and about the process itself: `/explain-outbound` and
-// `/explain-inbound`, one for each end of a connection; `/pod`; `/node`; `/drain`.
+// `/explain-inbound`, one for each end of a connection; `/pod`; `/pod-activity`; `/node`.
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp, parsePort } from '../mesh/net/address.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
@@ -10,6 +10,7 @@ import { inboundFacts } from './decide/inbound-facts.ts'
 import type { NodeView } from './decide/node-view.ts'
 import { outboundFacts } from './decide/outbound-facts.ts'
 import { podFacts } from './decide/pod-facts.ts'
+import { podActivity } from './pod-activity.ts'
 
 /** Names and addresses of a question at most: longer ones are nobody's. */
 const MAX_NAME_LENGTH = 300
@@ -31,6 +32,7 @@ export function nodeView(app: App): NodeView {
     mendedMs: app.mended.atMs,
     records: app.records.recent(),
     eventsOf: (pod) => app.events.of(`${pod.namespace}/${pod.name}`),
+    activityOf: podActivity(app),
     certificateOf(identity) {
       const status = app.secrets.list().find((each) => each.identity === identity)
       return status === undefined ? undefined : dumpIdentity(status)
@@ -85,10 +87,17 @@ function pod(app: App, query: URLSearchParams): AdminAnswer {
   return json(podFacts(nodeView(app), name))
 }
 
+/** What each pod does now, by uid: for a dump. */
+function activities(app: App): AdminAnswer {
+  const activityOf = podActivity(app)
+  return json(Object.fromEntries(app.pods.map((each) => [each.uid, activityOf(each)])))
+}
+
 /** Routes of the socket. */
 export const pairRoutes: AdminRoutes = {
   '/explain-outbound': { method: 'GET', answer: explainOutbound },
   '/explain-inbound': { method: 'GET', answer: explainInbound },
   '/node': { method: 'GET', answer: node },
   '/pod': { method: 'GET', answer: pod },
+  '/pod-activity': { method: 'GET', answer: activities },
 }

@@ -181,6 +181,11 @@ export class App {
     return this.#pods.infos
   }
 
+  /** What the supervisor has opened for a pod; undefined: it is not served. */
+  socketsOf(uid: string): ReturnType<ServedPods['socketsOf']> {
+    return this.#pods.socketsOf(uid)
+  }
+
   /** Nothing new is accepted; what is open may end. */
   get isDraining(): boolean {
     return this.#drain !== null

@@ -2,6 +2,13 @@
 // What supervisor, data process and workers say to each other about pods. Descriptors travel beside the messages.
 
 import type { SocketAddress } from '../mesh/net/address.ts'
+import {
+  DNS_PORT,
+  HBONE_PORT,
+  INBOUND_PLAINTEXT_PORT,
+  OUTBOUND_PORT,
+  SOCKS5_PORT,
+} from '../mesh/net/mesh-ports.ts'
 import type { PortSet } from '../mesh/net/port-set.ts'
 
 /** An enrolled pod. `uid` is the pod's own, not the workload's uid of the model. */
@@ -23,8 +30,20 @@ export const LISTENER_KINDS = [
   'dns-udp',
   'dns-udp6',
 ] as const
-/** outbound 15001 · inbound (HBONE) 15008 · passthrough (plaintext in) 15006 · socks5 15080 · DNS 15053 on loopback */
+/** inbound: HBONE; passthrough: plaintext in; DNS is on loopback. */
 export type ListenerKind = (typeof LISTENER_KINDS)[number]
+
+/** Where each of them listens. */
+export const LISTENER_PORTS: Readonly<Record<ListenerKind, number>> = {
+  outbound: OUTBOUND_PORT,
+  inbound: HBONE_PORT,
+  passthrough: INBOUND_PLAINTEXT_PORT,
+  socks5: SOCKS5_PORT,
+  'dns-tcp': DNS_PORT,
+  'dns-tcp6': DNS_PORT,
+  'dns-udp': DNS_PORT,
+  'dns-udp6': DNS_PORT,
+}
 
 /** The listening sockets that take datagrams. */
 export type DatagramKind = Extract<ListenerKind, `dns-udp${string}`>

@@ -90,6 +90,11 @@ export class ServedPods {
     return this.#pods.get(uid)?.info
   }
 
+  /** The descriptors stay this one's; undefined: no such pod. */
+  socketsOf(uid: string): Pick<KeptPod, 'namespaceFd' | 'listeners'> | undefined {
+    return this.#pods.get(uid)
+  }
+
   /** Undefined: no such pod, or it is not configured. */
   workloadOf(uid: string): Workload | undefined {
     const pod = this.#pods.get(uid)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep ps [POD]`: the pods of the mesh, or all that its node has of one.
 import type { PodFacts } from '../../ztunnel/decide/pod-facts.ts'
+import type { ListenerState } from '../../ztunnel/decide/pod-listeners.ts'
 import { askAll, type NodePageFacts, readJson } from '../ask-all.ts'
 import { CliError, EXIT_OK, EXIT_USAGE } from '../exit-codes.ts'
 import { type CommandIo, print } from '../output.ts'
-import { formatFields, formatTable } from '../table.ts'
+import { type Cell, formatFields, formatTable } from '../table.ts'
 import {
   CERTIFICATE_HEADINGS,
   type CertificateRow,
@@ -72,9 +73,12 @@ async function readPod(io: CommandIo, name: string): Promise<PodPage> {
 }
 
 function podText(page: PodPage, nowMs: number): string {
-  const { pod, workload, health, services, policies, certificate, connections, failures, changes, mendedMs } =
-    page
-  const about = formatFields([
+  return [aboutText(page), ...podParts(page, nowMs).map(partText)].join('')
+}
+
+function aboutText({ pod, workload, health, services, mendedMs, limited }: PodPage): string {
+  const redirection = mendedMs === null ? 'as it should be' : `mended at ${new Date(mendedMs).toISOString()}`
+  return formatFields([
     ['pod', `${pod.namespace}/${pod.name}`],
     ['node', health.node],
     ['identity', workload?.identity ?? 'enrolled but not configured'],
@@ -84,49 +88,91 @@ function podText(page: PodPage, nowMs: number): string {
       'configuration',
       health.isConnected ? `current, from ${health.source}` : `stale: no stream to ${health.controller}`,
     ],
-    ['redirection', mendedMs === null ? 'as it should be' : `mended at ${new Date(mendedMs).toISOString()}`],
+    ['redirection', redirection],
+    [
+      'limits',
+      Object.entries(limited)
+        .map(([limit, count]) => `${count} refused by ${limit}`)
+        .join(', '),
+    ],
   ])
-  const part = (title: string, count: number, table: string): string =>
-    `\n${title}${count === 0 ? ': none\n' : `\n${table}`}`
+}
+
+/** A heading and what stands below it. */
+interface Part {
+  readonly title: string
+  readonly headings: readonly string[]
+  /** null: nobody can tell. */
+  readonly rows: readonly (readonly Cell[])[] | null
+}
+
+function partText({ title, headings, rows }: Part): string {
+  if (rows === null) return `\n${title}: not known\n`
+  return rows.length === 0 ? `\n${title}: none\n` : `\n${title}\n${formatTable(headings, rows)}`
+}
+
+function podParts(page: PodPage, nowMs: number): readonly Part[] {
+  const { policies, listeners, certificate, connections, counts, failures, changes } = page
   return [
-    about,
-    part(
-      'CERTIFICATE',
-      certificate === null ? 0 : 1,
-      formatTable(CERTIFICATE_HEADINGS, certificate === null ? [] : [certificateCells(certificate, nowMs)]),
-    ),
-    part(
-      'POLICIES that say who may call it',
-      policies.length,
-      formatTable(
-        ['POLICY', 'ACTION', 'SCOPE', 'RULES', 'ENFORCED'],
-        policies.map(({ policy, action, scope, ruleCount, isDryRun }) => [
-          ...[policy, action, scope, ruleCount, isDryRun ? 'no, a dry run' : 'yes'],
-        ]),
-      ),
-    ),
-    part(
-      'CONNECTIONS now',
-      connections.length,
-      formatTable(CONNECTION_HEADINGS, connections.map(connectionCells)),
-    ),
-    part(
-      'FAILURES lately, the last one at the end',
-      failures.length,
-      formatTable(
-        ['TIME', 'WAY', 'CODE', 'PEER', 'DESTINATION', 'POLICY', 'FIX'],
-        failures.map(({ time, direction, code, peer, destination, policy, fix }) => [
-          ...[time, direction, code, peer, destination, policy, fix],
-        ]),
-      ),
-    ),
-    part(
-      'CHANGES lately of the pod itself',
-      changes.length,
-      formatTable(
-        ['TIME', 'WHAT', 'DETAIL'],
-        changes.map(({ time, what, detail }) => [time, what, detail]),
-      ),
-    ),
-  ].join('')
+    {
+      title: 'CERTIFICATE',
+      headings: CERTIFICATE_HEADINGS,
+      rows: certificate === null ? [] : [certificateCells(certificate, nowMs)],
+    },
+    {
+      title: 'POLICIES that say who may call it',
+      headings: ['POLICY', 'SCOPE', 'ENFORCED', 'EFFECT'],
+      rows: policies.map(({ policy, scope, isDryRun, effect }) => [
+        ...[policy, scope, isDryRun ? 'no, a dry run' : 'yes', effect],
+      ]),
+    },
+    {
+      title: 'LISTENERS',
+      headings: ['PORT', 'OF', 'STATE', 'WAITING', 'ADDRESSES', 'WHAT'],
+      rows:
+        listeners?.map(({ port, owner, state, waitingCount, addresses, names }) => [
+          ...[port, owner, LISTENER_TEXTS[state], waitingCount, addresses.join(', '), names.join(', ')],
+        ]) ?? null,
+    },
+    {
+      title: 'CONNECTIONS now',
+      headings: CONNECTION_HEADINGS,
+      rows: connections.map(connectionCells),
+    },
+    {
+      title: 'COUNTED since its data process began, by end',
+      headings: ['WAY', 'WIRE', 'END', 'OPENED', 'FAILED', 'SENT', 'RECEIVED'],
+      rows: counts.map(countCells),
+    },
+    {
+      title: 'FAILURES lately, the last one at the end',
+      headings: ['TIME', 'WAY', 'CODE', 'PEER', 'DESTINATION', 'POLICY', 'REASON', 'FIX'],
+      rows: failures.map(({ time, direction, code, peer, destination, policy, detail, fix }) => [
+        ...[time, direction, code, peer, destination, policy, detail, fix],
+      ]),
+    },
+    {
+      title: 'CHANGES lately of the pod itself',
+      headings: ['TIME', 'WHAT', 'DETAIL'],
+      rows: changes.map(({ time, what, detail }) => [time, what, detail]),
+    },
+  ]
+}
+
+const LISTENER_TEXTS: Readonly<Record<ListenerState, string>> = {
+  listens: 'listens',
+  'loopback-only': 'ONLY ON LOOPBACK',
+  silent: 'NOBODY LISTENS',
+}
+
+/** Bytes as the pod sees them; counters have them as the client does. */
+function countCells({
+  direction,
+  isPlaintext,
+  reason,
+  ...count
+}: PodPage['counts'][number]): readonly Cell[] {
+  const { opened, failed, receivedBytes: toServer, sentBytes: toClient } = count
+  const bytes = direction === 'outbound' ? [toServer, toClient] : [toClient, toServer]
+  return [direction, isPlaintext ? 'plain' : 'mTLS', reason, opened, failed, ...bytes]
 }

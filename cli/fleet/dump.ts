@@ -9,6 +9,7 @@ import { inboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { NodeView } from '../../ztunnel/decide/node-view.ts'
 import { outboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
 import { podFacts } from '../../ztunnel/decide/pod-facts.ts'
+import { NO_ACTIVITY, type PodActivity } from '../../ztunnel/decide/pod-listeners.ts'
 import { CliError, EXIT_UNREACHABLE, EXIT_USAGE } from '../exit-codes.ts'
 import type { FleetNode } from './fleet.ts'
 
@@ -23,6 +24,7 @@ export const DUMPED_PATHS = [
   '/edges',
   '/drain',
   '/events',
+  '/pod-activity',
 ] as const
 type DumpedPath = (typeof DUMPED_PATHS)[number]
 
@@ -154,7 +156,7 @@ function readView(page: (path: DumpedPath) => string, pages: DumpedNode['pages']
     const config = JSON.parse(page('/config_dump')) as MeshConfig & { version: { model: number } } // as: our API
     const node = JSON.parse(page('/node')) as Omit<
       NodeView,
-      'state' | 'records' | 'eventsOf' | 'certificateOf'
+      'state' | 'records' | 'eventsOf' | 'activityOf' | 'certificateOf'
     > // as: our API
     const certificates = JSON.parse(page('/certificates')) as readonly DumpedIdentity[] // as: our API
     return {
@@ -162,6 +164,7 @@ function readView(page: (path: DumpedPath) => string, pages: DumpedNode['pages']
       state: config.version.model === 0 ? null : new MeshState(config, config.version.model),
       records: page('/records').split('\n'),
       eventsOf: eventsIn(page('/records'), pages['/events']),
+      activityOf: activityIn(pages['/pod-activity']),
       certificateOf: (identity) => certificates.find((each) => each.identity === identity),
     }
   } catch (error) {
@@ -175,4 +178,9 @@ function eventsIn(records: string, page: string | undefined): NodeView['eventsOf
   if (page === undefined) return () => records.split('\n')
   const events = JSON.parse(page) as Readonly<Record<string, readonly unknown[]>> // as: our API
   return ({ namespace, name }) => (events[`${namespace}/${name}`] ?? []).map((event) => JSON.stringify(event))
+}
+
+function activityIn(page: string | undefined): NodeView['activityOf'] {
+  const activities = JSON.parse(page ?? '{}') as Readonly<Record<string, PodActivity>> // as: our API
+  return ({ uid }) => activities[uid] ?? NO_ACTIVITY
 }

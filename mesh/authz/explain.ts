@@ -140,11 +140,12 @@ function differencesOf(match: Match, connection: AuthzConnection): Difference[] 
     const isSatisfied = new CompiledMatch({ ...EMPTY_MATCH, [field]: match[field] }).matches(connection)
     return isSatisfied
       ? []
-      : [{ field, expected: listText(match, field), actual: actualOf(field, connection) }]
+      : [{ field, expected: valuesText(match, field), actual: actualOf(field, connection) }]
   })
 }
 
-function listText(match: Match, field: keyof Match): string {
+/** The values of a field of a match, those beyond five counted. */
+export function valuesText(match: Match, field: keyof Match): string {
   const texts = match[field].map((entry) => {
     if (typeof entry !== 'object') return String(entry)
     if ('serviceAccount' in entry) return `${entry.namespace}/${entry.serviceAccount}`

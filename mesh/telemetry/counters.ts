@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counters of a worker in shared memory: adding is one memory write, reading needs no message. Label sets are
 // registered once per worker; main learns them by a message and sums equal ones over the workers.
-import { addCounts, type Edge, type EdgeLabels, edgeKey, NO_COUNTS } from './edge.ts'
+import {
+  addCounts,
+  type Edge,
+  type EdgeCounts,
+  type EdgeLabels,
+  edgeKey,
+  isNothing,
+  NO_COUNTS,
+} from './edge.ts'
 
 /** Label sets per worker; later ones share the last slot, which is exposed as `other`. */
 export const MAX_LABEL_SETS = 8192
@@ -30,6 +38,16 @@ export interface CounterLabels {
   readonly text: string
   /** Null for what is no connection. */
   readonly edge: EdgeLabels | null
+  /** `namespace/name` of the pod of this node that has the connection; '' while nobody knows it. */
+  readonly pod: string
+}
+
+/** What was counted of the connections of a pod that went one way and ended alike. */
+export interface PodCount extends EdgeCounts {
+  readonly direction: 'outbound' | 'inbound'
+  readonly isPlaintext: boolean
+  /** Reason code of the end; OK as long as nothing is wrong. */
+  readonly reason: string
 }
 
 /** Shared memory of one worker's counters. */
@@ -55,7 +73,8 @@ export class TrafficCounters {
     const isFull = this.#slots.size >= MAX_LABEL_SETS - 1
     const slot = isFull ? MAX_LABEL_SETS - 1 : this.#slots.size
     if (isFull) {
-      if (!this.#slots.has('other')) this.#onRegistered(slot, { text: 'overflow="true"', edge: null })
+      if (!this.#slots.has('other'))
+        this.#onRegistered(slot, { text: 'overflow="true"', edge: null, pod: '' })
       this.#slots.set('other', slot)
       return slot
     }
@@ -84,7 +103,7 @@ interface EndedCounters {
 /** Main's side: reads all workers' counters, also of workers that have ended. */
 export class CounterReader {
   readonly #workers = new Map<SharedArrayBuffer, WorkerCounters>()
-  /** What ended workers have counted, by text and edge. */
+  /** What ended workers have counted, by pod, text and edge. */
   readonly #ended = new Map<string, EndedCounters>()
 
   /** Adds a worker's memory; returns the function that main calls for each of its registrations. */
@@ -100,7 +119,7 @@ export class CounterReader {
     if (worker === undefined) return
     this.#workers.delete(memory)
     for (const [slot, labels] of worker.labels) {
-      const key = `${labels.text}|${labels.edge === null ? '' : edgeKey(labels.edge)}`
+      const key = `${labels.pod}|${labels.text}|${labels.edge === null ? '' : edgeKey(labels.edge)}`
       const ended = this.#ended.get(key) ?? { labels, values: new Float64Array(VALUES_PER_SET) }
       for (let metric = 0; metric < VALUES_PER_SET; metric++) {
         ended.values[metric] =
@@ -126,15 +145,27 @@ export class CounterReader {
     for (const { labels, values, at } of this.#all()) {
       if (labels.edge === null) continue
       const key = edgeKey(labels.edge)
-      const counts = {
-        opened: values[at + OPENED] ?? 0,
-        failed: values[at + FAILED] ?? 0,
-        receivedBytes: values[at + RECEIVED_BYTES] ?? 0,
-        sentBytes: values[at + SENT_BYTES] ?? 0,
-      }
-      edges.set(key, { ...labels.edge, ...addCounts(edges.get(key) ?? NO_COUNTS, counts) })
+      edges.set(key, { ...labels.edge, ...addCounts(edges.get(key) ?? NO_COUNTS, countsAt(values, at)) })
     }
     return edges
+  }
+
+  /** What was counted of connections, by the pod of this node that has them. */
+  pods(): Map<string, readonly PodCount[]> {
+    const pods = new Map<string, Map<string, PodCount>>()
+    for (const { labels, values, at } of this.#all()) {
+      if (labels.edge === null || labels.pod === '') continue
+      const counts = countsAt(values, at)
+      if (isNothing(counts)) continue
+      const { reporter, isPlaintext, reason } = labels.edge
+      const direction = reporter === 'source' ? 'outbound' : 'inbound'
+      const key = `${direction}|${isPlaintext}|${reason}`
+      const ofPod = pods.get(labels.pod) ?? new Map<string, PodCount>()
+      pods.set(labels.pod, ofPod)
+      const sum = addCounts(ofPod.get(key) ?? NO_COUNTS, counts)
+      ofPod.set(key, { direction, isPlaintext, reason, ...sum })
+    }
+    return new Map([...pods].map(([pod, counts]) => [pod, [...counts.values()]]))
   }
 
   /** Every slot that is or was: its values begin at `at`. */
@@ -142,5 +173,14 @@ export class CounterReader {
     for (const each of this.#ended.values()) yield { ...each, at: 0 }
     for (const { values, labels } of this.#workers.values())
       for (const [slot, each] of labels) yield { labels: each, values, at: slot * VALUES_PER_SET }
+  }
+}
+
+function countsAt(values: Float64Array, at: number): EdgeCounts {
+  return {
+    opened: values[at + OPENED] ?? 0,
+    failed: values[at + FAILED] ?? 0,
+    receivedBytes: values[at + RECEIVED_BYTES] ?? 0,
+    sentBytes: values[at + SENT_BYTES] ?? 0,
   }
 }

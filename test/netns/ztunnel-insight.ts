@@ -7,6 +7,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import type { PodFacts } from '../../ztunnel/decide/pod-facts.ts'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { readPcapng } from '../support/read-pcapng.ts'
 
@@ -73,6 +74,55 @@ function sidestep(t: Test, lab: MeshLab, args: readonly string[]) {
   })
   t.teardown(() => child.kill('SIGKILL'))
   return run
+}
+
+/** What it prints in the end. */
+async function answer(t: Test, lab: MeshLab, args: readonly string[]): Promise<string> {
+  const run = sidestep(t, lab, args)
+  await once(run.child, 'close')
+  t.equal(run.child.exitCode, 0, run.stderr)
+  return run.stdout
+}
+
+async function testPod(t: Test, lab: MeshLab): Promise<void> {
+  await t.test(
+    'a pod is told with its listeners, its connections and what was counted of them',
+    async (t) => {
+      const open = lab.connect('front', CART_IP, GREETER_PORT)
+      await open.until('greeted', ({ text }) => text.endsWith('\r\n'))
+      const denied = lab.connect('batch', CART_VIP, 80)
+      await denied.until('refused', ({ isClosed }) => isClosed)
+      const page = await poll('both are counted', async () => {
+        const found = JSON.parse(await answer(t, lab, ['-o', 'json', 'ps', 'cart'])) as PodFacts // as: what ps prints
+        return found.counts.some(({ reason }) => reason === 'POLICY_DENY') ? found : null
+      })
+      const of = (reason: string) =>
+        page.counts.find((each) => each.reason === reason && each.direction === 'inbound')
+      t.ok((of('OK')?.opened ?? 0) >= 1)
+      t.match(of('POLICY_DENY'), { opened: 0, isPlaintext: false })
+      const state = (port: number) => page.listeners?.find((each) => each.port === port)
+      t.match(state(8080), { owner: 'application', state: 'listens', names: [/^shop\/cart\..*:80$/] })
+      for (const [port, name] of [
+        [15_001, 'outbound'],
+        [15_006, 'passthrough'],
+        [15_008, 'inbound'],
+      ] as const)
+        t.match(state(port), { owner: 'mesh', state: 'listens', names: [name], waitingCount: 0 })
+      t.notOk(state(9999))
+      t.match(page.policies, [{ policy: 'shop/no-batch', effect: /^refuses identity .*batch$/ }])
+      const text = await answer(t, lab, ['ps', 'shop/cart'])
+      t.match(text, /^8080 +application +listens /m)
+      t.match(text, /^inbound +mTLS +POLICY_DENY +0 +[1-9]/m)
+      t.match(
+        text,
+        new RegExp(
+          `^inbound +10\\.1\\.0\\.1:\\d+ +${CART_IP.replaceAll('.', '\\.')}:${GREETER_PORT} +mTLS`,
+          'm',
+        ),
+      )
+      open.destroy()
+    },
+  )
 }
 
 async function testTap(t: Test, lab: MeshLab): Promise<void> {
@@ -182,6 +232,7 @@ t.test('insight', async (t) => {
   }))
   t.teardown(() => lab.close())
   await testHistograms(t, lab)
+  await testPod(t, lab)
   await testTap(t, lab)
   await testCapture(t, lab)
 })

@@ -10,6 +10,7 @@ import { inboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { NodeView } from '../../ztunnel/decide/node-view.ts'
 import { outboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
 import { podFacts } from '../../ztunnel/decide/pod-facts.ts'
+import { NO_ACTIVITY } from '../../ztunnel/decide/pod-listeners.ts'
 import type { TestAuthority, TestCertificateOptions } from './certificates.ts'
 import { meshOf, workload } from './mesh.ts'
 
@@ -83,6 +84,7 @@ export function nodeView(node: 'n1' | 'n2', mesh: string, changes: Partial<NodeV
     pods: node === 'n1' ? [pod('front'), pod('batch')] : [pod('cart')],
     source: { kind: 'controller', isConnected: true, address: 'c:15012', lastFailure: '' },
     ...{ findings: [], pending: [], isDraining: false, mendedMs: {}, records, eventsOf: () => records },
+    activityOf: () => NO_ACTIVITY,
     certificateOf: () => undefined,
     ...changes,
   }

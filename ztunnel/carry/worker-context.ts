@@ -193,12 +193,14 @@ export class WorkerContext {
       const reporter = direction === 'outbound' ? 'source' : 'destination'
       const isMutualTls = transport === 'HBONE'
       const { responseFlag } = REASONS[code]
+      const own = direction === 'outbound' ? source : destination
       return {
         text: formatTrafficLabels({ reporter, source, destination, service, responseFlag, isMutualTls }),
         edge: {
           ...{ reporter, source: edgeParty(source), destination: edgeParty(destination) },
           ...{ service: service?.hostname ?? '', isPlaintext: !isMutualTls, reason: code },
         },
+        pod: own === null ? '' : `${own.namespace}/${own.name}`,
       }
     })
   }

@@ -8,6 +8,7 @@ import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import type { PodInfo } from '../pods.ts'
+import type { PodActivity } from './pod-listeners.ts'
 
 /** What is known of a node. */
 export interface NodeView {
@@ -34,6 +35,8 @@ export interface NodeView {
   readonly records: readonly string[]
   /** What happened lately to a pod, oldest first: such records, and lines of the same form about the pod itself. */
   eventsOf(pod: PodInfo): readonly string[]
+  /** What it does now. Looked at when it is called, which takes a moment. */
+  activityOf(pod: PodInfo): PodActivity
   /** The certificate of an identity; undefined: the node has none to have. */
   certificateOf(identity: string): DumpedIdentity | undefined
 }

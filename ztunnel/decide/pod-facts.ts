@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // All that a node knows of one of its pods, but for what only the workers know. Pure, of a running node or of a dump.
+import { describePolicy } from '../../mesh/authz/describe.ts'
 import { isReasonCode, REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import { type Policy, policyKey } from '../../mesh/model/policy.ts'
 import type { PodInfo } from '../pods.ts'
 import { healthOf, type NodeHealth, type NodeView, type PartyFacts, partyOf } from './node-view.ts'
+import type { PodActivity } from './pod-listeners.ts'
 
 /** A policy that applies to connections to the pod. */
 export interface AppliedPolicy {
@@ -13,6 +15,8 @@ export interface AppliedPolicy {
   readonly scope: Policy['scope']
   readonly isDryRun: boolean
   readonly ruleCount: number
+  /** What it does, one sentence. */
+  readonly effect: string
 }
 
 /** A connection of the pod that did not end well. */
@@ -40,7 +44,7 @@ export interface PodChange {
 }
 
 /** One pod. */
-export interface PodFacts {
+export interface PodFacts extends PodActivity {
   readonly health: NodeHealth
   readonly pod: PodInfo
   /** Null: enrolled but not configured. */
@@ -84,11 +88,13 @@ function factsOf(view: NodeView, pod: PodInfo): PodFacts {
         scope: policy.scope,
         isDryRun: policy.dryRun,
         ruleCount: policy.rules.length,
+        effect: describePolicy(policy),
       },
     })),
     failures: failuresOf(lines, pod, own?.workloadIps ?? []),
     changes: changesOf(lines),
     mendedMs: view.mendedMs[pod.uid] ?? null,
+    ...view.activityOf(pod),
   }
 }
 

@@ -64,6 +64,7 @@ export class DnsResources {
           reason: code,
         }),
         edge: null,
+        pod: '',
       }),
     )
     counters.add(slot, DNS_REQUESTS, 1)

@@ -4,13 +4,6 @@
 import { closeSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
-import {
-  DNS_PORT,
-  HBONE_PORT,
-  INBOUND_PLAINTEXT_PORT,
-  OUTBOUND_PORT,
-  SOCKS5_PORT,
-} from '../../mesh/net/mesh-ports.ts'
 import { AF_INET6, SHUT_RDWR, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
 import { shutdown } from '../../mesh/reactor/ffi/libc.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
@@ -25,7 +18,7 @@ import {
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import { openDatagramSocket } from '../../mesh/reactor/udp-socket.ts'
 import type { ZtunnelConfig } from '../config.ts'
-import { isDatagramKind, LISTENER_KINDS, type ListenerKind } from '../pods.ts'
+import { isDatagramKind, LISTENER_KINDS, LISTENER_PORTS, type ListenerKind } from '../pods.ts'
 import { findForeignRedirection } from './enroll/foreign-redirection.ts'
 import type { PodRedirect } from './enroll/pod-redirect.ts'
 import {
@@ -41,17 +34,6 @@ import {
 } from './enroll/redirect-rules.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
 import type { FoundPod } from './take-over.ts'
-
-const PORTS: Readonly<Record<ListenerKind, number>> = {
-  outbound: OUTBOUND_PORT,
-  inbound: HBONE_PORT,
-  passthrough: INBOUND_PLAINTEXT_PORT,
-  socks5: SOCKS5_PORT,
-  'dns-tcp': DNS_PORT,
-  'dns-tcp6': DNS_PORT,
-  'dns-udp': DNS_PORT,
-  'dns-udp6': DNS_PORT,
-}
 
 /** What the listeners of DNS are bound to: only the pod itself asks. */
 const DNS_ADDRESSES: ReadonlyMap<ListenerKind, string> = new Map([
@@ -133,7 +115,8 @@ export class PodSockets {
    */
   findDrift(): PodDrift | null {
     for (const [kind, fd] of this.listeners)
-      if (!isListening(kind, fd)) return { part: 'listeners', detail: `nobody listens on ${PORTS[kind]}` }
+      if (!isListening(kind, fd))
+        return { part: 'listeners', detail: `nobody listens on ${LISTENER_PORTS[kind]}` }
     if (this.namespace === null || !this.#isRedirected) return null
     const generation = readRuleGeneration(this.namespace)
     const areTablesWhole = generation !== null && generation === this.#wholeGeneration
@@ -245,7 +228,7 @@ function kindsFor(pod: EnrolledPod, config: ZtunnelConfig): readonly ListenerKin
 
 /** A socket of datagrams that somebody destroyed has lost its port. */
 function isListening(kind: ListenerKind, fd: number): boolean {
-  if (isDatagramKind(kind)) return localAddress(fd)?.port === PORTS[kind]
+  if (isDatagramKind(kind)) return localAddress(fd)?.port === LISTENER_PORTS[kind]
   return getIntOption(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1
 }
 
@@ -254,12 +237,12 @@ function open(kind: ListenerKind, pod: EnrolledPod, config: ZtunnelConfig): numb
   if (dnsIp !== undefined) {
     const prepare = (fd: number): void => setMark(fd, MESH_MARK)
     return isDatagramKind(kind)
-      ? openDatagramSocket(dnsIp, PORTS[kind], { prepare })
-      : openListener(dnsIp, PORTS[kind], { prepare })
+      ? openDatagramSocket(dnsIp, LISTENER_PORTS[kind], { prepare })
+      : openListener(dnsIp, LISTENER_PORTS[kind], { prepare })
   }
   const wildcard = config.ipv6 ? '::' : '0.0.0.0'
   const ip = pod.address ?? (kind === 'socks5' ? '127.0.0.1' : wildcard)
-  return openListener(ip, PORTS[kind], {
+  return openListener(ip, LISTENER_PORTS[kind], {
     prepare(fd, family) {
       setKeepalive(fd, DEFAULT_KEEPALIVE) // accepted sockets inherit it: nothing to do per connection
       if (pod.netns === null) return

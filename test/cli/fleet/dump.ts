@@ -12,15 +12,18 @@ import {
 } from '../../../cli/fleet/dump.ts'
 import type { FleetNode } from '../../../cli/fleet/fleet.ts'
 import { plainFleet } from '../../../cli/fleet/fleet.ts'
+import type { PodActivity } from '../../../ztunnel/decide/pod-listeners.ts'
 import { runCommand } from '../../support/cli-run.ts'
 import { NOW_MS, nodeView, paperNode, recordLine, shopMesh } from '../../support/node-views.ts'
 
 const KEY = '-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n'
+const ACTIVITY: PodActivity = { listeners: [], counts: [], limited: { node: 1 } }
 const asked = { source: 'front', destination: 'cart', port: 80 }
 
 /** A node that serves its pages. */
 function servingNode(name: 'n1' | 'n2', more: Readonly<Record<string, string>> = {}): FleetNode {
   const view = nodeView(name, shopMesh(), {
+    activityOf: () => ACTIVITY,
     records: [
       recordLine({
         direction: 'outbound',
@@ -41,6 +44,7 @@ function servingNode(name: 'n1' | 'n2', more: Readonly<Record<string, string>> =
     '/metrics': 'up 1\n',
     '/edges': '[]',
     '/drain': '{"isDraining":false,"connections":[]}',
+    '/pod-activity': JSON.stringify({ 'u-cart': ACTIVITY }),
     '/events': JSON.stringify({ 'shop/cart': eventsOf({ ...CART }).map((line) => JSON.parse(line)) }),
     ...more,
   }
@@ -63,7 +67,7 @@ t.test('a dump answers as the node it was taken of', async (t) => {
     t.equal(await first?.name(), 'n1')
     t.strictSame(await first?.outbound(asked), await node.outbound(asked))
     t.strictSame(await first?.pod('cart'), [])
-    t.equal((await second?.pod('cart'))?.length, 1)
+    t.match(await second?.pod('cart'), [{ limited: ACTIVITY.limited }])
     for (const each of DUMPED_PATHS) t.equal(await first?.read(each), await node.read(each))
     await t.rejects(async () => await first?.post('/logging?level=debug'), /needs a running node/)
     await t.rejects(async () => await first?.read('/quitquitquit'), /a dump has no/)
@@ -84,6 +88,8 @@ t.test(
     }
     const { '/events': _, ...before } = taken.nodes[0]?.pages ?? {}
     t.same(await failures(before), ['POLICY_DENY'])
+    const { '/pod-activity': _activity, ...older } = before
+    t.match(await dumpNode({ label: 'n2', error: '', pages: older }).pod('cart'), [{ listeners: null }])
     t.same(await failures({ ...before, '/events': '{}' }), [])
     t.same(await failures({ ...before, '/events': `{"shop/cart":[${refused}]}` }), ['POLICY_DENY'])
   },

@@ -23,13 +23,13 @@ t.test('equal label sets of all workers are one sum, whatever their slots', asyn
   const reader = new CounterReader()
   const [{ counters: a }, { counters: b }] = [worker(reader), worker(reader)]
   a.add(
-    a.slotOf('x', () => ({ text: 'x="1"', edge: null })),
+    a.slotOf('x', () => ({ text: 'x="1"', edge: null, pod: '' })),
     OPENED,
     2,
   )
-  b.slotOf('y', () => ({ text: 'y="1"', edge: null }))
+  b.slotOf('y', () => ({ text: 'y="1"', edge: null, pod: '' }))
   b.add(
-    b.slotOf('x', () => ({ text: 'x="1"', edge: null })),
+    b.slotOf('x', () => ({ text: 'x="1"', edge: null, pod: '' })),
     OPENED,
     3,
   )
@@ -41,7 +41,7 @@ t.test('what a worker has counted outlives it, once', async (t) => {
   const reader = new CounterReader()
   const first = worker(reader)
   first.counters.add(
-    first.counters.slotOf('x', () => ({ text: 'x="1"', edge: null })),
+    first.counters.slotOf('x', () => ({ text: 'x="1"', edge: null, pod: '' })),
     OPENED,
     2,
   )
@@ -49,12 +49,12 @@ t.test('what a worker has counted outlives it, once', async (t) => {
   reader.retireWorker(first.memory)
   const second = worker(reader)
   second.counters.add(
-    second.counters.slotOf('z', () => ({ text: 'z="1"', edge: null })),
+    second.counters.slotOf('z', () => ({ text: 'z="1"', edge: null, pod: '' })),
     OPENED,
     7,
   )
   second.counters.add(
-    second.counters.slotOf('x', () => ({ text: 'x="1"', edge: null })),
+    second.counters.slotOf('x', () => ({ text: 'x="1"', edge: null, pod: '' })),
     OPENED,
     1,
   )
@@ -66,7 +66,7 @@ t.test('label sets beyond the limit share one slot, named once', async (t) => {
   const { counters } = worker(reader)
   for (let index = 0; index < MAX_LABEL_SETS + 10; index++) {
     counters.add(
-      counters.slotOf(`k${index}`, () => ({ text: `k="${index}"`, edge: null })),
+      counters.slotOf(`k${index}`, () => ({ text: `k="${index}"`, edge: null, pod: '' })),
       OPENED,
       1,
     )
@@ -85,16 +85,16 @@ t.test('connections are summed by edge, over workers that are and were', async (
   })
   const [first, second] = [worker(reader), worker(reader)]
   for (const { counters } of [first, second]) {
-    const ok = counters.slotOf('ok', () => ({ text: 'flags="-"', edge: edge('OK') }))
+    const ok = counters.slotOf('ok', () => ({ text: 'flags="-"', edge: edge('OK'), pod: 'shop/front-1' }))
     counters.add(ok, OPENED, 2)
     counters.add(ok, RECEIVED_BYTES, 10)
     counters.add(
-      counters.slotOf('drain', () => ({ text: 'flags="-"', edge: edge('DRAIN') })),
+      counters.slotOf('drain', () => ({ text: 'flags="-"', edge: edge('DRAIN'), pod: 'shop/front-2' })),
       FAILED,
       1,
     )
     counters.add(
-      counters.slotOf('dns', () => ({ text: 'dns="1"', edge: null })),
+      counters.slotOf('dns', () => ({ text: 'dns="1"', edge: null, pod: '' })),
       OPENED,
       9,
     )
@@ -106,6 +106,15 @@ t.test('connections are summed by edge, over workers that are and were', async (
       { ...edge('OK'), opened: 4, failed: 0, receivedBytes: 20, sentBytes: 0 },
       { ...edge('DRAIN'), opened: 0, failed: 2, receivedBytes: 0, sentBytes: 0 },
     ],
+  )
+  const counted = { direction: 'outbound', isPlaintext: false, sentBytes: 0 }
+  t.same(
+    [...reader.pods()],
+    [
+      ['shop/front-1', [{ ...counted, reason: 'OK', opened: 4, failed: 0, receivedBytes: 20 }]],
+      ['shop/front-2', [{ ...counted, reason: 'DRAIN', opened: 0, failed: 2, receivedBytes: 0 }]],
+    ],
+    'equal labels of different pods stay apart, also of a worker that has ended',
   )
   t.same(sums(reader, FAILED), { 'flags="-"': 2 }, 'Istio’s label knows fewer reasons')
 })
