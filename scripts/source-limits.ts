@@ -126,6 +126,8 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/decide/outbound-facts.ts', 'count', 'MAX_WAYS'),
   ...limits('ztunnel/decide/pair-names.ts', 'count', 'MAX_NAMES'),
   ...limits('ztunnel/decide/pod-facts.ts', 'count', 'MAX_FAILURES', 'MAX_CHANGES'),
+  ...limits('ztunnel/dns-failures.ts', 'count', 'MAX_FAILING_PODS'),
+  ...limits('cli/why/explain-pair.ts', 'ms', 'CLOCKS_APART_MS'),
   ...limits('ztunnel/decide/pod-listeners.ts', 'count', 'MAX_TOLD_LISTENERS'),
   ...limits('mesh/reactor/listening-sockets.ts', 'bytes', 'MAX_LISTENER_BYTES'),
   ...limits('mesh/authz/describe.ts', 'count', 'MAX_TOLD_RULES'),

@@ -30,6 +30,7 @@ export function nodeView(app: App): NodeView {
     pending: app.pending(),
     isDraining: app.isDraining,
     mendedMs: app.mended.atMs,
+    dnsFailures: app.dnsFailures.byPod,
     records: app.records.recent(),
     eventsOf: (pod) => app.events.of(`${pod.namespace}/${pod.name}`),
     activityOf: podActivity(app),
@@ -71,12 +72,12 @@ function portOf(query: URLSearchParams): number | undefined {
 /** Who this is, whom it serves, how well it is informed. */
 function node(app: App): AdminAnswer {
   const { node: name, nowMs, network, clusterDomain, trustDomain, isSocks5Enabled, ...view } = nodeView(app)
-  const { pods, source, findings, pending, isDraining, mendedMs } = view
+  const { pods, source, findings, pending, isDraining, mendedMs, dnsFailures } = view
   return json({
     ...{ node: name, nowMs, network, clusterDomain, trustDomain, isSocks5Enabled },
     version: { node: process.version, model: app.model.state?.version ?? 0 },
     logLevel: app.log.level,
-    ...{ pods, source, findings, pending, isDraining, mendedMs },
+    ...{ pods, source, findings, pending, isDraining, mendedMs, dnsFailures },
   })
 }
 

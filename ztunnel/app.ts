@@ -21,6 +21,7 @@ import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
 import { decideDns } from './dns/dns-decision.ts'
+import { DnsFailures } from './dns-failures.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { handoverSocket } from './handover.ts'
@@ -75,6 +76,7 @@ export class App {
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
   readonly mended = new MendedPods()
+  readonly dnsFailures = new DnsFailures()
   /** Connects that went on to another endpoint, by what the first one failed of. */
   readonly retries = new Map<ReasonCode, number>()
   /** Asks all workers. */
@@ -349,6 +351,13 @@ export class App {
         break
       case 'connect-retried':
         this.retries.set(message.reason, (this.retries.get(message.reason) ?? 0) + 1)
+        break
+      case 'dns-failed':
+        this.dnsFailures.onFailed(message.uid, { ...message, timeMs: systemClock.nowMs })
+        this.workers.broadcast({ type: 'dns-failing', uid: message.uid })
+        break
+      case 'dns-recovered':
+        this.dnsFailures.onRecovered(message.uid)
         break
       case 'peer-in-grace':
         this.grace.onConnection(message.identity)

@@ -93,6 +93,8 @@ export type DownMessage =
       readonly queryType: number
       readonly verdict: NameVerdict
     }
+  /** Nobody answers what this pod asks its resolver: say when somebody does. */
+  | { readonly type: 'dns-failing'; readonly uid: string }
   | {
       readonly type: 'caller'
       readonly ip: string
@@ -179,6 +181,15 @@ export type UpMessage =
   | { readonly type: 'peer-revoked'; readonly reporter: Reporter }
   /** An endpoint failed before a byte was sent, another one is tried. */
   | { readonly type: 'connect-retried'; readonly reason: ReasonCode }
+  /** Nobody answers what a pod asks its resolver; again and again, but not each time. */
+  | {
+      readonly type: 'dns-failed'
+      readonly uid: string
+      readonly code: ReasonCode
+      readonly detail: string
+    }
+  /** Its resolver has answered since. */
+  | { readonly type: 'dns-recovered'; readonly uid: string }
   /** A tunnel stands although the certificate of its peer has expired. */
   | { readonly type: 'peer-in-grace'; readonly identity: string }
   | { readonly type: 'report'; readonly request: number; readonly answer: WorkerReports[ReportKind] }

@@ -193,6 +193,9 @@ export class ZtunnelWorker {
       case 'dns':
         this.#dns.get(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
         break
+      case 'dns-failing':
+        this.#dnsResources.onFailing(this.#pods.get(message.uid))
+        break
       case 'caller':
         this.#context.callers.learn(message.ip, message.workload)
         break

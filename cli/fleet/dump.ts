@@ -151,16 +151,21 @@ export function dumpNode({ label, pages, error }: DumpedNode): FleetNode {
   }
 }
 
+/** What `/node` says. */
+type DumpedView = Omit<
+  NodeView,
+  'state' | 'records' | 'eventsOf' | 'activityOf' | 'certificateOf' | 'dnsFailures'
+> &
+  Partial<Pick<NodeView, 'dnsFailures'>>
+
 function readView(page: (path: DumpedPath) => string, pages: DumpedNode['pages']): NodeView {
   try {
     const config = JSON.parse(page('/config_dump')) as MeshConfig & { version: { model: number } } // as: our API
-    const node = JSON.parse(page('/node')) as Omit<
-      NodeView,
-      'state' | 'records' | 'eventsOf' | 'activityOf' | 'certificateOf'
-    > // as: our API
+    const node = JSON.parse(page('/node')) as DumpedView // as: our API
     const certificates = JSON.parse(page('/certificates')) as readonly DumpedIdentity[] // as: our API
     return {
       ...node,
+      dnsFailures: node.dnsFailures ?? {}, // a dump of an older node has none
       state: config.version.model === 0 ? null : new MeshState(config, config.version.model),
       records: page('/records').split('\n'),
       eventsOf: eventsIn(page('/records'), pages['/events']),

@@ -26,7 +26,7 @@ export function certificateProblem(facts: IdentityFacts | null, nowMs: number): 
   if (Date.parse(validFrom) > nowMs) {
     const now = new Date(nowMs).toISOString()
     return cause(
-      'CERT_INVALID',
+      'CERT_NOT_YET_VALID',
       `that of ${identity} begins at ${validFrom}, the clock of the node says ${now}`,
     )
   }

@@ -7,11 +7,13 @@ import type { InboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { IdentityFacts, NodeHealth } from '../../ztunnel/decide/node-view.ts'
 import type { OutboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
 import { certificateProblem, distrust, trustDomainOf } from './certificate-check.ts'
-import { failedAttempt } from './failed-attempt.ts'
+import { failedAttempt, failedQuestion } from './failed-attempt.ts'
 import type { AnsweredWay, PairFacts, PairFinding, PairHop, PairVerdict } from './pair-facts.ts'
 
 /** How long a mended redirection is worth a word. */
 const RECENTLY_MENDED_MS = 300_000
+/** Clocks may differ by so much and still be well: nodes are asked one after the other, which takes up to 20 s in a cluster. */
+const CLOCKS_APART_MS = 30_000
 
 interface Found {
   readonly causes: PairFinding[]
@@ -57,7 +59,7 @@ export function explainPair(facts: PairFacts): PairVerdict {
   const causes = [...found.causes, ...chosen.causes]
   const barred = open === undefined ? [] : perWay.flatMap((each) => each.causes)
   const risks = distinct([...found.risks, ...chosen.risks, ...barred])
-  const cause = causes[0] ?? failedAttempt(outbound, ways)
+  const cause = causes[0] ?? failedAttempt(outbound, ways) ?? failedQuestion(outbound)
   const taken = ways[perWay.indexOf(chosen)]
   const policies = taken?.inbound?.policies
   const told = { ...names, way: taken?.way.text ?? outsideText(outbound), risks }
@@ -178,6 +180,7 @@ function checkWay(outbound: OutboundFacts, { way, inbound }: AnsweredWay): Found
       const detail = `the caller is of ${from}, the destination of ${to}`
       found.causes.push(finding('TRUST_DOMAIN', 'destination', where, detail))
     }
+    checkClocks(outbound, inbound, found)
     checkCertificate(inbound.certificate, inbound.health, 'destination', found)
     checkTrust(outbound, inbound, where, found)
   }
@@ -186,7 +189,40 @@ function checkWay(outbound: OutboundFacts, { way, inbound }: AnsweredWay): Found
     const { code, reason, fix, policy } = policies
     found.causes.push(finding(code, 'destination', where, reason, { fix, policy }))
   }
+  checkListener(inbound, where, way.port, found)
   return found
+}
+
+/** Each end judges what the other one shows by its own clock. */
+function checkClocks({ health, certificate }: OutboundFacts, far: InboundFacts, found: Found): void {
+  const apartMs = far.health.nowMs - health.nowMs
+  if (Math.abs(apartMs) < CLOCKS_APART_MS) return
+  const seconds = Math.round(Math.abs(apartMs) / 1000)
+  const how = `${seconds} s ${apartMs > 0 ? 'ahead of' : 'behind'} that of ${health.node}`
+  const detail = `the clock of ${far.health.node} is ${how}`
+  const judged = [
+    ['destination', certificate, far.health],
+    ['source', far.certificate, health],
+  ] as const
+  const fix = REASONS.CLOCKS_APART.fix
+  for (const [hop, shown, { node, nowMs }] of judged) {
+    const problem = shown === null || shown.chainPem.length === 0 ? null : certificateProblem(shown, nowMs)
+    if (problem?.isCause)
+      found.causes.push(finding(problem.code, hop, node, `${detail}; ${problem.detail}`, { fix }))
+  }
+  found.risks.push(finding('CLOCKS_APART', 'destination', far.health.node, detail))
+}
+
+function checkListener({ listener }: InboundFacts, where: string, port: number, found: Found): void {
+  if (listener === null || listener === 'listens') return
+  const [detail, fix] =
+    listener === 'silent'
+      ? [`nobody listens on port ${port} of ${where}`, '']
+      : [
+          `whoever listens on port ${port} of ${where} does so on loopback only, where others do not reach it`,
+          'let the application listen on all addresses of the pod (0.0.0.0 or ::)',
+        ]
+  found.causes.push(finding('ENDPOINT_REFUSED', 'application', where, detail, { fix }))
 }
 
 function checkTrust(outbound: OutboundFacts, inbound: InboundFacts, where: string, found: Found): void {

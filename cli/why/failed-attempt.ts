@@ -68,6 +68,15 @@ export function failedAttempt(outbound: OutboundFacts, ways: readonly AnsweredWa
   return { code: told.code, hop, where, detail, fix: REASONS[told.code].fix, policy: told.policy }
 }
 
+/** What the name of a destination outside the mesh fails by; null: nothing that is known. */
+export function failedQuestion({ target, dnsFailure, health }: OutboundFacts): PairFinding | null {
+  const agoMs = health.nowMs - (dnsFailure?.timeMs ?? Number.NEGATIVE_INFINITY)
+  if (dnsFailure === null || target === null || target.ip !== '' || agoMs >= RECENT_MS) return null
+  const { code, detail: cause } = dnsFailure
+  const detail = `the resolver of the pod did not answer ${Math.max(0, Math.round(agoMs / 1000))} s ago: ${cause}`
+  return { code, hop: 'name', where: target.name, detail, fix: REASONS[code].fix, policy: '' }
+}
+
 function recent({ failed }: PairAttempts, nowMs: number): FailedAttempt | null {
   return failed !== null && nowMs - failed.timeMs < RECENT_MS ? failed : null
 }

@@ -188,6 +188,8 @@ const ROWS = {
     'another mesh redirects the pod: take it out there (a sidecar goes with a restart), then it is enrolled by itself'],
   CONNTRACK_FULL: [118, 503, 8, 'CANCEL', '-',
     'the kernel’s connection table is full, new connections are lost: raise net.netfilter.nf_conntrack_max on the node'],
+  CLOCKS_APART: [129, 503, 9, 'CANCEL', '-',
+    'the clocks of two nodes differ, and each judges the certificates of the other by its own: set them, keep them by NTP'],
   GENERATION_LOST: [119, 503, 14, 'CANCEL', '-',
     'a data process broke while its connections ended: only those are lost; please report the log of the node'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',

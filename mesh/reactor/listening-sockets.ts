@@ -2,7 +2,7 @@
 // On which TCP ports somebody listens in the namespace of the calling thread, and who waits there to be accepted. Pure but
 // for the one file that is read. SPEC linux Documentation/networking/proc_net_tcp.rst: listening sockets come first, so that
 // of a pod with many connections only the beginning is read.
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { formatIp } from '../net/address.ts'
 
 /** A socket that listens. */
@@ -16,10 +16,10 @@ export interface ListeningSocket {
 
 const FILES = ['tcp', 'tcp6'] as const
 const LISTEN = '0A'
-/** Some 400 sockets of a pod; what follows is left out. */
-const MAX_LISTENER_BYTES = 65_536
+/** Some 1,700 sockets of a pod in each family; what follows is left out. */
+const MAX_LISTENER_BYTES = 262_144
 
-/** Both families. @throws what reading throws where there is no procfs */
+/** Both families; a family that the kernel does not have has none. @throws what reading throws */
 export function readListeningSockets(): readonly ListeningSocket[] {
   return FILES.flatMap((name) => parseListeningSockets(readBeginning(`/proc/thread-self/net/${name}`)))
 }
@@ -47,6 +47,7 @@ function addressBytes(hex: string): Uint8Array {
 const IS_LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1
 
 function readBeginning(path: string): string {
+  if (!existsSync(path)) return ''
   const fd = openSync(path, 'r')
   try {
     const bytes = Buffer.alloc(MAX_LISTENER_BYTES)

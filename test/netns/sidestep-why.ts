@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep why` about two real nodes: faults are made one at a time, and the command has to name code, hop and fix of each.
 // Of pairs that are well it blames nothing. Only the command itself is asked, as a process, from outside.
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
 import type { PairVerdict } from '../../cli/why/pair-facts.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { startControlledLab } from '../support/controlled-lab.ts'
+import { TestClient, TestResolver } from '../support/dns-lab.ts'
 import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(300_000)
@@ -127,17 +130,25 @@ async function testTraffic(t: Test, lab: MeshLab): Promise<void> {
     )
   })
 
-  await t.test('a port without an application', async (t) => {
-    await attempt(lab, 'front', CART_IP, 9999)
-    await blames(
-      t,
-      lab,
-      ['front', `${CART_IP}:9999`],
-      { outcome: 'failing', code: 'ENDPOINT_REFUSED' },
-      'application',
-      /start the application/,
-    )
+  await t.test('a port without an application, also before anybody has tried', async (t) => {
+    const fault = { outcome: 'refused', code: 'ENDPOINT_REFUSED' } as const
+    for (const _ of ['untried', 'tried']) {
+      await blames(t, lab, ['front', `${CART_IP}:9999`], fault, 'application', /start the application/)
+      await attempt(lab, 'front', CART_IP, 9999)
+    }
     await isWell(t, lab, 'front', `${CART_IP}:8080`)
+  })
+
+  await t.test('an application that listens for its own pod alone', async (t) => {
+    const program = "require('node:net').createServer().listen(7777, '127.0.0.1')"
+    const child = lab.namespaceOf('cart').run(() => spawn(process.execPath, ['-e', program]))
+    t.teardown(() => child.kill('SIGKILL'))
+    await poll('it listens', async () => {
+      const { cause } = await why(lab, 'front', `${CART_IP}:7777`)
+      return /loopback only/.test(cause?.detail ?? '') || null
+    })
+    const fault = { outcome: 'refused', code: 'ENDPOINT_REFUSED' } as const
+    await blames(t, lab, ['front', `${CART_IP}:7777`], fault, 'application', /on all addresses/)
   })
 
   await t.test('a port that the service does not have', async (t) => {
@@ -162,6 +173,25 @@ async function testTraffic(t: Test, lab: MeshLab): Promise<void> {
     )
     const outside = await why(lab, 'front', 'example.com:443')
     t.match(outside, { exit: 0, outcome: 'plain', cause: null, way: /resolver of the pod/ })
+  })
+
+  await t.test('a resolver that does not answer, until one does', async (t) => {
+    const client = await TestClient.start(t, lab.namespaceOf('front'))
+    const name = 'example.com'
+    const question = dnsPacket.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] })
+    const ask = async (): Promise<unknown> => await client.ask('udp', STRANGER_IP, [question])
+    await ask()
+    await seen(lab, 'front', `${name}:443`, 'DNS_UPSTREAM')
+    const fault = { outcome: 'failing', code: 'DNS_UPSTREAM' } as const
+    await blames(t, lab, ['front', `${name}:443`], fault, 'name', /resolv\.conf/)
+    await isWell(t, lab, 'front', 'cart:80')
+    t.match(await why(lab, 'batch', `${name}:443`), { exit: 0, cause: null })
+    const resolver = await TestResolver.start(t, lab.namespaceOf('stranger'))
+    await poll('it is believed again', async () => {
+      await ask()
+      return (await why(lab, 'front', `${name}:443`)).cause === null || null
+    })
+    await resolver.stop()
   })
 
   await t.test('a caller that nobody knows', async (t) => {
@@ -346,6 +376,36 @@ t.test('of what happens to two nodes', async (t) => {
   const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_CERTIFICATE_TTL_SECONDS: '40' })
   t.teardown(() => lab.close())
   await testNodes(t, lab)
+})
+
+t.test('of a clock that is set wrongly', async (t) => {
+  const library = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
+  t.ok(existsSync(library), 'the Debian package faketime is installed')
+  const directory = t.testdir({})
+  const file = join(directory, 'n2.time')
+  const set = (seconds: number): void => {
+    writeFileSync(`${file}.new`, `${seconds < 0 ? '' : '+'}${seconds}\n`)
+    renameSync(`${file}.new`, file)
+  }
+  set(0)
+  const clock = {
+    ...{ LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_CACHE_DURATION: '1' },
+    ...{ FAKETIME_DONT_FAKE_MONOTONIC: '1', NO_FAKE_STAT: '1' },
+  }
+  const lab = await MeshLab.start(directory, labMesh([]), {}, async () => ({ n1: {}, n2: clock }))
+  t.teardown(() => lab.close())
+  await isWell(t, lab, 'front', 'cart:80')
+  set(120)
+  await seen(lab, 'front', 'cart:80', 'CLOCKS_APART')
+  const { outcome, risks } = await why(lab, 'front', 'cart:80')
+  t.equal(outcome, 'allowed', 'certificates go on being believed')
+  t.match(risks, [{ code: 'CLOCKS_APART', where: 'n2', detail: /1[12]\d s ahead of that of n1/, fix: /NTP/ }])
+  set(-7200)
+  await seen(lab, 'front', 'cart:80', 'CERT_NOT_YET_VALID')
+  const fault = { outcome: 'refused', code: 'CERT_NOT_YET_VALID' } as const
+  await blames(t, lab, ['front', 'cart:80'], fault, 'destination', /clocks/)
+  set(0)
+  await seen(lab, 'front', 'cart:80', 'OK')
 })
 
 t.test('a controller that stopped is a risk: nodes go by what they know', async (t) => {

@@ -18,6 +18,7 @@ import {
   servedPod,
 } from './node-view.ts'
 import { type PairAttempts, pairAttempts } from './pair-attempts.ts'
+import { type ListenerState, listenerState } from './pod-listeners.ts'
 
 /** One connection that would arrive. */
 export interface InboundAsked {
@@ -41,6 +42,8 @@ export interface InboundFacts {
   /** Its policies; null when it knows nothing to apply them to. */
   readonly policies: ExplainedSide | null
   readonly certificate: IdentityFacts | null
+  /** How the application's port answers now; null: that is not known. */
+  readonly listener: ListenerState | null
   readonly attempts: PairAttempts
   /** When the redirection of the pod was last mended, epoch ms; null: never. */
   readonly mendedMs: number | null
@@ -58,7 +61,7 @@ export function inboundFacts(view: NodeView, asked: InboundAsked): InboundFacts 
   })
   const health = healthOf(view)
   if (view.state === null || workload === undefined) {
-    const unknown = { destination: null, isServed: false, policies: null, certificate: null }
+    const unknown = { destination: null, isServed: false, policies: null, certificate: null, listener: null }
     return { health, ...unknown, attempts, mendedMs: null }
   }
   const pod = servedPod(view, workload)
@@ -70,6 +73,11 @@ export function inboundFacts(view: NodeView, asked: InboundAsked): InboundFacts 
     isServed: pod !== undefined,
     policies: explainPolicies(view.state.policiesFor(workload), connection),
     certificate: identityFacts(view, destination.identity),
+    // What an application tunnel leads to is behind another port.
+    listener:
+      pod === undefined || workload.applicationTunnel !== null
+        ? null
+        : listenerState(view.activityOf(pod), port),
     mendedMs: pod === undefined ? null : (view.mendedMs[pod.uid] ?? null),
   }
 }

@@ -7,6 +7,7 @@ import type { DumpedIdentity } from '../../mesh/identity/certificate-view.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
+import type { DnsFailure } from '../dns-failures.ts'
 import type { PodInfo } from '../pods.ts'
 import type { PodActivity } from './pod-listeners.ts'
 
@@ -31,6 +32,8 @@ export interface NodeView {
   readonly isDraining: boolean
   /** When the redirection of a pod, by its uid, was last found damaged and mended, epoch ms. */
   readonly mendedMs: Readonly<Record<string, number>>
+  /** Pods, by uid, whose resolver did not answer when it was last asked. */
+  readonly dnsFailures: Readonly<Record<string, DnsFailure>>
   /** The last connection records, oldest first, one line of JSON each. */
   readonly records: readonly string[]
   /** What happened lately to a pod, oldest first: such records, and lines of the same form about the pod itself. */

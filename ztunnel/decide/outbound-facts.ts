@@ -8,6 +8,7 @@ import { describeDestination, workloadFacts } from '../../mesh/model/destination
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import type { Workload } from '../../mesh/model/workload.ts'
 import { formatSocketAddress, parseSocketAddress } from '../../mesh/net/address.ts'
+import type { DnsFailure } from '../dns-failures.ts'
 import { carried } from './explanation.ts'
 import {
   healthOf,
@@ -62,6 +63,8 @@ export interface OutboundFacts {
   readonly attempts: PairAttempts
   /** When the redirection of the pod was last mended, epoch ms; null: never. */
   readonly mendedMs: number | null
+  /** What its last question to its resolver failed of; null: nothing. */
+  readonly dnsFailure: DnsFailure | null
 }
 
 /** Endpoints that are looked at: a service may have thousands. */
@@ -76,7 +79,7 @@ export function outboundFacts(
   const nothing: OutboundFacts = {
     health: healthOf(view),
     ...{ source: null, ambiguous: [], isServed: false, target: null, ways: [], refusal: null },
-    ...{ certificate: null, mendedMs: null },
+    ...{ certificate: null, mendedMs: null, dnsFailure: null },
     attempts: { succeededMs: null, failed: null, failedCount: 0 },
   }
   if (found.kind === 'ambiguous') return { ...nothing, ambiguous: found.names }
@@ -85,7 +88,8 @@ export function outboundFacts(
   const source = partyOf(workload)
   const pod = servedPod(view, workload)
   const target = findTarget(view, workload.namespace, destination, port)
-  const facts = { ...nothing, source, isServed: pod !== undefined, target }
+  const dnsFailure = pod === undefined ? null : (view.dnsFailures[pod.uid] ?? null)
+  const facts = { ...nothing, source, isServed: pod !== undefined, target, dnsFailure }
   if (view.state === null || target.ip === '' || target.port === 0) return facts
   const ways = waysOf(view, view.state, workload, target, pod !== undefined)
   const known = {

@@ -81,6 +81,13 @@ export function podListeners(
   ].slice(0, MAX_TOLD_LISTENERS)
 }
 
+/** How a port of a pod answers; null: that is not known. */
+export function listenerState({ listeners }: PodActivity, port: number): ListenerState | null {
+  const found = listeners?.find((each) => each.port === port)
+  if (found !== undefined) return found.state
+  return listeners === null || listeners.length >= MAX_TOLD_LISTENERS ? null : 'silent'
+}
+
 function append(names: Map<number, string[]>, port: number, name: string): void {
   const known = names.get(port)
   if (known === undefined) names.set(port, [name])

@@ -12,7 +12,7 @@ import { LENGTH_BYTES } from './dns-frames.ts'
 
 /** A message of the largest size with its length in front. */
 const SCRATCH_BYTES = HEADROOM_BYTES + LENGTH_BYTES + 65_535
-/** Failures are told at most this often per worker; they are counted each. */
+/** Failures are told at most this often per worker, and per pod to main; they are counted each. */
 const WARN_INTERVAL_MS = 1000
 /** Where a message is written: its length has room in front. */
 export const MESSAGE_AT = HEADROOM_BYTES + LENGTH_BYTES
@@ -34,6 +34,8 @@ export class DnsResources {
   #scratch: Block | null = null
   #lastWarnedMs = Number.NEGATIVE_INFINITY
   #untoldCount = 0
+  /** Pods whose last question went unanswered, and when that was last told. */
+  readonly #failing = new WeakMap<ServedPod, number>()
 
   constructor(reactor: Reactor) {
     this.reactor = reactor
@@ -68,7 +70,23 @@ export class DnsResources {
       }),
     )
     counters.add(slot, DNS_REQUESTS, 1)
-    if (result === 'failed') this.#tell(pod, end)
+    if (result === 'failed') {
+      this.#tell(pod, end)
+      this.#onFailed(pod, end)
+    } else if (result === 'forwarded' && this.#failing.delete(pod))
+      pod.context.post({ type: 'dns-recovered', uid: pod.info.uid })
+  }
+
+  /** Its resolver failed in another worker, perhaps: whichever sees an answer tells. */
+  onFailing(pod: ServedPod | undefined): void {
+    if (pod !== undefined && !this.#failing.has(pod)) this.#failing.set(pod, Number.NEGATIVE_INFINITY)
+  }
+
+  #onFailed(pod: ServedPod, { code, detail }: DnsEnd): void {
+    const { nowMs } = this.reactor
+    if (nowMs - (this.#failing.get(pod) ?? Number.NEGATIVE_INFINITY) < WARN_INTERVAL_MS) return
+    this.#failing.set(pod, nowMs)
+    pod.context.post({ type: 'dns-failed', uid: pod.info.uid, code, detail })
   }
 
   #tell(pod: ServedPod, { protocol, code, detail }: DnsEnd): void {

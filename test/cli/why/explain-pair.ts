@@ -5,6 +5,7 @@ import { askPair } from '../../../cli/why/ask-pair.ts'
 import { explainPair } from '../../../cli/why/explain-pair.ts'
 import type { PairFacts, PairVerdict } from '../../../cli/why/pair-facts.ts'
 import type { NodeView } from '../../../ztunnel/decide/node-view.ts'
+import { NO_ACTIVITY, type PodActivity, podListeners } from '../../../ztunnel/decide/pod-listeners.ts'
 import { TestAuthority } from '../../support/certificates.ts'
 import { workload } from '../../support/mesh.ts'
 import {
@@ -103,8 +104,45 @@ t.test('what is not of the mesh goes in plain text, and nobody is blamed', async
   }
 })
 
+t.test('a pod that listens where it is called is not blamed, whatever its address', async (t) => {
+  for (const ip of ['0.0.0.0', '::', '10.2.0.1']) {
+    const { outcome, cause, risks } = await verdict({ n2: { activityOf: () => listening(ip, 8080) } })
+    t.strictSame({ outcome, cause, risks }, { outcome: 'allowed', cause: null, risks: [] }, ip)
+  }
+})
+
+t.test('a resolver that does not answer is blamed for names outside the mesh, for a while', async (t) => {
+  const failure = { timeMs: NOW_MS - 5000, code: 'DNS_UPSTREAM', detail: '10.0.0.2: no answer' } as const
+  const told = (agoMs: number) => ({
+    dnsFailures: { 'u-front': { ...failure, timeMs: NOW_MS - agoMs } },
+  })
+  const pair = ['front', 'example.com', 443] as const
+  t.match(await verdict({ pair, n1: told(5000) }), {
+    ...{ outcome: 'failing', code: 'DNS_UPSTREAM' },
+    cause: {
+      hop: 'name',
+      where: 'example.com',
+      fix: /resolv\.conf/,
+      detail: /5 s ago: 10\.0\.0\.2: no answer/,
+    },
+  })
+  t.match(await verdict({ pair, n1: told(400_000) }), { outcome: 'plain', cause: null })
+  t.match(await verdict({ pair: ['batch', 'example.com', 443], n1: told(5000) }), { cause: null })
+  t.match(await verdict({ n1: told(5000) }), { outcome: 'allowed', cause: null, risks: { length: 0 } })
+})
+
 const expired = { notBeforeMs: NOW_MS - 7_200_000, notAfterMs: NOW_MS - 3_600_000 }
 const future = { notBeforeMs: NOW_MS + 3_600_000, notAfterMs: NOW_MS + 7_200_000 }
+const fresh = { notBeforeMs: NOW_MS - 60_000, notAfterMs: NOW_MS + 3_600_000 }
+const long = { notBeforeMs: NOW_MS - 86_400_000, notAfterMs: NOW_MS + 86_400_000 }
+const listening = (ip: string, port: number): PodActivity => ({
+  ...NO_ACTIVITY,
+  listeners: podListeners([{ ip, port, waitingCount: 0 }], {
+    mesh: new Map(),
+    services: {},
+    isShared: false,
+  }),
+})
 const lost = { kind: 'controller', isConnected: false, address: 'c:15012', lastFailure: 'refused' }
 
 /** Each stops the pair: outcome, code, hop, what the fix says. */
@@ -169,9 +207,47 @@ const CAUSES: readonly (readonly [string, Case, PairVerdict['outcome'], string, 
     'a clock that is behind',
     { n2: await withCertificate(CART, authority, future) },
     'refused',
-    'CERT_INVALID',
+    'CERT_NOT_YET_VALID',
     'destination',
-    /./,
+    /compare the clocks/,
+  ],
+  [
+    'a clock that is behind, of the node that judges the caller',
+    {
+      n1: await withCertificate(FRONT, authority, fresh),
+      n2: { ...(await withCertificate(CART, authority, long)), nowMs: NOW_MS - 7_200_000 },
+    },
+    'refused',
+    'CERT_NOT_YET_VALID',
+    'destination',
+    /keep them by NTP/,
+  ],
+  [
+    'a clock that is ahead, of the node that judges the destination',
+    {
+      n1: { ...(await withCertificate(FRONT, authority, long)), nowMs: NOW_MS + 7_200_000 },
+      n2: await withCertificate(CART, authority, fresh),
+    },
+    'refused',
+    'CERT_EXPIRED',
+    'source',
+    /keep them by NTP/,
+  ],
+  [
+    'an application that does not listen',
+    { n2: { activityOf: () => listening('127.0.0.1', 9000) } },
+    'refused',
+    'ENDPOINT_REFUSED',
+    'application',
+    /start the application/,
+  ],
+  [
+    'an application that listens for itself alone',
+    { n2: { activityOf: () => listening('127.0.0.1', 8080) } },
+    'refused',
+    'ENDPOINT_REFUSED',
+    'application',
+    /on all addresses/,
   ],
   ['another root', { n2: await withCertificate(CART, other) }, 'refused', 'CERT_INVALID', 'destination', /./],
   [
@@ -277,6 +353,7 @@ const RISKS: readonly (readonly [string, Case, string, string])[] = [
     'NOT_ENROLLED',
     'destination',
   ],
+  ['clocks that differ', { n2: { nowMs: NOW_MS - 45_000 } }, 'CLOCKS_APART', 'destination'],
   ['a process that drains', { n2: { isDraining: true } }, 'DRAIN', 'discovery'],
 ]
 for (const [name, each, code, hop] of RISKS)
