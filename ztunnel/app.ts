@@ -3,8 +3,9 @@
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
-import { describeDestination, workloadFacts } from '../mesh/model/destination.ts'
+import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
+import { workloadFacts } from '../mesh/model/workload-facts.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'

@@ -2,8 +2,9 @@
 // Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
 
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
-import type { DestinationView, WorkloadFacts } from '../mesh/model/destination.ts'
+import type { DestinationView } from '../mesh/model/destination.ts'
 import type { Policy } from '../mesh/model/policy.ts'
+import type { WorkloadFacts } from '../mesh/model/workload-facts.ts'
 import type { SocketAddress } from '../mesh/net/address.ts'
 import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'

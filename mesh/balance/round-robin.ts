@@ -4,7 +4,8 @@
 // generations, spread evenly. Exact over a whole period, and workers start at random places, not in lockstep.
 import type { MakePicker, Pickable, Picker } from './picker.ts'
 
-// Products of weight and generation stay below 2^53. Larger capacities are scaled down together.
+// Products of weight and generation stay below 2^53. Larger capacities are scaled down together, and fractions (shares of
+// what is behind a gateway) up.
 const MAX_WEIGHT = 1 << 20
 
 /** The entries of one rank. */
@@ -18,7 +19,8 @@ class Stride<T extends Pickable> {
   constructor(entries: readonly T[], random: () => number) {
     this.#entries = entries
     const largest = entries.reduce((most, { capacity }) => Math.max(most, capacity), 0)
-    const scale = largest > MAX_WEIGHT ? MAX_WEIGHT / largest : 1
+    const isExact = largest <= MAX_WEIGHT && entries.every(({ capacity }) => Number.isInteger(capacity))
+    const scale = isExact || largest === 0 ? 1 : MAX_WEIGHT / largest
     this.#weights = Float64Array.from(entries, ({ capacity }) => Math.ceil(capacity * scale))
     this.#largest = Math.ceil(largest * scale)
     this.#at = Math.floor(random() * entries.length)

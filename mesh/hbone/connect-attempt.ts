@@ -15,7 +15,7 @@ export interface ConnectRequest {
   readonly baggage?: string
   readonly forwarded?: string
   readonly traceparent?: string
-  /** Only for the inner CONNECT of double HBONE. */
+  /** Only for the inner CONNECT of double HBONE; '' is the default network. */
   readonly forwardedNetwork?: string
 }
 
@@ -39,7 +39,7 @@ export function connectHeaders(request: ConnectRequest): HeaderList {
   if (request.baggage) headers.push('baggage', request.baggage)
   if (request.forwarded) headers.push('forwarded', request.forwarded)
   if (request.traceparent) headers.push('traceparent', request.traceparent)
-  if (request.forwardedNetwork) headers.push('x-forwarded-network', request.forwardedNetwork)
+  if (request.forwardedNetwork !== undefined) headers.push('x-forwarded-network', request.forwardedNetwork)
   return headers
 }
 

@@ -3,29 +3,12 @@
 // in which order of preference, through which waypoint, or why nobody does. Built in the main thread, cloned to
 // workers, valid until the model's version changes. Rules: SPEC HBONE §4.1; the picking is done per connection.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import { formatSocketAddress, isIpv6, type SocketAddress } from '../net/address.ts'
-import { HBONE_PORT } from '../net/mesh-ports.ts'
-import type { Endpoint } from './address-index.ts'
+import type { SocketAddress } from '../net/address.ts'
+import { type Asked, direct, none, selectEndpoints, selectWaypoint } from './endpoint-selection.ts'
 import type { MeshState } from './mesh-state.ts'
-import { localityRank, REFUSED_RANK } from './preference.ts'
-import { type Service, serviceKey, type WeightedWaypoint } from './service.ts'
+import type { Service, WeightedWaypoint } from './service.ts'
 import { formatGateway, type GatewayAddress, identityOf, type Workload } from './workload.ts'
-
-/** A workload in records and metrics. */
-export interface WorkloadFacts {
-  readonly uid: string
-  readonly name: string
-  readonly namespace: string
-  readonly serviceAccount: string
-  readonly identity: string
-  readonly clusterId: string
-  readonly workloadName: string
-  readonly workloadType: string
-  readonly canonicalName: string
-  readonly canonicalRevision: string
-  readonly region: string
-  readonly zone: string
-}
+import type { WorkloadFacts } from './workload-facts.ts'
 
 /** A service in records and metrics. */
 export interface ServiceFacts {
@@ -48,7 +31,18 @@ export interface Candidate {
   readonly authority: string
   /** The peer must prove one of these; empty for TCP. */
   readonly expectedIdentities: readonly string[]
+  /** Null: the connection ends there. Else it is a gateway to another network, and a tunnel goes through it. */
+  readonly inner: InnerTunnel | null
+  /** The next hop's: of a gateway, until it is known who answered behind it. */
   readonly workload: WorkloadFacts
+}
+
+/** A tunnel inside a tunnel (double HBONE); its authority is the outer one's. */
+export interface InnerTunnel {
+  /** Who ends it must prove one of these. */
+  readonly expectedIdentities: readonly string[]
+  /** The network we say we come from. */
+  readonly forwardedNetwork: string
 }
 
 /** One waypoint of the destination. */
@@ -79,17 +73,6 @@ export interface DestinationView {
   readonly refusal: Refusal | null
 }
 
-/** The facts of a workload for records and metrics. */
-export function workloadFacts(workload: Workload): WorkloadFacts {
-  const { uid, name, namespace, serviceAccount, clusterId, workloadName, workloadType } = workload
-  const { canonicalName, canonicalRevision, locality } = workload
-  return {
-    ...{ uid, name, namespace, serviceAccount, clusterId, workloadName, workloadType },
-    ...{ canonicalName, canonicalRevision, region: locality.region, zone: locality.zone },
-    identity: identityOf(workload),
-  }
-}
-
 /**
  * Describes `ip:port` on `network` as `source` sees it. `ip` is canonical.
  */
@@ -100,9 +83,9 @@ export function describeDestination(
   ip: string,
   port: number,
 ): DestinationView {
-  const address = { ip, port }
   const workload = state.workloadByIp(network, ip)
   const service = state.serviceByVip(network, ip, source.namespace)
+  const asked = { state, source, network, to: { ip, port }, hostname: service?.hostname ?? null }
   const view = {
     modelVersion: state.version,
     ip,
@@ -114,18 +97,16 @@ export function describeDestination(
   }
   // SPEC HBONE §4.1 rows 1–2: for the waypoint question a workload with that IP comes before a service.
   if (service !== undefined && workload === undefined) {
-    const waypoints = waypointsOf(service).map((each) => describeWaypoint(state, source, each, address))
+    const waypoints = waypointsOf(service).map((each) => describeWaypoint(asked, each))
     if (waypoints.length > 0) return { ...view, kind: 'service', service: serviceFacts(service), waypoints }
   }
-  // SPEC HBONE §4.1 row 3: for the endpoint question a service comes first.
+  // SPEC HBONE §4.1 rows 3–5: for the endpoint question a service comes first, unless it passes everything through.
+  // SPEC-DEVIATION: of a PASSTHROUGH service whose address is also a workload's, that workload is asked: it may want mTLS.
   // SPEC-DEVIATION: when its address is also a workload's and it has no endpoint, rows 4–5 would pass the bytes on
   // in plain text, because there the service counts as unknown; we refuse, as for any service without endpoint.
-  if (service !== undefined) {
-    const { candidates, refusal } = selectEndpoints(state, source, service, address)
-    // SPEC HBONE §4.1 row 5: a PASSTHROUGH service without endpoint is dialled as it was asked for.
-    if (candidates.length === 0 && service.loadBalancer?.mode === 'Passthrough')
-      return { ...view, kind: 'passthrough' }
-    return { ...view, kind: 'service', service: serviceFacts(service), candidates, refusal }
+  if (service !== undefined && service.loadBalancer?.mode !== 'Passthrough') {
+    const selection = selectEndpoints(asked, service)
+    return { ...view, kind: 'service', service: serviceFacts(service), ...selection }
   }
   if (workload === undefined) return { ...view, kind: 'passthrough' }
   if (workload.network !== source.network) {
@@ -133,8 +114,11 @@ export function describeDestination(
   }
   if (workload.waypoint !== null && !isInstanceOf(state, source, workload.waypoint)) {
     // SPEC HBONE §4.1 row 7: workload-addressed traffic goes to the workload's waypoint, unless it comes from there.
-    const each = { destination: workload.waypoint, weight: 1 }
-    return { ...view, kind: 'workload', waypoints: [describeWaypoint(state, source, each, address)] }
+    const waypoint = describeWaypoint(
+      { ...asked, hostname: null },
+      { destination: workload.waypoint, weight: 1 },
+    )
+    return { ...view, kind: 'workload', waypoints: [waypoint] }
   }
   return { ...view, kind: 'workload', candidates: [direct(workload, ip, port, 0, [])] }
 }
@@ -150,148 +134,15 @@ function waypointsOf(service: Service): readonly WeightedWaypoint[] {
   return service.waypoint === null ? [] : [{ destination: service.waypoint, weight: 1 }]
 }
 
-interface Selection {
-  readonly candidates: Candidate[]
-  readonly refusal: Refusal | null
-}
-
-function selectEndpoints(state: MeshState, source: Workload, service: Service, to: SocketAddress): Selection {
-  const key = serviceKey(service)
-  // SPEC HBONE §4.1 selection 1: the service must list the port.
-  const servicePort = service.ports[to.port]
-  if (servicePort === undefined) return none(refuse('NO_SUCH_PORT', `${key} has no port ${to.port}`))
-  return select(state, source, service, to.ip, (endpoint, ip, rank) => {
-    const target = targetPort(endpoint, servicePort, to.port)
-    return target === 0 ? undefined : direct(endpoint.workload, ip, target, rank, service.subjectAltNames)
-  })
-}
-
-// SPEC HBONE §4.1 selection 5: endpoint map > service target port > application tunnel with the service port.
-function targetPort({ workload, ports }: Endpoint, serviceTarget: number, port: number): number {
-  const own = ports[port] ?? 0
-  if (own !== 0) return own
-  if (serviceTarget !== 0) return serviceTarget
-  return workload.applicationTunnel === null ? 0 : port
-}
-
-function select(
-  state: MeshState,
-  source: Workload,
-  service: Service,
-  originalIp: string,
-  make: (endpoint: Endpoint, ip: string, rank: number) => Candidate | undefined,
-): Selection {
-  const candidates: Candidate[] = []
-  let unhealthy = 0
-  let elsewhere = 0
-  const balancer = service.loadBalancer
-  for (const endpoint of state.endpointsOf(service)) {
-    const { workload } = endpoint
-    if (workload.status === 'Unhealthy' && balancer?.healthPolicy !== 'AllowAll') {
-      unhealthy++
-      continue
-    }
-    // SPEC-DEVIATION: row 6 picks first and fails afterwards; without gateways an endpoint in another network
-    // cannot be reached, so it is no candidate while a near one is.
-    if (workload.network !== source.network) {
-      elsewhere++
-      continue
-    }
-    const rank = localityRank(balancer, source, workload)
-    const ip = endpointIp(workload, service, originalIp)
-    if (rank === REFUSED_RANK || ip === undefined || workload.capacity === 0) continue
-    const candidate = make(endpoint, ip, rank)
-    if (candidate !== undefined) candidates.push(candidate)
-  }
-  if (candidates.length > 0) return { candidates: candidates.sort((a, b) => b.rank - a.rank), refusal: null }
-  if (elsewhere > 0) return none(refuse('NETWORK_GATEWAY', `${elsewhere} endpoints in other networks`))
-  const total = state.endpointsOf(service).length
-  return none(refuse('NO_ENDPOINT', `${serviceKey(service)}: ${total} endpoints, ${unhealthy} unhealthy`))
-}
-
-// SPEC HBONE §4.1 selection 6: the IP asked for if it is the workload's, else an allowed one, same family first.
-function endpointIp(workload: Workload, service: Service, originalIp: string): string | undefined {
-  if (workload.workloadIps.includes(originalIp)) return originalIp
-  const { ipFamilies } = service
-  const allowed = workload.workloadIps.filter((ip) => {
-    if (ipFamilies === 'IPv4') return !isIpv6(ip)
-    return ipFamilies !== 'IPv6' || isIpv6(ip)
-  })
-  return allowed.find((ip) => isIpv6(ip) === isIpv6(originalIp)) ?? allowed[0]
-}
-
-// SPEC HBONE §4.1 rows 8–9: HBONE to podIP:15008 with authority podIP:targetPort, or plain TCP there.
-function direct(
-  workload: Workload,
-  ip: string,
-  port: number,
-  rank: number,
-  subjectAltNames: readonly string[],
-): Candidate {
-  const isTunnel = workload.protocol === 'HBONE'
-  return {
-    uid: workload.uid,
-    rank,
-    capacity: workload.capacity,
-    protocol: workload.protocol,
-    dial: { ip, port: isTunnel ? HBONE_PORT : port },
-    authority: isTunnel ? formatSocketAddress(ip, port) : '',
-    // SPEC HBONE §3.1: the workload's identity and the service's subject alternative names.
-    expectedIdentities: isTunnel ? [identityOf(workload), ...subjectAltNames] : [],
-    workload: workloadFacts(workload),
-  }
-}
-
 // SPEC HBONE §4.1 row 2: HBONE to the waypoint, authority = the original destination. Never silently bypassed.
-function describeWaypoint(
-  state: MeshState,
-  source: Workload,
-  { destination, weight }: WeightedWaypoint,
-  to: SocketAddress,
-): WaypointView {
+function describeWaypoint(asked: Asked, { destination, weight }: WeightedWaypoint): WaypointView {
   const uid = formatGateway(destination)
-  const found = state.resolveGateway(destination, source.namespace)
-  const selection =
-    found === undefined
-      ? none(refuse('WAYPOINT_MISSING', uid))
-      : selectWaypoint(state, source, found, destination.hboneMtlsPort, to)
-  const { candidates, refusal } = selection
+  const found = asked.state.resolveGateway(destination, asked.source.namespace)
+  const { candidates, refusal } =
+    found === undefined ? none(refuse('WAYPOINT_MISSING', uid)) : selectWaypoint(asked, found, destination)
   const isNotReady = refusal !== null && (refusal.code === 'NO_ENDPOINT' || refusal.code === 'NO_SUCH_PORT')
   const answer = isNotReady ? refuse('WAYPOINT_NOT_READY', `${uid}: ${refusal.detail}`) : refusal
   return { uid, rank: 0, capacity: weight, candidates, refusal: answer }
-}
-
-function selectWaypoint(
-  state: MeshState,
-  source: Workload,
-  found: Service | Workload,
-  port: number,
-  to: SocketAddress,
-): Selection {
-  const authority = formatSocketAddress(to.ip, to.port)
-  const make = (
-    workload: Workload,
-    dial: SocketAddress,
-    rank: number,
-    sans: readonly string[],
-  ): Candidate => ({
-    ...direct(workload, dial.ip, dial.port, rank, sans),
-    // SPEC HBONE §3.8: always HBONE, regardless of the waypoint workload's own protocol.
-    ...{ protocol: 'HBONE', dial, authority, expectedIdentities: [identityOf(workload), ...sans] },
-  })
-  if ('uid' in found) {
-    if (found.network !== source.network) return none(refuse('NETWORK_GATEWAY', `network ${found.network}`))
-    const ip = found.workloadIps.find((each) => isIpv6(each) === isIpv6(to.ip)) ?? found.workloadIps[0]
-    if (ip === undefined) return none(refuse('NO_ENDPOINT', `${found.uid} has no address`))
-    // SPEC HBONE §4.1: a direct workload reference uses the port as it is.
-    return { candidates: [make(found, { ip, port }, 0, [])], refusal: null }
-  }
-  return select(state, source, found, to.ip, (endpoint, ip, rank) => {
-    const mapped = endpoint.ports[port] || found.ports[port] || 0
-    // SPEC HBONE §4.1: a missing mapping is allowed only behind an application tunnel, then the port itself.
-    if (mapped === 0 && endpoint.workload.applicationTunnel === null) return undefined
-    return make(endpoint.workload, { ip, port: mapped || port }, rank, found.subjectAltNames)
-  })
 }
 
 // The source is that waypoint when one of its workloads has both the source's identity and one of its addresses.
@@ -306,8 +157,4 @@ function isInstanceOf(state: MeshState, source: Workload, waypoint: GatewayAddre
       identityOf(instance) === identity &&
       instance.workloadIps.some((ip) => source.workloadIps.includes(ip)),
   )
-}
-
-function none(refusal: Refusal): Selection {
-  return { candidates: [], refusal }
 }

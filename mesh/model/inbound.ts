@@ -4,11 +4,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isIpv6 } from '../net/address.ts'
 import { isVisible } from './address-index.ts'
-import { type WorkloadFacts, workloadFacts } from './destination.ts'
 import type { MeshState } from './mesh-state.ts'
 import type { Policy } from './policy.ts'
 import type { Service } from './service.ts'
 import type { ApplicationTunnel, GatewayAddress, Workload } from './workload.ts'
+import { type WorkloadFacts, workloadFacts } from './workload-facts.ts'
 
 /** A service that the pod is an endpoint of. */
 export interface NamedHost {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The workloads behind the addresses of peers that do not say who they are (no baggage): asked of main, for records and
 // labels only, so nothing waits for the answer. An address proves nothing: whoever uses an answer compares identities.
-import type { WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 
 /** Addresses kept per worker; the one learnt first goes first. As many questions are open at most. */
 const MAX_CALLERS = 4096

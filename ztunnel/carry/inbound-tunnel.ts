@@ -2,14 +2,13 @@
 // One mTLS connection of a peer to a pod of ours: handshake with the pod's certificate, then its CONNECT streams, each
 // decided by itself. SPEC wire-protocols §3.1 (who may connect), §4.2 (which streams are carried).
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import { parseBaggage } from '../../mesh/hbone/baggage.ts'
 import {
   type InboundConnect,
   TunnelServer,
   type TunnelServerHandler,
 } from '../../mesh/hbone/tunnel-server.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
-import type { WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Timer } from '../../mesh/reactor/scheduler.ts'
@@ -20,6 +19,7 @@ import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
 import { decideInbound } from '../decide/inbound-decision.ts'
 import type { CallerWaiter } from './callers.ts'
+import { claimedWorkload } from './claimed-workload.ts'
 import type { Downstream } from './downstream.ts'
 import { InboundConnection } from './inbound-connection.ts'
 import { CERTIFICATE_CHECK_MS, CERTIFICATE_DEADLINE_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
@@ -288,22 +288,8 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   #claimOf(text: string): WorkloadFacts | null {
     if (this.#identity === null) return null
     if (this.#source !== null && this.#baggage === text) return this.#source
-    const claim = parseBaggage(text)
     this.#baggage = text
-    this.#source = {
-      uid: `${this.#identityText} ${text}`,
-      name: claim.workloadName ?? '',
-      namespace: this.#identity.namespace,
-      serviceAccount: this.#identity.serviceAccount,
-      identity: this.#identityText,
-      clusterId: claim.clusterName ?? '',
-      workloadName: claim.workloadName ?? '',
-      workloadType: claim.workloadType ?? '',
-      canonicalName: claim.serviceName ?? '',
-      canonicalRevision: claim.serviceVersion ?? '',
-      region: claim.region ?? '',
-      zone: claim.zone ?? '',
-    }
+    this.#source = claimedWorkload(this.#identity, text)
     return this.#source
   }
 

@@ -18,6 +18,7 @@ import {
 import { isOfTheEndpoint } from '../decide/retry-decision.ts'
 import type { KnownDestination } from './destinations.ts'
 import { noHandler } from './downstream.ts'
+import { GatewayTunnel } from './gateway-tunnel.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { ServedPod } from './served-pod.ts'
@@ -26,8 +27,8 @@ import type { ServedPod } from './served-pod.ts'
 export interface AttemptsOwner {
   /** The next attempt goes there. */
   onAttempt(decision: OutboundDecision): void
-  /** Set the stream's handler before returning. */
-  onUpstream(stream: ByteStream): void
+  /** Set the stream's handler before returning, and close the gateway tunnel, if it is one's, after the stream. */
+  onUpstream(stream: ByteStream, gateway: GatewayTunnel | null): void
   onRefused(refusal: Refusal): void
 }
 
@@ -89,9 +90,18 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   }
 
   #openStream(decision: TunnelDecision): void {
-    this.#connect = this.#pod.tunnels.open(decision, this.#client, {
-      onConnected: (stream) => this.#onUpstream(stream),
-      onRefused: (refusal) => this.#onFailure(refusal),
+    const { tunnels } = this.#pod
+    const onRefused = (refusal: Refusal): void => this.#onFailure(refusal)
+    if (decision.inner === null) {
+      this.#connect = tunnels.open(decision, tunnels.requestOf(decision, this.#client), {
+        onConnected: (stream) => this.#onUpstream(stream),
+        onRefused,
+      })
+      return
+    }
+    this.#connect = new GatewayTunnel(this.#pod, decision, decision.inner, this.#client, {
+      onThrough: (stream, gateway) => this.#onUpstream(stream, gateway),
+      onRefused,
     })
   }
 
@@ -113,12 +123,12 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     this.#onFailure(refuse(reason.code, reason.detail))
   }
 
-  #onUpstream(stream: ByteStream): void {
+  #onUpstream(stream: ByteStream, gateway: GatewayTunnel | null = null): void {
     this.#timer?.cancel()
     this.#connect = null
     const { demotions } = this.#pod.context
     if (!demotions.isEmpty && this.#current !== null) demotions.forgive(keyOf(this.#current))
-    this.#owner.onUpstream(stream)
+    this.#owner.onUpstream(stream, gateway)
   }
 
   #onFailure(refusal: Refusal): void {

@@ -10,6 +10,7 @@ import { isRecursive, type OutboundDecision } from '../decide/outbound-decision.
 import type { ConnectionReport } from '../worker-messages.ts'
 import type { DestinationWaiter, KnownDestination } from './destinations.ts'
 import type { Downstream } from './downstream.ts'
+import type { GatewayTunnel } from './gateway-tunnel.ts'
 import type { Sheddable } from './node-pressure.ts'
 import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PayloadCapture } from './payload-capture.ts'
@@ -26,6 +27,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   readonly #facts: ConnectionFacts
   readonly #client: SocketAddress
   #attempts: OutboundAttempts | null = null
+  #gateway: GatewayTunnel | null = null
   #relay: Relay | null = null
   #near: ByteStream | null = null
   #isResolving = false
@@ -83,13 +85,16 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''
   }
 
-  onUpstream(upstream: ByteStream): void {
+  onUpstream(upstream: ByteStream, gateway: GatewayTunnel | null): void {
     this.#facts.retryCount = this.#attempts?.retryCount ?? 0
     this.#attempts = null
+    this.#gateway = gateway
     if (this.#isClosed) {
       upstream.destroy({ code: 'SHUTDOWN', detail: '' })
+      gateway?.close()
       return
     }
+    this.#facts.destination = gateway?.workload ?? this.#facts.destination
     this.#near = this.#downstream.accept()
     this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
     this.#pod.context.opened(this.#facts)
@@ -126,6 +131,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#gateway?.close()
     this.#pod.onEnded(this)
     const { context } = this.#pod
     context.share.released('stream')

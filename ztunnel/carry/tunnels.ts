@@ -4,7 +4,7 @@
 // SPEC wire-protocols §3.5: the key is the peer's address and the identities it may have.
 import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import type { Cancellable, ConnectHandler } from '../../mesh/hbone/connect-attempt.ts'
+import type { Cancellable, ConnectHandler, ConnectRequest } from '../../mesh/hbone/connect-attempt.ts'
 import { formatForwarded } from '../../mesh/hbone/forwarded.ts'
 import { createTraceparent } from '../../mesh/hbone/traceparent.ts'
 import { TunnelPool } from '../../mesh/hbone/tunnel-pool.ts'
@@ -163,14 +163,18 @@ export class Tunnels {
     })
   }
 
-  /** Asks for a stream to the decision's destination; the outcome comes later, once. */
-  open(decision: TunnelDecision, client: SocketAddress, handler: ConnectHandler): Cancellable {
-    const request = {
-      authority: decision.authority,
+  /** What the CONNECT of a connection says. */
+  requestOf({ authority, service }: TunnelDecision, client: SocketAddress): ConnectRequest {
+    return {
+      authority,
       baggage: this.#pod.baggage,
-      forwarded: formatForwarded(client.ip, client.port, decision.service?.hostname ?? null),
+      forwarded: formatForwarded(client.ip, client.port, service?.hostname ?? null),
       traceparent: createTraceparent(),
     }
+  }
+
+  /** Asks for a stream to the decision's next hop; the outcome comes later, once. */
+  open(decision: TunnelDecision, request: ConnectRequest, handler: ConnectHandler): Cancellable {
     return this.#pool.connect(keyOf(decision), request, handler)
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a workload describes itself to its peers.
 import { formatBaggage, WORKLOAD_TYPES, type WorkloadType } from '../../mesh/hbone/baggage.ts'
-import type { WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 
 /** SPEC wire-protocols §3.3, §3.4: a request describes its source, the answer its destination. '' while unknown. */
 export function formatWorkloadBaggage(workload: WorkloadFacts | null): string {

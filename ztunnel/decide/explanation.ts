@@ -8,12 +8,13 @@ import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
-import { describeDestination, workloadFacts } from '../../mesh/model/destination.ts'
+import { describeDestination } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { type Policy, policyKey } from '../../mesh/model/policy.ts'
 import { writtenKey } from '../../mesh/model/reserved-policy.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
-import { decideOutbound, type OutboundDecision } from './outbound-decision.ts'
+import { workloadFacts } from '../../mesh/model/workload-facts.ts'
+import { decideOutbound, type OutboundDecision, type TunnelDecision } from './outbound-decision.ts'
 
 /** One connection somebody asks about. `ip` is canonical. */
 export interface ExplainedConnection {
@@ -67,18 +68,28 @@ export function carried(decision: OutboundDecision): ExplainedSide {
   const reason =
     decision.kind === 'plain'
       ? `goes to ${to} in plain text: it is not of the mesh`
-      : `goes ${decision.isWaypoint ? 'through the waypoint' : 'to'} ${to} in a tunnel of ` +
+      : `goes ${hopOf(decision)} ${to} in a tunnel of ` +
         `${decision.expectedIdentities.join(' or ')}, as ${decision.authority}`
   return { code: 'OK', reason, fix: '', policy: '' }
 }
 
-/** Behind a waypoint the policies are the waypoint's business. */
+function hopOf({ isWaypoint, inner }: TunnelDecision): string {
+  if (inner !== null) return 'through the gateway of another network'
+  return isWaypoint ? 'through the waypoint' : 'to'
+}
+
+/** True when the next hop is not where the connection ends. */
+export function endsElsewhere(decision: OutboundDecision): boolean {
+  return decision.kind === 'hbone' && (decision.isWaypoint || decision.inner !== null)
+}
+
+/** Behind a waypoint or a gateway of another network the policies are somebody else's business. */
 function explainInbound(
   state: MeshState,
   source: Workload,
   decision: OutboundDecision,
 ): ExplainedSide | null {
-  if (decision.workload === null || (decision.kind === 'hbone' && decision.isWaypoint)) return null
+  if (decision.workload === null || endsElsewhere(decision)) return null
   const target = state.workloadByUid(decision.workload.uid)
   if (target === undefined) return null
   const identity = decision.kind === 'hbone' ? parseSpiffeId(identityOf(source)) : null

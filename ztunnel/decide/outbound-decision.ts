@@ -4,7 +4,8 @@
 
 import type { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
-import type { Candidate, DestinationView, ServiceFacts, WorkloadFacts } from '../../mesh/model/destination.ts'
+import type { Candidate, DestinationView, InnerTunnel, ServiceFacts } from '../../mesh/model/destination.ts'
+import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import { isLoopback, type SocketAddress } from '../../mesh/net/address.ts'
 import { isMeshPort, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
 
@@ -18,11 +19,13 @@ export interface OutboundSource {
 /** Through mTLS and CONNECT. */
 export interface TunnelDecision {
   readonly kind: 'hbone'
-  /** The next hop: pod or waypoint. */
+  /** The next hop: pod, waypoint or gateway. */
   readonly dial: SocketAddress
   readonly authority: string
   /** The peer must prove one of these. */
   readonly expectedIdentities: readonly string[]
+  /** Null: the connection ends there. Else the next hop is a gateway of another network. */
+  readonly inner: InnerTunnel | null
   /** Uid of the candidate, for `tried`. */
   readonly uid: string
   readonly isWaypoint: boolean
@@ -92,6 +95,6 @@ function decideWaypoint(
 }
 
 function tunnelTo(candidate: Candidate, service: ServiceFacts | null, isWaypoint: boolean): TunnelDecision {
-  const { dial, authority, expectedIdentities, uid, workload } = candidate
-  return { kind: 'hbone', dial, authority, expectedIdentities, uid, isWaypoint, workload, service }
+  const { dial, authority, expectedIdentities, inner, uid, workload } = candidate
+  return { kind: 'hbone', dial, authority, expectedIdentities, inner, uid, isWaypoint, workload, service }
 }

@@ -4,12 +4,13 @@
 import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
 import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
-import { describeDestination, workloadFacts } from '../../mesh/model/destination.ts'
+import { describeDestination } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import type { Workload } from '../../mesh/model/workload.ts'
+import { workloadFacts } from '../../mesh/model/workload-facts.ts'
 import { formatSocketAddress, parseSocketAddress } from '../../mesh/net/address.ts'
 import type { DnsFailure } from '../dns-failures.ts'
-import { carried } from './explanation.ts'
+import { carried, endsElsewhere } from './explanation.ts'
 import {
   healthOf,
   type IdentityFacts,
@@ -34,6 +35,7 @@ export interface PairAsked {
 /** One way to one endpoint or waypoint instance. */
 export interface PairWay {
   readonly kind: 'hbone' | 'plain'
+  /** Somebody behind the next hop decides: it is a waypoint, or the gateway of another network. */
   readonly isWaypoint: boolean
   /** One sentence. */
   readonly text: string
@@ -143,7 +145,7 @@ function wayOf(state: MeshState, decision: OutboundDecision, isEnrolled: boolean
     return {
       ...way,
       kind: decision.kind,
-      isWaypoint: isTunnel && decision.isWaypoint,
+      isWaypoint: endsElsewhere(decision),
       text: carried(decision).reason,
       dial: formatSocketAddress(dial.ip, dial.port),
     }

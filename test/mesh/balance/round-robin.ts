@@ -49,6 +49,13 @@ t.test('capacity 0 is never picked, huge capacities keep their ratio', async (t)
   t.same(found, { a: 4000, b: 1000 })
 })
 
+t.test('fractions keep their ratio: shares of what is behind a gateway', async (t) => {
+  t.same(counts([entry('a', 0.25), entry('b', 0.75)], 400), { a: 100, b: 300 })
+  const found = counts([entry('near', 1), entry('east', 1 / 3), entry('west', 2 / 3)], 6000)
+  t.ok(Math.abs((found.near ?? 0) - 3000) <= 2)
+  t.ok(Math.abs((found.east ?? 0) - 1000) <= 2)
+})
+
 t.test('a lower rank serves only when every higher one is out', async (t) => {
   const list = [entry('far', 1, 0), entry('near', 1, 2), entry('nearer', 1, 2), entry('dead', 0, 9)]
   t.same(counts(list, 10), { near: 5, nearer: 5 })

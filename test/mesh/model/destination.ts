@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the view itself holds. Where a connection then goes, row by row: test/ztunnel/decide/outbound-decision.ts.
 import t from 'tap'
-import { type DestinationView, describeDestination, workloadFacts } from '../../../mesh/model/destination.ts'
+import { type DestinationView, describeDestination } from '../../../mesh/model/destination.ts'
+import { workloadFacts } from '../../../mesh/model/workload-facts.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
 
 const CLIENT = workload('client', '10.0.0.1')
@@ -97,6 +98,39 @@ t.test('waypoints come with their shares, each with its own instances or its own
   ])
 })
 
+t.test(
+  'endpoints behind one gateway are one way for each of its instances, the near ones first',
+  async (t) => {
+    const zone = (name: string): string => `locality: {region: "", zone: ${name}, subzone: ""}`
+    const balancer = 'loadBalancer: {routingPreferences: [Zone], mode: Failover, healthPolicy: OnlyHealthy}'
+    const far =
+      'network: far, workloadIps: [], networkGateway: {destination: shop/ew.shop, hboneMtlsPort: 15008}'
+    const gateway = (name: string, ip: string, more: string): string =>
+      workload(name, ip, `services: {"shop/ew.shop": {}}, ${more}`)
+    const ports = 'vips: ["/10.9.0.2"], ports: {15008: 15443}'
+    const { candidates } = describe(
+      [
+        member('here', '', `${far}, capacity: 2, ${zone('""')}`),
+        member('there', '', `${far}, capacity: 4, ${zone('z9')}`),
+        gateway('gw1', '10.0.0.5', zone('z9')),
+        gateway('gw2', '10.0.0.6', `capacity: 2, ${zone('""')}`),
+        gateway('gw3', '10.0.0.7', zone('""')),
+      ],
+      `${SERVICE}, ${balancer}, subjectAltNames: ["spiffe://x/ns/y/sa/z"]}\n` +
+        `- {name: ew, namespace: shop, hostname: ew.shop, ${ports}, ${balancer}`,
+    )
+    t.same(
+      candidates.map(({ uid, rank, capacity, dial }) => [uid, rank, capacity, dial.port]),
+      [
+        ['gw2', 1, 4, 15443],
+        ['gw3', 1, 2, 15443],
+        ['gw1', 1 - 1 / 64, 6, 15443],
+      ],
+      'as good as the best endpoint behind them',
+    )
+  },
+)
+
 t.test('a refusal says what to look for', async (t) => {
   for (const [workloads, port, code, detail] of [
     [[], 81, 'NO_SUCH_PORT', 'shop/s.shop has no port 81'],
@@ -105,7 +139,12 @@ t.test('a refusal says what to look for', async (t) => {
       [member('a', '10.0.0.2', 'status: Unhealthy'), member('b', '10.0.0.3', 'capacity: 0')],
       ...([80, 'NO_ENDPOINT', 'shop/s.shop: 2 endpoints, 1 unhealthy'] as const),
     ],
-    [[member('a', '10.0.0.2', 'network: far')], 80, 'NETWORK_GATEWAY', '1 endpoints in other networks'],
+    [
+      [member('a', '10.0.0.2', 'network: far')],
+      80,
+      'NETWORK_GATEWAY',
+      '1 endpoints in other networks, no gateway',
+    ],
   ] as const) {
     const view = describe(workloads, SERVICE, '10.9.0.1', port)
     t.same(view.candidates, [])

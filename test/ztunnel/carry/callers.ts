@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { workloadFacts } from '../../../mesh/model/destination.ts'
+import { workloadFacts } from '../../../mesh/model/workload-facts.ts'
 import { Callers } from '../../../ztunnel/carry/callers.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
 

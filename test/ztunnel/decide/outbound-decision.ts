@@ -2,7 +2,8 @@
 // The rows of SPEC HBONE §4.1, from configuration to decision: the view and the decision are one table.
 import t from 'tap'
 import { DestinationPicker } from '../../../mesh/balance/destination-picker.ts'
-import { describeDestination, workloadFacts } from '../../../mesh/model/destination.ts'
+import { describeDestination } from '../../../mesh/model/destination.ts'
+import { workloadFacts } from '../../../mesh/model/workload-facts.ts'
 import { decideOutbound, isRecursive } from '../../../ztunnel/decide/outbound-decision.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
 
@@ -15,6 +16,15 @@ const service = (more: string): string =>
   `{name: s, namespace: shop, hostname: s.shop, vips: ["/10.9.0.1"], ports: {80: 8080, 81: 0}, ${more}}`
 const member = (name: string, ip: string, more = '', ports = '{}'): string =>
   workload(name, ip, [`services: {"shop/s.shop": ${ports}}`, more].filter((each) => each !== '').join(', '))
+
+/** The gateway of the network `far`, seen from ours. */
+const EAST_WEST = '{name: ew, namespace: shop, hostname: ew.shop, vips: ["/10.9.9.8"], ports: {15008: 15008}}'
+const GATEWAY_POD = workload('ew', '10.0.0.50', 'services: {"shop/ew.shop": {15008: 15008}}')
+const TO_GATEWAY = 'networkGateway: {destination: shop/ew.shop, hboneMtlsPort: 15008}'
+const FAR = `network: far, ${TO_GATEWAY}`
+const FAR_IDENTITY = 'spiffe://x/ns/y/sa/far'
+const SANS = `subjectAltNames: ["${FAR_IDENTITY}"]`
+const PASSTHROUGH = 'loadBalancer: {routingPreferences: [], mode: Passthrough, healthPolicy: OnlyHealthy}'
 
 interface Setup {
   readonly workloads?: readonly string[]
@@ -242,14 +252,16 @@ const ROWS: [string, Setup, object][] = [
     hbone('10.0.0.3', '10.0.0.3:8080'),
   ],
   ['5 unknown address', { ip: '1.1.1.1', port: 443 }, { ...plain('1.1.1.1', 443), workload: null }],
+  ['5 passthrough service', { services: [service(PASSTHROUGH)] }, plain('10.9.0.1', 80)],
   [
-    '5 passthrough service without endpoint',
-    {
-      services: [
-        service('loadBalancer: {routingPreferences: [], mode: Passthrough, healthPolicy: OnlyHealthy}'),
-      ],
-    },
+    '5 passthrough service with endpoints: the address is dialled all the same',
+    { services: [service(PASSTHROUGH)], workloads: [member('a', '10.0.0.2')] },
     plain('10.9.0.1', 80),
+  ],
+  [
+    '5 passthrough service whose address is a workload of the mesh',
+    { services: [service(PASSTHROUGH)], workloads: [workload('a', '10.9.0.1')] },
+    hbone('10.9.0.1', '10.9.0.1:80', identity('a')),
   ],
   [
     '6 endpoint in another network',
@@ -263,6 +275,114 @@ const ROWS: [string, Setup, object][] = [
       workloads: [member('a', '10.0.0.2', 'network: far'), member('b', '10.0.0.3')],
     },
     hbone('10.0.0.3', '10.0.0.3:8080'),
+  ],
+  [
+    '6 endpoint behind a gateway',
+    {
+      services: [service(SANS), EAST_WEST],
+      workloads: [GATEWAY_POD, member('a', '', `${FAR}, workloadIps: []`)],
+    },
+    {
+      ...hbone('10.0.0.50', 's.shop:80', identity('ew')),
+      inner: { expectedIdentities: [FAR_IDENTITY], forwardedNetwork: '' },
+      ...{ uid: 'ew', isWaypoint: false, service: { hostname: 's.shop' }, workload: { name: 'ew' } },
+    },
+  ],
+  [
+    '6 the gateway is a workload address, of its own network',
+    {
+      services: [service(SANS)],
+      workloads: [
+        workload('ew', '10.0.0.50', 'network: far, capacity: 0'),
+        member(
+          'a',
+          '10.7.0.1',
+          'network: far, networkGateway: {destination: far/10.0.0.50, hboneMtlsPort: 15443}',
+        ),
+      ],
+    },
+    { kind: 'hbone', dial: { ip: '10.0.0.50', port: 15443 }, authority: 's.shop:80', uid: 'ew' },
+  ],
+  [
+    '6 a gateway of the own network is not used for who is near',
+    { services: [service(SANS), EAST_WEST], workloads: [GATEWAY_POD, member('a', '10.0.0.2', TO_GATEWAY)] },
+    { ...hbone('10.0.0.2', '10.0.0.2:8080'), inner: null },
+  ],
+  [
+    '6 the gateway was tried',
+    {
+      services: [service(SANS), EAST_WEST],
+      workloads: [GATEWAY_POD, member('a', '10.7.0.1', FAR)],
+      tried: ['ew'],
+    },
+    refusal('NO_ENDPOINT'),
+  ],
+  [
+    '6 an unhealthy gateway',
+    {
+      services: [service(SANS), EAST_WEST],
+      workloads: [GATEWAY_POD.replace('{uid', '{status: Unhealthy, uid'), member('a', '10.7.0.1', FAR)],
+    },
+    { ...refusal('NETWORK_GATEWAY'), detail: 'shop/ew.shop has no endpoint for port 15008' },
+  ],
+  [
+    '6 the gateway service does not list the port',
+    {
+      services: [service(SANS), EAST_WEST.replace('15008: 15008', '15443: 15008')],
+      workloads: [GATEWAY_POD.replace('15008: 15008', ''), member('a', '10.7.0.1', FAR)],
+    },
+    refusal('NETWORK_GATEWAY'),
+  ],
+  [
+    '6 the gateway does not exist',
+    { services: [service(SANS)], workloads: [member('a', '10.7.0.1', FAR)] },
+    { ...refusal('NETWORK_GATEWAY'), detail: 'there is no shop/ew.shop' },
+  ],
+  [
+    '6 nobody may answer behind the gateway',
+    { services: [service(''), EAST_WEST], workloads: [GATEWAY_POD, member('a', '10.7.0.1', FAR)] },
+    refusal('NETWORK_GATEWAY'),
+  ],
+  [
+    '6 a port the far endpoint does not have',
+    {
+      services: [service(SANS), EAST_WEST],
+      workloads: [GATEWAY_POD, member('a', '10.7.0.1', FAR)],
+      port: 81,
+    },
+    refusal('NO_ENDPOINT'),
+  ],
+  [
+    '2 waypoint behind a gateway',
+    {
+      services: [
+        service(`${TO_WAYPOINT}, ${SANS}`),
+        WAYPOINT_SERVICE.replace('}}', '}, subjectAltNames: ["spiffe://x/ns/y/sa/far-wp"]}'),
+        EAST_WEST,
+      ],
+      workloads: [GATEWAY_POD, workload('wp', '', `${FAR}, workloadIps: [], services: {"shop/wp.shop": {}}`)],
+    },
+    {
+      ...hbone('10.0.0.50', 's.shop:80', identity('ew')),
+      inner: { expectedIdentities: ['spiffe://x/ns/y/sa/far-wp'] },
+      isWaypoint: true,
+    },
+  ],
+  [
+    '7 workload waypoint behind a gateway: no service was addressed',
+    {
+      services: [
+        WAYPOINT_SERVICE.replace('}}', '}, subjectAltNames: ["spiffe://x/ns/y/sa/far-wp"]}'),
+        EAST_WEST,
+      ],
+      workloads: [
+        GATEWAY_POD,
+        workload('wp', '', `${FAR}, workloadIps: [], services: {"shop/wp.shop": {}}`),
+        workload('a', '10.0.0.2', TO_WAYPOINT),
+      ],
+      ip: '10.0.0.2',
+    },
+    refusal('NETWORK_GATEWAY'),
   ],
   [
     '6 workload in another network',
