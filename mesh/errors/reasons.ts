@@ -162,7 +162,7 @@ const ROWS = {
     'the network namespace of the pod vanished: the pod has ended'],
   HOSTNAME_UNKNOWN: [103, 503, 5, 'CANCEL', '-', 'no service of that name is known'],
   NETWORK_GATEWAY: [104, 503, 14, 'CANCEL', 'CONNECT',
-    'the destination is in another network and no gateway is known'],
+    'the destination is in another network: give it a gateway, and its service the identities behind that'],
   CONFIG_INVALID: [105, 503, 9, 'CANCEL', '-',
     'the configuration file has a mistake: file, line and field are in the detail'],
   CONFIG_STALE: [106, 503, 14, 'CANCEL', '-',

@@ -189,6 +189,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/mesh/authz/evaluate.ts': ['mesh/authz/connection.ts'],
   'test/mesh/identity/secret-manager.ts': ['mesh/errors/mesh-error.ts'],
+  'test/mesh/model/destination.ts': ['mesh/model/workload-facts.ts'],
   'test/mesh/model/mesh-state.ts': ['mesh/model/address-index.ts'],
   'test/mesh/h2/books.ts': [
     'mesh/h2/byte-queue.ts',
@@ -264,6 +265,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   'test/integration/controller-replicas.ts': ['controller/sources.ts'],
   'test/netns/drift.ts': ['mesh/reactor/netlink/table-events.ts'],
   'test/netns/ztunnel-generations.ts': ['ztunnel/admin-drain.ts', 'ztunnel/supervisor/generations.ts'],
+  'test/netns/ztunnel-gateway.ts': ['ztunnel/carry/gateway-tunnel.ts'],
   'test/netns/ztunnel-retry.ts': ['ztunnel/carry/outbound-attempts.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',

@@ -9,7 +9,7 @@ import { EmbeddedAuthority } from '../../mesh/identity/embedded-authority.ts'
 import { createCertificateRequest, exportPrivateKey, generateKeyPair } from '../../mesh/identity/pki.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { GatewayEvent, GatewayOrder } from './east-west-gateway.ts'
-import { labMesh, MeshLab, poll } from './mesh-lab.ts'
+import { type LabPod, labMesh, MeshLab, poll } from './mesh-lab.ts'
 
 const PROGRAM = fileURLToPath(new URL('./east-west-gateway.ts', import.meta.url))
 export const HOST = 'cart.shop.svc.cluster.local'
@@ -80,11 +80,12 @@ async function certificateOf(
   }
 }
 
-/** Starts the program in the pod `stranger`, with the identity `gateway`; it ends with the test. */
+/** Starts the program in a pod that is not enrolled, with the identity `gateway`; it ends with the test. */
 export async function startGateway(
   t: Test,
   lab: MeshLab,
   order: Pick<GatewayOrder, 'targets' | 'secret'>,
+  pod: LabPod = 'stranger',
 ): Promise<RunningGateway> {
   const events: GatewayEvent[] = []
   const certificate = await certificateOf(lab, 'gateway')
@@ -93,7 +94,7 @@ export async function startGateway(
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: {},
     })
-  const child = lab.namespaceOf('stranger').run(start)
+  const child = lab.namespaceOf(pod).run(start)
   t.teardown(() => child.kill())
   child.on('message', (event: GatewayEvent) => events.push(event))
   child.send({ ...certificate, ...order } satisfies GatewayOrder)

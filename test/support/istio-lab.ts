@@ -60,16 +60,21 @@ export async function startIstioLab(t: Test): Promise<IstioLab> {
     directory,
   })
   t.teardown(() => istio.stop())
+  await startAgent(t, lab)
+  return { lab, istio }
+}
+
+/** The application of the pod `peer`. */
+export async function startAgent(t: Test, lab: MeshLab): Promise<void> {
   const start = (): ChildProcess =>
     spawn(process.execPath, ['--no-warnings', AGENT, 'serve'], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
-  const agent = namespace.run(start)
+  const agent = lab.namespaceOf('stranger').run(start)
   t.teardown(() => {
     if (agent.connected) agent.disconnect()
   })
   await once(agent, 'message', { signal: AbortSignal.timeout(10_000) })
-  return { lab, istio }
 }
 
 export const isOver = ({ isClosed, hasEnded }: LabSocket): boolean => isClosed || hasEnded

@@ -32,6 +32,8 @@ export interface IstioOptions {
   readonly caDirectory: string
   /** The test's own. */
   readonly directory: string
+  /** Of the pod; default: the default one. */
+  readonly network?: string
 }
 
 /** What it is started with under a controller. */
@@ -68,12 +70,13 @@ export class IstioZtunnel {
 
   /** Serves the pod when this resolves. @throws Error with its log */
   static async start(options: IstioOptions): Promise<IstioZtunnel> {
-    const { namespace, workload, meshFile, caDirectory, directory } = options
+    const { namespace, workload, meshFile, caDirectory, directory, network = '' } = options
     const binary = istioBinary()
     const ca = await startIstioCa(namespace, caDirectory, directory)
     const environment = {
       ...COMMON,
       PROXY_WORKLOAD_INFO: workload,
+      NETWORK: network,
       XDS_ADDRESS: '',
       LOCAL_XDS_PATH: meshFile,
       CA_ADDRESS: ca.url,
