@@ -3,6 +3,7 @@
 // gRPC.
 import { hostname } from 'node:os'
 import type { DiscoveryClient, DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
+import { DIVERTS_METADATA } from '../mesh/discovery/protocol.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { ModelSource } from './model-source.ts'
 
@@ -24,7 +25,10 @@ export function discoveryNode(facts: DiscoveryNodeFacts): DiscoveryClientOptions
   const name = facts.podName || hostname()
   return {
     id: `ztunnel~${ip}~${name}.${namespace}~${namespace}.svc.cluster.local`,
-    metadata: { NAME: name, NAMESPACE: namespace, INSTANCE_IPS: ip, NODE_NAME: nodeName },
+    metadata: {
+      ...{ NAME: name, NAMESPACE: namespace, INSTANCE_IPS: ip, NODE_NAME: nodeName },
+      [DIVERTS_METADATA]: 'true', // decide/entrance.ts
+    },
   }
 }
 

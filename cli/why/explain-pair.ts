@@ -62,7 +62,7 @@ export function explainPair(facts: PairFacts): PairVerdict {
   const cause = causes[0] ?? failedAttempt(outbound, ways) ?? failedQuestion(outbound)
   const taken = ways[perWay.indexOf(chosen)]
   const policies = taken?.inbound?.policies
-  const told = { ...names, way: taken?.way.text ?? outsideText(outbound), risks }
+  const told = { ...names, way: taken === undefined ? outsideText(outbound) : wayText(taken), risks }
   if (cause !== null) {
     const outcome = causes.length > 0 ? 'refused' : 'failing'
     const way = taken === undefined ? '' : told.way
@@ -71,6 +71,10 @@ export function explainPair(facts: PairFacts): PairVerdict {
   const outcome = taken?.way.kind === 'hbone' ? 'allowed' : 'plain'
   const reason = policies?.reason ?? ''
   return { ...told, outcome, code: 'OK', policy: policies?.policy ?? '', reason, cause: null }
+}
+
+function wayText({ way, inbound }: AnsweredWay): string {
+  return inbound?.detour?.code === 'OK' ? `${way.text}; ${inbound.detour.reason}` : way.text
 }
 
 function outsideText({ target }: OutboundFacts): string {
@@ -188,6 +192,10 @@ function checkWay(outbound: OutboundFacts, { way, inbound }: AnsweredWay): Found
   if (policies !== null && policies.code !== 'OK') {
     const { code, reason, fix, policy } = policies
     found.causes.push(finding(code, 'destination', where, reason, { fix, policy }))
+  }
+  if (inbound.detour !== null && inbound.detour.code !== 'OK') {
+    const { code, reason, fix } = inbound.detour
+    found.causes.push(finding(code, code === 'LOOP' ? 'destination' : 'waypoint', where, reason, { fix }))
   }
   checkListener(inbound, where, way.port, found)
   return found

@@ -8,6 +8,7 @@ import {
   REVOCATIONS_NAME,
   REVOCATIONS_TYPE,
 } from '../../mesh/discovery/protocol.ts'
+import { isDiverting } from '../../mesh/model/reserved-policy.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
 import {
   Action,
@@ -21,7 +22,6 @@ import {
   type Workload,
 } from '../../proto/generated/istio/workload_pb.js'
 import { RevocationsSchema } from '../../proto/generated/sidestep/v1/revocations_pb.js'
-import { isWaypointOnly } from '../translate/policy-names.ts'
 import { AddressNames, serviceAliases, workloadAliases } from './address-names.ts'
 import type { Refusal, SessionSource } from './delta-session.ts'
 import { NodeScopes } from './node-scopes.ts'
@@ -206,7 +206,7 @@ function diverts({ node }: DeltaDiscoveryRequest): boolean {
 }
 
 function* withoutGuards(names: Iterable<string>): Iterable<string> {
-  for (const name of names) if (!isWaypointOnly(name)) yield name
+  for (const name of names) if (!isDiverting(name)) yield name
 }
 
 // SPEC XDS §1.5: an empty list is "everything", and so is `*` unless it is unsubscribed in the same breath.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of policies on the wire. Kubernetes' names have no underscore: what has one is made by the mesh.
 import { createHash } from 'node:crypto'
-import { WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
+import { UNDIVERTED_SUFFIX, WAYPOINT_ONLY_PREFIX } from '../../mesh/model/reserved-policy.ts'
 import { stableHash } from './stable-hash.ts'
 
 export {
@@ -24,11 +24,14 @@ export function wireName(name: string): string {
     : `sidestep_renamed_${stableHash(name).toString(16)}_${name.length}`
 }
 
-/** The name for a set of waypoints, `<namespace>/<name>` each, in order: readable for one, short for many. */
-export function waypointOnlyName(waypoints: readonly string[]): string {
+/**
+ * The name for a set of waypoints, `<namespace>/<name>` each, in order: readable for one, short for many.
+ * `isDivertible`: all of them know diverted connections.
+ */
+export function waypointOnlyName(waypoints: readonly string[], isDivertible: boolean): string {
   const [first = '', ...others] = waypoints.map((key) => key.split('/').map(wireName).join('_'))
-  if (others.length === 0) return `${WAYPOINT_ONLY_PREFIX}${first}`
-  return `${WAYPOINT_ONLY_PREFIX}${first}_and_${others.length}_${digestOf(waypoints)}`
+  const further = others.length === 0 ? '' : `_and_${others.length}_${digestOf(waypoints)}`
+  return `${WAYPOINT_ONLY_PREFIX}${first}${further}${isDivertible ? '' : UNDIVERTED_SUFFIX}`
 }
 
 /** The end of a name for a set of ports, in order: readable for a few, short for many. */
@@ -39,9 +42,4 @@ export function portsSuffix(ports: readonly number[]): string {
 
 function digestOf(parts: readonly (string | number)[]): string {
   return createHash('sha256').update(parts.join()).digest('hex').slice(0, 32)
-}
-
-/** True for the key, `<namespace>/<name>`, of a policy of waypointOnlyName(). */
-export function isWaypointOnly(key: string): boolean {
-  return key.startsWith(WAYPOINT_ONLY_PREFIX, key.indexOf('/') + 1)
 }

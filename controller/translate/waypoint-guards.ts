@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nobody goes round a waypoint (design.md, "Rules of behaviour" 1): a workload behind one refuses whoever is not that
-// waypoint. A ztunnel that diverts such connections to the waypoint instead is not sent these policies.
+// waypoint. A ztunnel that diverts such connections instead is not sent these policies, where the waypoint is one of ours:
+// another would take the pod that diverts for the caller.
 // They are DENYs: an ALLOW would add to what other policies allow, and alone refuse what no policy is about.
 import { create, equals } from '@bufbuild/protobuf'
 import {
@@ -53,7 +54,10 @@ export class WaypointGuards {
     if (names.size === 0) return null
     const sorted = [...names].toSorted(([left], [right]) => (left < right ? -1 : 1))
     const principals = sorted.map(([, name]) => this.#waypoints.identitiesOf(name))
-    const name = waypointOnlyName(sorted.map(([key]) => key))
+    const name = waypointOnlyName(
+      sorted.map(([key]) => key),
+      sorted.every(([, each]) => this.#waypoints.isOurs(each)),
+    )
     return this.#guards.get(guardKey({ namespace, name }), principals, () =>
       create(AuthorizationSchema, {
         name,

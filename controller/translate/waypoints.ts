@@ -18,6 +18,7 @@ import { Memo } from './memo.ts'
 import { Notes } from './notes.ts'
 import { MAX_PORT } from './service-info.ts'
 import type { TranslateSettings } from './translation.ts'
+import { WAYPOINT_CLASS } from './waypoint-class.ts'
 import { WaypointIdentities } from './waypoint-identities.ts'
 import { GATEWAY_NAME, type WaypointName, type WaypointRequest, waypointKey } from './waypoint-request.ts'
 
@@ -91,6 +92,11 @@ export class Waypoints {
   /** Principals of its pods, in order; the same array as long as they are the same. Empty: there is no such Gateway. */
   identitiesOf(name: WaypointName): readonly string[] {
     return this.gateway(name) === undefined ? NOBODY : this.#identities.of(name)
+  }
+
+  /** A waypoint that we run. */
+  isOurs(name: WaypointName): boolean {
+    return this.gateway(name)?.spec.gatewayClassName === WAYPOINT_CLASS
   }
 
   /** A Gateway says that it is of this class, or all are. */

@@ -7,6 +7,7 @@ import type { HeaderList } from '../h2/hpack/decoder.ts'
 import type { H2Stream, HeadersHandler } from '../h2/stream.ts'
 import type { ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
 import type { Scheduler, Timer } from '../reactor/scheduler.ts'
+import { DIVERTED_FOR_HEADER } from './diversion.ts'
 import { HBONE_LIMITS } from './limits.ts'
 
 /** What a CONNECT says. Values must be valid field values; the format… functions of this room make them. */
@@ -17,6 +18,8 @@ export interface ConnectRequest {
   readonly traceparent?: string
   /** Only for the inner CONNECT of double HBONE; '' is the default network. */
   readonly forwardedNetwork?: string
+  /** Only of a diverted connection: for whom. */
+  readonly divertedFor?: string
 }
 
 /** The outcome: one call, never from inside the call that asked. */
@@ -40,6 +43,7 @@ export function connectHeaders(request: ConnectRequest): HeaderList {
   if (request.forwarded) headers.push('forwarded', request.forwarded)
   if (request.traceparent) headers.push('traceparent', request.traceparent)
   if (request.forwardedNetwork !== undefined) headers.push('x-forwarded-network', request.forwardedNetwork)
+  if (request.divertedFor) headers.push(DIVERTED_FOR_HEADER, request.divertedFor)
   return headers
 }
 

@@ -11,6 +11,7 @@ import type { InboundBudget, SessionResources } from '../h2/session-resources.ts
 import type { H2Stream } from '../h2/stream.ts'
 import type { ByteStream, CloseReason } from '../reactor/byte-stream.ts'
 import { type ConnectTarget, parseAuthority } from './authority.ts'
+import { DIVERTED_FOR_HEADER } from './diversion.ts'
 import { KeepAlive } from './keep-alive.ts'
 
 /** What a tunnel server tells its owner. */
@@ -63,6 +64,10 @@ export class InboundConnect {
   /** Network of the sender on the inner CONNECT of double HBONE. */
   get forwardedNetwork(): string {
     return this.header('x-forwarded-network')
+  }
+  /** Of a connection that was diverted to a waypoint; '' for all others. */
+  get divertedFor(): string {
+    return this.header(DIVERTED_FOR_HEADER)
   }
 
   /** 200: the application is connected. `baggage` describes the destination; '' = none. */

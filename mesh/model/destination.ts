@@ -123,19 +123,20 @@ export function describeDestination(
   return { ...view, kind: 'workload', candidates: [direct(workload, ip, port, 0, [])] }
 }
 
-function serviceFacts({ name, namespace, hostname }: Service): ServiceFacts {
+/** The facts of a service for records and metrics. */
+export function serviceFacts({ name, namespace, hostname }: Service): ServiceFacts {
   return { name, namespace, hostname }
 }
 
-// SPEC XDS §1.6: weighted waypoints, falling back to `waypoint` when there are none or all weigh nothing.
-function waypointsOf(service: Service): readonly WeightedWaypoint[] {
+/** The waypoints of a service. SPEC XDS §1.6: weighted ones; `waypoint` when there are none or all weigh nothing. */
+export function waypointsOf(service: Service): readonly WeightedWaypoint[] {
   const weighted = service.weightedWaypoints.filter(({ weight }) => weight > 0)
   if (weighted.length > 0) return weighted
   return service.waypoint === null ? [] : [{ destination: service.waypoint, weight: 1 }]
 }
 
-// SPEC HBONE §4.1 row 2: HBONE to the waypoint, authority = the original destination. Never silently bypassed.
-function describeWaypoint(asked: Asked, { destination, weight }: WeightedWaypoint): WaypointView {
+/** SPEC HBONE §4.1 row 2: HBONE to the waypoint, authority = the original destination. Never silently bypassed. */
+export function describeWaypoint(asked: Asked, { destination, weight }: WeightedWaypoint): WaypointView {
   const uid = formatGateway(destination)
   const found = asked.state.resolveGateway(destination, asked.source.namespace)
   const { candidates, refusal } =

@@ -7,6 +7,7 @@ import { isVisible } from './address-index.ts'
 import type { MeshState } from './mesh-state.ts'
 import type { Policy } from './policy.ts'
 import type { Service } from './service.ts'
+import { describeGuard, type WaypointGuard } from './waypoint-guard.ts'
 import type { ApplicationTunnel, GatewayAddress, Workload } from './workload.ts'
 import { type WorkloadFacts, workloadFacts } from './workload-facts.ts'
 
@@ -27,6 +28,8 @@ export interface InboundView {
   readonly hosts: ReadonlyMap<string, NamedHost>
   /** Addresses this pod is the waypoint of: authorities it takes although they are not its own. */
   readonly fronted: ReadonlySet<string>
+  /** Who must be passed to come here; null: nobody. */
+  readonly guard: WaypointGuard | null
   /** The policies that apply here, for compilePolicies. */
   readonly policies: readonly Policy[]
 }
@@ -39,6 +42,7 @@ export function describeInbound(state: MeshState, workload: Workload): InboundVi
     applicationTunnel: workload.applicationTunnel,
     hosts: hostsOf(state, workload),
     fronted: frontedBy(state, workload),
+    guard: describeGuard(state, workload),
     policies: state.policiesFor(workload),
   }
 }
@@ -49,8 +53,8 @@ export function isSameInbound(left: InboundView, right: InboundView): boolean {
     left.policies.length === right.policies.length &&
     left.policies.every((policy, index) => policy === right.policies[index]) &&
     isDeepStrictEqual(
-      [left.workload, left.applicationTunnel, left.hosts, left.fronted],
-      [right.workload, right.applicationTunnel, right.hosts, right.fronted],
+      [left.workload, left.applicationTunnel, left.hosts, left.fronted, left.guard],
+      [right.workload, right.applicationTunnel, right.hosts, right.fronted, right.guard],
     )
   )
 }

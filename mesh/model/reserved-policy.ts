@@ -16,6 +16,17 @@ export const NEEDS_L7_PREFIX = 'sidestep_needs_l7_'
  */
 export const WAYPOINT_ONLY_PREFIX = 'sidestep_waypoint_only_'
 
+/**
+ * Reserved: ending of such a name when one of its waypoints does not know diverted connections. Then nobody diverts, and
+ * every ztunnel is sent the policy.
+ */
+export const UNDIVERTED_SUFFIX = '_undiverted'
+
+/** True for the key, `namespace/name`, of a DENY that a ztunnel does without, because it diverts what that would refuse. */
+export function isDiverting(key: string): boolean {
+  return key.startsWith(WAYPOINT_ONLY_PREFIX, key.indexOf('/') + 1) && !key.endsWith(UNDIVERTED_SUFFIX)
+}
+
 /** Reserved: the DENY of whoever has no identity, which all that is strict names. SPEC HBONE §9.5. In the root namespace. */
 export const STATIC_STRICT_NAME = 'istio_converted_static_strict'
 

@@ -32,6 +32,8 @@ export interface ConnectionRecord {
   readonly destination: RecordedWorkload | null
   /** `namespace/name` of the deciding policy. */
   readonly policy: string
+  /** `namespace/name` of the waypoint's pod it was diverted to. */
+  readonly via: string
   readonly bytesSent: number
   readonly bytesReceived: number
   readonly durationMs: number
@@ -115,6 +117,7 @@ export type ConnectionEnds = Pick<
   | 'service'
   | 'destination'
   | 'policy'
+  | 'via'
 >
 
 function endsText(ends: ConnectionEnds): string {
@@ -127,7 +130,8 @@ function endsText(ends: ConnectionEnds): string {
     addressField('dst.hbone_addr', ends.hboneAddress) +
     serviceText(ends.service) +
     (destination === null ? '' : workloadText(destination, 'dst')) +
-    field('policy', ends.policy)
+    field('policy', ends.policy) +
+    field('diverted_to', ends.via)
   )
 }
 

@@ -24,6 +24,7 @@ const LINE = formatConnectionRecord({
     clusterId: '',
   },
   policy: 'shop/no',
+  via: '',
   bytesSent: 1,
   bytesReceived: 2,
   durationMs: 3,

@@ -24,8 +24,8 @@ export function acceptPassthrough(pod: ServedPod, fd: number): void {
     onClosed()
     return
   }
-  const { dial, connection: authz } = decision
-  const allowed = { dial, authz, sourceIp: client.ip, proxyHeader: null }
+  const { dial, connection: authz, entrance, arrival } = decision
+  const allowed = { dial, authz, entrance, arrival, client, proxyHeader: null }
   new InboundConnection(pod, downstream, allowed, facts, onClosed).start()
 }
 

@@ -75,10 +75,15 @@ export class Destinations {
     this.#questions.get(keyOf(ip, port))?.waiting.delete(waiter)
   }
 
+  /** A destination that main need not be asked for; it is not kept. */
+  known(view: DestinationView): KnownDestination {
+    return { view, picker: new DestinationPicker(view, Math.random, this.#passedOver) }
+  }
+
   /** Main's answer. */
   learn(view: DestinationView): void {
     const key = keyOf(view.ip, view.port)
-    const destination = { view, picker: new DestinationPicker(view, Math.random, this.#passedOver) }
+    const destination = this.known(view)
     if (this.#known.size >= MAX_DESTINATIONS && !this.#known.has(key)) {
       const oldest = this.#known.keys().next().value
       if (oldest !== undefined) this.#known.delete(oldest)

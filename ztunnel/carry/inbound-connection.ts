@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One connection of somebody to an application of ours, out of a tunnel or in plaintext: already decided, now the
-// application is dialled with the client's address, then accepted, relayed and recorded. The near side hears 200
-// only when the application is connected.
+// application is dialled with the client's address, or a waypoint that is before it; then it is accepted, relayed and
+// recorded. The near side hears 200 only when the application, or the waypoint, is connected.
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
@@ -14,10 +14,13 @@ import {
   type PendingConnect,
   startConnect,
 } from '../../mesh/reactor/tcp-connect.ts'
+import { type Arrival, type Detour, type Entrance, recheckEntrance } from '../decide/entrance.ts'
+import type { OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import type { Sheddable } from './node-pressure.ts'
+import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PayloadCapture } from './payload-capture.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
@@ -30,21 +33,23 @@ export interface AllowedInbound {
   readonly dial: SocketAddress
   /** What policies saw; evaluated again when they change. */
   readonly authz: AuthzConnection
-  /** The client's address. */
-  readonly sourceIp: string
+  readonly entrance: Entrance
+  /** What the entrance was decided for. */
+  readonly arrival: Arrival
+  readonly client: SocketAddress
   /** What the application is told before the client's first byte (PROXY protocol); null: nothing. */
   readonly proxyHeader: Uint8Array | null
 }
 
 /** Carries one inbound connection. Start it once. */
-export class InboundConnection implements ConnectHandler, RelayOwner, PodConnection {
+export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOwner, PodConnection {
   readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #allowed: AllowedInbound
   readonly #facts: ConnectionFacts
   readonly #onClosed: () => void
-  #connect: PendingConnect | null = null
+  #connect: Pick<PendingConnect, 'cancel'> | null = null
   #near: ByteStream | null = null
   #relay: Relay | null = null
   #isClosed = false
@@ -65,12 +70,41 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
   }
 
   start(): void {
-    const { dial, sourceIp, proxyHeader } = this.#allowed
     const refusal = this.#pod.admitConnection()
-    if (refusal !== null) {
-      this.#fail(refusal)
-      return
-    }
+    if (refusal !== null) this.#fail(refusal)
+    else if (this.#allowed.entrance.kind === 'detour') this.#divert(this.#allowed.entrance)
+    else this.#dial()
+  }
+
+  /** To a waypoint, as the pod would go there. */
+  #divert({ view, divertedFor }: Detour): void {
+    const { destinations } = this.#pod
+    const attempts = new OutboundAttempts(
+      this.#pod,
+      destinations.known(view),
+      this.#allowed.client,
+      this,
+      divertedFor,
+    )
+    this.#connect = attempts
+    attempts.start()
+  }
+
+  onAttempt({ workload }: OutboundDecision): void {
+    this.#facts.via = workload === null ? '' : `${workload.namespace}/${workload.name}`
+  }
+
+  onUpstream(waypoint: ByteStream): void {
+    this.#open(waypoint)
+  }
+
+  onRefused(refusal: Refusal): void {
+    this.#fail(refusal)
+  }
+
+  #dial(): void {
+    const { dial, client, proxyHeader } = this.#allowed
+    const { ip: sourceIp } = client
     const { dialer, canShowSource, context } = this.#pod
     // A source equal to the destination would connect the application to itself. SPEC HBONE §3.7: from loopback to loopback.
     const isShown = canShowSource && sourceIp !== dial.ip && proxyHeader === null
@@ -84,14 +118,18 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
   }
 
   onConnected(fd: number): void {
+    const application = openSocket(this.#pod.context.reactor, fd, noHandler, this.#pod.share)
+    this.#introduce(application)
+    this.#open(application)
+  }
+
+  #open(far: ByteStream): void {
     this.#connect = null
     const { context } = this.#pod
     this.#near = this.#downstream.accept()
-    const application = openSocket(context.reactor, fd, noHandler, this.#pod.share)
-    this.#introduce(application)
-    this.#relay = new Relay(this.#near, application, this, context.halfClose)
+    this.#relay = new Relay(this.#near, far, this, context.halfClose)
     if (this.#downstream.hasEnded) {
-      application.end()
+      far.end()
       this.#relay.onHalfClosed()
     }
     context.opened(this.#facts)
@@ -135,10 +173,14 @@ export class InboundConnection implements ConnectHandler, RelayOwner, PodConnect
   }
 
   recheck(): void {
-    const verdict = this.#pod.policies.evaluate(this.#allowed.authz)
-    if (verdict.allowed) return
+    const { authz, arrival, entrance } = this.#allowed
+    const verdict = this.#pod.policies.evaluate(authz)
+    const changed = recheckEntrance(this.#pod.inbound?.guard ?? null, arrival, entrance)
+    if (verdict.allowed && changed === null) return
     this.#facts.policy = verdict.policy ?? ''
-    this.abort({ code: 'POLICY_CHANGED', detail: verdict.detail })
+    this.abort(
+      verdict.allowed && changed !== null ? changed : { code: 'POLICY_CHANGED', detail: verdict.detail },
+    )
   }
 
   drain(): void {}

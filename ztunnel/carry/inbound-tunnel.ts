@@ -176,6 +176,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       localIp: this.#localIp,
       sourceIp: this.#client.ip,
       identity: this.#identity,
+      isDiverted: connect.divertedFor !== '',
     }
     this.#pod.lastVerdict = null
     const decision = decideInbound(inbound, request, this.#pod.evaluate)
@@ -186,10 +187,10 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
       return
     }
     facts.destinationAddress = `${decision.dial.ip}:${decision.dial.port}`
-    const { dial, connection: authz, proxiedTo } = decision
+    const { dial, connection: authz, entrance, arrival, proxiedTo } = decision
     const proxyHeader =
       proxiedTo === null ? null : formatProxyHeader(this.#client, proxiedTo, this.#identityText)
-    const allowed = { dial, authz, sourceIp: this.#client.ip, proxyHeader }
+    const allowed = { dial, authz, entrance, arrival, client: this.#client, proxyHeader }
     const connection = new InboundConnection(this.#pod, downstream, allowed, facts, () => {})
     downstream.connection = connection
     connection.start()

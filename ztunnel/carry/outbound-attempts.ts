@@ -38,6 +38,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   readonly #destination: KnownDestination
   readonly #client: SocketAddress
   readonly #owner: AttemptsOwner
+  readonly #divertedFor: string
   /** Uids of endpoints that failed; null: none. */
   #tried: Set<string> | null = null
   #current: OutboundDecision | null = null
@@ -45,7 +46,15 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   #connect: Cancellable | null = null
   #timer: Timer | null = null
 
-  constructor(pod: ServedPod, destination: KnownDestination, client: SocketAddress, owner: AttemptsOwner) {
+  /** `divertedFor`: as Tunnels.requestOf has it. */
+  constructor(
+    pod: ServedPod,
+    destination: KnownDestination,
+    client: SocketAddress,
+    owner: AttemptsOwner,
+    divertedFor = '',
+  ) {
+    this.#divertedFor = divertedFor
     this.#pod = pod
     this.#destination = destination
     this.#client = client
@@ -93,7 +102,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     const { tunnels } = this.#pod
     const onRefused = (refusal: Refusal): void => this.#onFailure(refusal)
     if (decision.inner === null) {
-      this.#connect = tunnels.open(decision, tunnels.requestOf(decision, this.#client), {
+      this.#connect = tunnels.open(decision, tunnels.requestOf(decision, this.#client, this.#divertedFor), {
         onConnected: (stream) => this.#onUpstream(stream),
         onRefused,
       })

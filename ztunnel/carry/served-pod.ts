@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pod in one worker: its own configuration, its policies, what it knows of destinations, its tunnels and its
 // live connections.
+import { isDeepStrictEqual } from 'node:util'
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
@@ -69,6 +70,8 @@ export class ServedPod {
   /** Main's to close; null when the pod shares the host's. */
   readonly namespace: NetworkNamespace | null
   #isDraining = false
+  /** Also while the pod is not configured. */
+  #lastIdentity = ''
 
   /** `namespaceFd` stays main's; null when the pod shares the host's namespace. `account`: shared with other workers. */
   constructor(
@@ -139,16 +142,28 @@ export class ServedPod {
     return this.inbound?.workload.identity ?? ''
   }
 
-  /** New configuration of the pod. Live inbound connections are checked against the new policies. */
+  /** New configuration of the pod. Live inbound connections are checked against all that may end them. */
   configure(inbound: InboundView | null): void {
     const isChanged = !haveSameElements(inbound?.policies ?? [], this.inbound?.policies ?? [])
+    const isGuardChanged = !isDeepStrictEqual(inbound?.guard ?? null, this.inbound?.guard ?? null)
+    const identity = inbound?.workload.identity ?? this.#lastIdentity
+    const isOther = this.#lastIdentity !== '' && identity !== this.#lastIdentity
+    this.#lastIdentity = identity
     this.inbound = inbound
     this.baggage = formatWorkloadBaggage(inbound?.workload ?? null)
     this.source =
       inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
-    if (!isChanged) return
-    this.#compiled = null
-    for (const connection of this.connections) connection.recheck()
+    if (isChanged) this.#compiled = null
+    if (isOther) this.#becomeOther()
+    else if (isChanged || isGuardChanged) for (const each of [...this.connections]) each.recheck()
+  }
+
+  /** Its identity is another one: what stands was decided, here and by peers, for who it is no more. */
+  #becomeOther(): void {
+    const reason: Refusal = refuse('POLICY_CHANGED', 'the identity of the pod has changed')
+    for (const connection of [...this.connections]) connection.abort(reason)
+    this.tunnels.close()
+    this.tunnels.resume()
   }
 
   /** The policies in force, compiled. */

@@ -163,13 +163,17 @@ export class Tunnels {
     })
   }
 
-  /** What the CONNECT of a connection says. */
-  requestOf({ authority, service }: TunnelDecision, client: SocketAddress): ConnectRequest {
+  /**
+   * What the CONNECT of a connection says. `divertedFor`: of one that is diverted to a waypoint, the value of its header; else
+   * ''.
+   */
+  requestOf({ authority, service }: TunnelDecision, client: SocketAddress, divertedFor = ''): ConnectRequest {
     return {
       authority,
       baggage: this.#pod.baggage,
       forwarded: formatForwarded(client.ip, client.port, service?.hostname ?? null),
       traceparent: createTraceparent(),
+      divertedFor,
     }
   }
 

@@ -54,6 +54,8 @@ export class ConnectionFacts {
   service: ServiceFacts | null = null
   destination: WorkloadFacts | null = null
   policy = ''
+  /** The waypoint's pod it was diverted to, `namespace/name`; '' for all others. */
+  via = ''
   /** Endpoints that failed before the one of the record. */
   retryCount = 0
   /** Counters of the connection while nothing is wrong with it; -1 before it could carry bytes. */
@@ -219,5 +221,6 @@ function endsOf(facts: ConnectionFacts): ConnectionEnds {
     service: facts.service?.hostname ?? '',
     destination: facts.destination,
     policy: facts.policy,
+    via: facts.via,
   }
 }

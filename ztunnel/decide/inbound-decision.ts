@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether and where an inbound CONNECT goes (SPEC HBONE §4.2). Pure; once per stream in a worker. The order is the
-// specification's: destination check, target, policy. Only then is the application dialled.
+// specification's: destination check, target, policy; then whether it goes through a waypoint first. Only then is the
+// application dialled.
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import type { Evaluate, Verdict } from '../../mesh/authz/evaluate.ts'
-import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
 import { isIpv6, parseIp, type SocketAddress } from '../../mesh/net/address.ts'
 import { isMeshPort } from '../../mesh/net/mesh-ports.ts'
+import { type Arrival, decideEntrance, type Entrance } from './entrance.ts'
 
 /** One CONNECT. IPs are canonical. */
 export interface InboundRequest {
@@ -20,6 +22,8 @@ export interface InboundRequest {
   readonly sourceIp: string
   /** What the peer proved; null cannot happen over mTLS with a workload certificate. */
   readonly identity: SpiffeId | null
+  /** It says that a ztunnel has diverted it before. */
+  readonly isDiverted: boolean
 }
 
 /** Carry it. */
@@ -32,6 +36,9 @@ export interface InboundDecision {
   /** Keep it: when policies change the connection is evaluated again. */
   readonly connection: AuthzConnection
   readonly verdict: Verdict
+  readonly entrance: Entrance
+  /** What the entrance was decided for. */
+  readonly arrival: Arrival
 }
 
 /** Decides one CONNECT. `pod` is null when the pod is enrolled but not configured. */
@@ -51,9 +58,13 @@ export function decideInbound(
   const connection = new AuthzConnection(request.sourceIp, request.identity, request.localIp, port)
   const verdict = evaluate(connection)
   if (!verdict.allowed) return refuse(verdict.code, verdict.detail)
+  const { sourceIp, identity, localIp: ip, isDiverted } = request
+  const arrival = { sourceIp, identity, ip, port: named, isDiverted }
+  const entrance = decideEntrance(pod.guard, arrival)
+  if (isRefusal(entrance)) return entrance
   const proxiedTo = tunnel?.protocol === 'PROXY' ? authorityOf(pod, request) : null
   const dial = { ip: proxiedTo === null ? request.localIp : loopbackOf(request.localIp), port }
-  return { kind: 'inbound', dial, proxiedTo, connection, verdict }
+  return { kind: 'inbound', dial, proxiedTo, connection, verdict, entrance, arrival }
 }
 
 /** The port the authority means, before any tunnel. */

@@ -4,8 +4,10 @@
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
+import { describeGuard } from '../../mesh/model/waypoint-guard.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { HBONE_PORT } from '../../mesh/net/mesh-ports.ts'
+import { explainEntrance } from './explain-entrance.ts'
 import { type ExplainedSide, explainPolicies } from './explanation.ts'
 import {
   healthOf,
@@ -41,6 +43,8 @@ export interface InboundFacts {
   readonly isServed: boolean
   /** Its policies; null when it knows nothing to apply them to. */
   readonly policies: ExplainedSide | null
+  /** What becomes of who would go round a waypoint; null: nobody does, or a policy refuses it before. */
+  readonly detour: ExplainedSide | null
   readonly certificate: IdentityFacts | null
   /** How the application's port answers now; null: that is not known. */
   readonly listener: ListenerState | null
@@ -61,17 +65,24 @@ export function inboundFacts(view: NodeView, asked: InboundAsked): InboundFacts 
   })
   const health = healthOf(view)
   if (view.state === null || workload === undefined) {
-    const unknown = { destination: null, isServed: false, policies: null, certificate: null, listener: null }
-    return { health, ...unknown, attempts, mendedMs: null }
+    const nothing = { destination: null, policies: null, detour: null, certificate: null, listener: null }
+    return { health, ...nothing, isServed: false, attempts, mendedMs: null }
   }
   const pod = servedPod(view, workload)
   const proven = parseSpiffeId(identity)
-  const connection = new AuthzConnection(sourceIps[0] ?? '', isRefusal(proven) ? null : proven, ip, port)
+  const caller = isRefusal(proven) ? null : proven
+  const sourceIp = sourceIps[0] ?? ''
+  const policies = explainPolicies(
+    view.state.policiesFor(workload),
+    new AuthzConnection(sourceIp, caller, ip, port),
+  )
+  const arrival = { identity: caller, sourceIp, ip, port, isDiverted: false }
   const destination = partyOf(workload)
   return {
     ...{ health, destination, attempts },
     isServed: pod !== undefined,
-    policies: explainPolicies(view.state.policiesFor(workload), connection),
+    policies,
+    detour: policies.code === 'OK' ? explainEntrance(describeGuard(view.state, workload), arrival) : null,
     certificate: identityFacts(view, destination.identity),
     // What an application tunnel leads to is behind another port.
     listener:

@@ -4,7 +4,7 @@
 import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
 import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
-import { describeDestination } from '../../mesh/model/destination.ts'
+import { type DestinationView, describeDestination } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import type { Workload } from '../../mesh/model/workload.ts'
 import { workloadFacts } from '../../mesh/model/workload-facts.ts'
@@ -127,14 +127,19 @@ function waysOf(
   while (ways.length < MAX_WAYS) {
     const decision = decideOutbound(from, destination, picker, tried.size === 0 ? null : tried)
     if (isRefusal(decision)) return ways.length === 0 ? decision : ways
-    ways.push(wayOf(state, decision, isServed || source.protocol === 'HBONE'))
+    ways.push(wayOf(state, decision, destination, isServed || source.protocol === 'HBONE'))
     if (decision.uid === '') return ways
     tried.add(decision.uid)
   }
   return ways
 }
 
-function wayOf(state: MeshState, decision: OutboundDecision, isEnrolled: boolean): PairWay {
+function wayOf(
+  state: MeshState,
+  decision: OutboundDecision,
+  view: DestinationView,
+  isEnrolled: boolean,
+): PairWay {
   const { dial, workload } = decision
   const own = workload === null ? undefined : state.workloadByUid(workload.uid)
   const destination = own === undefined ? null : partyOf(own)
@@ -146,11 +151,19 @@ function wayOf(state: MeshState, decision: OutboundDecision, isEnrolled: boolean
       ...way,
       kind: decision.kind,
       isWaypoint: endsElsewhere(decision),
-      text: carried(decision).reason,
+      text: carried(decision).reason + waypointText(decision, view),
       dial: formatSocketAddress(dial.ip, dial.port),
     }
   }
   const to = formatSocketAddress(address.ip, address.port)
   const text = `goes to ${to} in plain text: the caller is not enrolled`
   return { ...way, kind: 'plain', isWaypoint: false, text, dial: to }
+}
+
+/** Which waypoint it is, and why it goes there. */
+function waypointText(decision: OutboundDecision, { waypoints, service }: DestinationView): string {
+  if (decision.kind === 'plain' || !decision.isWaypoint) return ''
+  const own = waypoints.find(({ candidates }) => candidates.some(({ uid }) => uid === decision.uid))
+  const whose = service === null ? 'the pod' : `the service ${service.namespace}/${service.name}`
+  return `: ${own?.uid ?? 'it'} is the waypoint of ${whose}`
 }

@@ -3,10 +3,11 @@
 // Who sent it is not known: policies see an address and no identity.
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import type { Evaluate, Verdict } from '../../mesh/authz/evaluate.ts'
-import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
 import type { SocketAddress } from '../../mesh/net/address.ts'
 import { isMeshPort } from '../../mesh/net/mesh-ports.ts'
+import { type Arrival, decideEntrance, type Entrance } from './entrance.ts'
 
 /** Carry it to its original destination. */
 export interface PassthroughDecision {
@@ -15,6 +16,9 @@ export interface PassthroughDecision {
   /** Keep it: when policies change the connection is evaluated again. */
   readonly connection: AuthzConnection
   readonly verdict: Verdict
+  readonly entrance: Entrance
+  /** What the entrance was decided for. */
+  readonly arrival: Arrival
 }
 
 /** Decides one connection. `destination` is the original one; IPs are canonical. */
@@ -29,5 +33,8 @@ export function decidePassthrough(
   const connection = new AuthzConnection(sourceIp, null, destination.ip, destination.port)
   const verdict = evaluate(connection)
   if (!verdict.allowed) return refuse(verdict.code, verdict.detail)
-  return { kind: 'passthrough', dial: destination, connection, verdict }
+  const arrival = { identity: null, sourceIp, ip: destination.ip, port: destination.port, isDiverted: false }
+  const entrance = decideEntrance(pod.guard, arrival)
+  if (isRefusal(entrance)) return entrance
+  return { kind: 'passthrough', dial: destination, connection, verdict, entrance, arrival }
 }

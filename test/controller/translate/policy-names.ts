@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import {
-  isWaypointOnly,
   NEEDS_L7_PREFIX,
   portsSuffix,
   waypointOnlyName,
   wireName,
 } from '../../../controller/translate/policy-names.ts'
 import { stableHash } from '../../../controller/translate/stable-hash.ts'
+import { isDiverting } from '../../../mesh/model/reserved-policy.ts'
 
 t.test('no name of an object can be that of a policy the mesh makes', async (t) => {
   for (const name of ['cart', 'a.b-c', '0', 'x'.repeat(253)]) t.equal(wireName(name), name)
@@ -41,16 +41,18 @@ t.test('sets of waypoints have names of their own, of bounded length', async (t)
     ['a/b_c'],
     ['a_b/c'],
   ]
-  const names = sets.map(waypointOnlyName)
-  t.equal(new Set(names).size, sets.length)
+  const names = [true, false].flatMap((isDivertible) =>
+    sets.map((set) => waypointOnlyName(set, isDivertible)),
+  )
+  t.equal(new Set(names).size, 2 * sets.length)
   t.equal(names[0], 'sidestep_waypoint_only_a_b')
-  for (const name of names) {
+  for (const [index, name] of names.entries()) {
     t.ok(name.length < 600, name)
-    t.ok(isWaypointOnly(`shop/${name}`))
+    t.equal(isDiverting(`shop/${name}`), index < sets.length, 'who is told of it can tell which is which')
     t.not(wireName(name), name, 'no object can have it')
   }
   for (const key of ['shop/p', `${names[0]}/p`, 'shop/sidestep_needs_l7_p', ''])
-    t.notOk(isWaypointOnly(key), key)
+    t.notOk(isDiverting(key), key)
 })
 
 t.test('sets of ports have endings of their own, of bounded length', async (t) => {

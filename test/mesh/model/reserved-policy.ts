@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { portsSuffix, waypointOnlyName, wireName } from '../../../controller/translate/policy-names.ts'
-import { denialCode, NEEDS_L7_PREFIX, writtenKey } from '../../../mesh/model/reserved-policy.ts'
+import { denialCode, isDiverting, NEEDS_L7_PREFIX, writtenKey } from '../../../mesh/model/reserved-policy.ts'
 
 const NAME = fc.stringMatching(/^[a-z0-9][a-z0-9.-]{0,40}$/)
 
@@ -19,12 +19,17 @@ t.test('a policy that the controller made of a user’s is told by the user’s 
 
 t.test('a guard is told by the waypoint that is gone round', async (t) => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(NAME, NAME), { minLength: 1, maxLength: 3 }), (waypoints) => {
-      const keys = waypoints.map((parts) => parts.join('/'))
-      const name = waypointOnlyName(keys)
-      t.equal(denialCode(name), 'WAYPOINT_BYPASS')
-      t.equal(writtenKey({ namespace: 'shop', name }), keys[0])
-    }),
+    fc.property(
+      fc.array(fc.tuple(NAME, NAME), { minLength: 1, maxLength: 3 }),
+      fc.boolean(),
+      (waypoints, isDivertible) => {
+        const keys = waypoints.map((parts) => parts.join('/'))
+        const name = waypointOnlyName(keys, isDivertible)
+        t.equal(denialCode(name), 'WAYPOINT_BYPASS')
+        t.equal(writtenKey({ namespace: 'shop', name }), keys[0])
+        t.equal(isDiverting(`shop/${name}`), isDivertible)
+      },
+    ),
   )
 })
 
@@ -32,9 +37,9 @@ t.test('what nobody can tell is told as it is', async (t) => {
   const odd = [
     `${NEEDS_L7_PREFIX}${wireName('Not of Kubernetes')}`,
     NEEDS_L7_PREFIX,
-    waypointOnlyName(['shop/Odd']),
-    waypointOnlyName(['shop']),
-    waypointOnlyName([]),
+    waypointOnlyName(['shop/Odd'], true),
+    waypointOnlyName(['shop'], true),
+    waypointOnlyName([], true),
     'by-header',
     `x${NEEDS_L7_PREFIX}by-header`,
     '',

@@ -22,6 +22,7 @@ const RECORD: ConnectionRecord = {
   service: 'cart.shop.svc.cluster.local',
   destination: null,
   policy: '',
+  via: '',
   bytesSent: 1,
   bytesReceived: 2,
   durationMs: 3.06,
@@ -75,7 +76,7 @@ t.test('the longest hostile texts leave a record whole', async (t) => {
   const record: ConnectionRecord = {
     ...RECORD,
     code: 'CONNECT_AUTHORITY',
-    ...{ detail: hostile, policy: hostile, service: hostile, destinationAddress: hostile },
+    ...{ detail: hostile, policy: hostile, via: hostile, service: hostile, destinationAddress: hostile },
     ...{ hboneAddress: hostile, source: { ...WORKLOAD, name: hostile, clusterId: hostile } },
   }
   const text = formatConnectionRecord(record)

@@ -32,6 +32,7 @@ function decide(request: Partial<InboundRequest>, more = '', pods = '', policies
     localIp: '10.0.0.1',
     sourceIp: '10.0.0.7',
     identity: CLIENT,
+    isDiverted: false,
     ...request,
   }
   return decideInbound(view, full, (connection) => index.evaluate(connection))
@@ -110,7 +111,14 @@ t.test('policies decide last, on the resolved port and the proved identity', asy
 })
 
 t.test('an enrolled pod without configuration is refused by name', async (t) => {
-  const request = { host: '10.0.0.1', port: 80, localIp: '10.0.0.1', sourceIp: '10.0.0.7', identity: CLIENT }
+  const request = {
+    host: '10.0.0.1',
+    port: 80,
+    localIp: '10.0.0.1',
+    sourceIp: '10.0.0.7',
+    identity: CLIENT,
+    isDiverted: false,
+  }
   const never = (): never => {
     throw new Error('must not be asked')
   }
