@@ -27,6 +27,7 @@ const HOPS: Readonly<Partial<Record<ReasonCode, PairHop>>> = {
   CERT_MISSING: 'source',
   CERT_REVOKED: 'source',
   IDENTITY_MISMATCH: 'destination',
+  WAYPOINT_UNREACHABLE: 'waypoint',
   STREAM_RESET: 'destination',
   TUNNEL_REFUSED: 'destination',
   H2_FLOOD: 'destination',
@@ -56,7 +57,10 @@ export function failedAttempt(outbound: OutboundFacts, ways: readonly AnsweredWa
     return each === null ? [] : [each]
   })[0]
   // Without an attempt at the caller's end (it is not enrolled) the destination's is all there is.
-  const isHeardOnly = failed === null ? outbound.attempts.succeededMs === null : HEARSAY.includes(failed.code)
+  const isHeardOnly =
+    failed === null
+      ? outbound.attempts.succeededMs === null
+      : HEARSAY.includes(failed.code) || far?.code === 'WAYPOINT_UNREACHABLE'
   const told = isHeardOnly ? (far ?? failed) : failed
   const hop = told === null ? undefined : HOPS[told.code]
   if (told === null || hop === undefined) return null

@@ -88,6 +88,8 @@ const ROWS = {
   WAYPOINT_NOT_READY: [31, 503, 14, 'CANCEL', 'CONNECT',
     'no instance of the waypoint is healthy: check its pods'],
   WAYPOINT_BYPASS: [32, 401, 7, 'CANCEL', 'DENY', 'the service accepts connections from its waypoint only'],
+  WAYPOINT_UNREACHABLE: [33, 503, 14, 'CANCEL', 'CONNECT',
+    'the pod of the waypoint does not take the connection: see the detail, and whether it runs and 15008 is open to it'],
   NO_ENDPOINT: [40, 503, 14, 'CANCEL', 'CONNECT',
     'the service has no healthy endpoint: check its pods and its selector'],
   NO_SUCH_PORT: [41, 503, 14, 'CANCEL', 'CONNECT',

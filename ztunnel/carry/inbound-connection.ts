@@ -14,7 +14,7 @@ import {
   type PendingConnect,
   startConnect,
 } from '../../mesh/reactor/tcp-connect.ts'
-import { type Arrival, type Detour, type Entrance, recheckEntrance } from '../decide/entrance.ts'
+import { type Arrival, type Detour, detourRefusal, type Entrance, recheckEntrance } from '../decide/entrance.ts'
 import type { OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
@@ -99,7 +99,7 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   }
 
   onRefused(refusal: Refusal): void {
-    this.#fail(refusal)
+    this.#fail(detourRefusal(refusal, this.#facts.via))
   }
 
   #dial(): void {

@@ -8,6 +8,7 @@ import { formatSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { DestinationView } from '../../mesh/model/destination.ts'
 import type { WaypointGuard, WaypointWay } from '../../mesh/model/waypoint-guard.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
+import { isOfTheEndpoint } from './retry-decision.ts'
 
 /** Who came, and for what. IPs are canonical. */
 export interface Arrival {
@@ -77,6 +78,16 @@ export function recheckEntrance(
   // A waypoint that has no pod at the moment cannot be known; what it opened is still its own.
   const isOfWaypoint = now.kind === 'direct' || (was.isFromWaypoint && guard.identities.length === 0)
   return isOfWaypoint ? null : refuse('POLICY_CHANGED', `only through ${waypointNames(guard)}`)
+}
+
+/** Why a detour fails; `via` names the pod of the waypoint, '' when none was chosen. What the waypoint itself answers stays. */
+export function detourRefusal(refusal: Refusal, via: string): Refusal {
+  if (via === '') return refusal
+  const { code, detail } = refusal
+  const isWaypoints = code !== 'ENDPOINT_REFUSED' && isOfTheEndpoint(code)
+  return isWaypoints
+    ? refuse('WAYPOINT_UNREACHABLE', `${via}: ${code} ${detail}`)
+    : refuse(code, `the waypoint ${via}: ${detail}`)
 }
 
 /** The pod's own, as its callers' nodes choose; else of the service that leads to the port; else of any. */

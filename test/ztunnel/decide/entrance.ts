@@ -2,7 +2,7 @@
 // The rows of decision 11: who is let in, who is diverted and where, who is refused; and what becomes of what is open.
 import fc from 'fast-check'
 import t from 'tap'
-import { isRefusal } from '../../../mesh/errors/refusal.ts'
+import { isRefusal, refuse } from '../../../mesh/errors/refusal.ts'
 import { formatSpiffeId } from '../../../mesh/identity/spiffe.ts'
 import type { WaypointView } from '../../../mesh/model/destination.ts'
 import type { WaypointGuard, WaypointWay } from '../../../mesh/model/waypoint-guard.ts'
@@ -10,6 +10,7 @@ import {
   type Arrival,
   type Detour,
   decideEntrance,
+  detourRefusal,
   type Entrance,
   recheckEntrance,
   waypointNames,
@@ -150,6 +151,18 @@ t.test('what becomes of a connection when what stands before the pod changes', a
   }
   t.match(recheckEntrance(GUARD, FRONT, direct)?.detail, 'only through the waypoint shop/wp or shop/wp-b')
   t.equal(waypointNames(guardOf([])), 'a waypoint')
+})
+
+t.test('a detour that fails says whether it was the waypoint', async (t) => {
+  const rows = [
+    ['HBONE_PORT_REFUSED', 'WAYPOINT_UNREACHABLE', 'shop/wp-0: HBONE_PORT_REFUSED why'],
+    ['IDENTITY_MISMATCH', 'WAYPOINT_UNREACHABLE', 'shop/wp-0: IDENTITY_MISMATCH why'],
+    ['ENDPOINT_REFUSED', 'ENDPOINT_REFUSED', 'the waypoint shop/wp-0: why'],
+    ['POLICY_DENY', 'POLICY_DENY', 'the waypoint shop/wp-0: why'],
+  ] as const
+  for (const [code, told, detail] of rows)
+    t.match(detourRefusal(refuse(code, 'why'), 'shop/wp-0'), { code: told, detail })
+  t.match(detourRefusal(refuse('WAYPOINT_MISSING', 'why'), ''), { code: 'WAYPOINT_MISSING', detail: 'why' })
 })
 
 t.test('nobody but a waypoint comes straight to a pod behind one, whoever it is', async (t) => {
