@@ -14,7 +14,13 @@ import {
   type PendingConnect,
   startConnect,
 } from '../../mesh/reactor/tcp-connect.ts'
-import { type Arrival, type Detour, detourRefusal, type Entrance, recheckEntrance } from '../decide/entrance.ts'
+import {
+  type Arrival,
+  type Detour,
+  detourRefusal,
+  type Entrance,
+  recheckEntrance,
+} from '../decide/entrance.ts'
 import type { OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
