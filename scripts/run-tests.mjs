@@ -33,9 +33,12 @@ if (files.length === 0) {
   process.stderr.write(`no test file for ${levels.join(', ')}\n`)
   process.exit(1)
 }
-const isSerial = levels.some((level) =>
+/** Levels with namespaces or clusters of their own: seconds to set up each, and much waiting. */
+const isSlow = levels.some((level) =>
   ['netns', 'interop', 'cluster', 'nodes', 'peer', 'soak'].includes(level),
 )
+/** Levels that want the machine for themselves. */
+const isSerial = levels.some((level) => ['interop', 'nodes', 'peer', 'soak'].includes(level))
 const bin = join(root, 'node_modules', '.bin')
 const tap = spawnSync(
   join(bin, 'node'),
@@ -44,7 +47,7 @@ const tap = spawnSync(
     'run',
     '--reporter=tap',
     `--jobs=${isSerial ? 1 : 2}`,
-    `--timeout=${isSerial ? 600 : 120}`,
+    `--timeout=${isSlow ? 600 : 120}`,
     ...files.sort(),
   ],
   {

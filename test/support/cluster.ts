@@ -5,6 +5,7 @@ import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -34,6 +35,7 @@ export class Cluster {
   readonly #environment: Readonly<Record<string, string>> | null
   #count = 0
   #isOpen = true
+  #claim: Server | null = null
 
   private constructor(kubeconfig: string, environment: Readonly<Record<string, string>> | null) {
     this.kubeconfig = kubeconfig
@@ -49,8 +51,10 @@ export class Cluster {
     if (given !== undefined && given !== '') return new Cluster(given, null)
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
     const NODES = nodes.length === 0 ? 'node1' : nodes.join(' ')
-    const environment = { ...freeSlot(), KUBELAB_RUN: directory, NODES }
+    const slot = await claimSlot()
+    const environment = { ...slot.environment, KUBELAB_RUN: directory, NODES }
     const cluster = new Cluster(join(directory, 'pki', 'admin.kubeconfig'), environment)
+    cluster.#claim = slot.claim
     process.on(
       'exit',
       () => cluster.#isOpen && spawnSync(LAB, ['down'], { env: { ...process.env, ...environment } }),
@@ -182,6 +186,7 @@ export class Cluster {
     if (this.#environment === null) return
     await this.#lab('down')
     this.#isOpen = false
+    this.#claim?.close()
     await rm(this.#environment.KUBELAB_RUN ?? '', { recursive: true, force: true })
   }
 
@@ -205,18 +210,21 @@ function stateOf(task: string): string {
   return text.charAt(text.lastIndexOf(')') + 2)
 }
 
-/** Names and networks that no other lab of this machine uses. */
-function freeSlot(): Record<string, string> {
+/** Names and networks that no other lab of this machine uses; an abstract socket holds them as long as its process lives. */
+async function claimSlot(): Promise<{ environment: Readonly<Record<string, string>>; claim: Server }> {
   for (let at = 0; at < SLOTS; at++) {
     const slot = (process.pid + at) % SLOTS
     const prefix = `ct${slot}`
     if (existsSync(`/run/netns/${prefix}-fab`)) continue
-    return {
+    const claim = createServer().listen(`\0sidestep-lab-${prefix}`).unref()
+    if (!(await once(claim, 'listening').catch(() => null))) continue
+    const environment = {
       KUBELAB_PFX: prefix,
       KUBELAB_NET: `172.31.${200 + slot}`,
       KUBELAB_SVC: `10.${100 + slot}`,
       KUBELAB_PODS: `10.${150 + slot}`,
     }
+    return { environment, claim }
   }
   throw new Error(`${SLOTS} labs are up already`)
 }
