@@ -33,6 +33,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ),
   ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
   ...limits('mesh/reactor/turn-share.ts', 'bytes', 'TURN_SHARE_BYTES'),
+  ...limits('mesh/reactor/turn-share.ts', 'bytes', 'COMPANY_TURN_SHARE_BYTES'),
   ...limits('mesh/reactor/turn-share.ts', 'count', 'MAX_HANDSHAKE_STEPS'),
   ...limits('mesh/reactor/tcp-listener.ts', 'count', 'MAX_ACCEPTS_PER_TURN'),
   ...limits('ztunnel/carry/node-pressure.ts', 'count', 'PRESSURE_PERCENT', 'MAX_SHED'),

@@ -17,6 +17,9 @@ import type { TurnTask } from './scheduler.ts'
 import { setResetOnClose, takeSocketError } from './socket-options.ts'
 import type { ShareMember, TurnShare } from './turn-share.ts'
 
+/** Whoever may read a byte may read this much: smaller reads cost more than they leave to others. */
+const LEAST_READ_BYTES = 16_384
+
 /** Sockets alive in this thread; for leak tests. */
 export const tcpSocketCount = { open: 0 }
 
@@ -146,7 +149,9 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
 
   #read(): void {
     const block = this.#reactor.readBlock
-    const count = read(this.fd, block.address + HEADROOM_BYTES, READ_BLOCK_BYTES)
+    const credit = this.#share?.creditBytes ?? READ_BLOCK_BYTES
+    const mostBytes = Math.min(READ_BLOCK_BYTES, Math.max(credit, LEAST_READ_BYTES))
+    const count = read(this.fd, block.address + HEADROOM_BYTES, mostBytes)
     if (count > 0) {
       this.#share?.spend(count)
       this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)

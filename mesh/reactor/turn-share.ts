@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shares the turns of a reactor among workloads: bytes by deficit round robin, steps of TLS handshakes one workload after
 // the other. Who is over its share waits for the next turn, which then does not wait: nothing is lost but the order, and
-// a workload alone has all of every turn.
+// a workload alone has long turns, in company short ones.
 
-/** Bytes that one workload may read in a turn: four blocks of bulk, a third of a millisecond. */
+/** Bytes that a workload may read in a turn while no other one reads: four blocks of bulk, a millisecond or two. */
 export const TURN_SHARE_BYTES = 1_048_576
+/** The same in company: what others wait for it is a fifth of a millisecond. Turns cost more then, but who bears that is bulk. */
+export const COMPANY_TURN_SHARE_BYTES = 131_072
+/** How long after another workload has read a reactor counts as shared. */
+const COMPANY_MS = 1000
 /** Steps of handshakes in a turn, of all workloads: each signs or verifies for up to half a millisecond. */
 export const MAX_HANDSHAKE_STEPS = 2
 
@@ -20,6 +24,7 @@ export interface ShareMember {
 /** What a share asks of its reactor. */
 export interface TurnSource {
   readonly turnCount: number
+  readonly nowMs: number
   inNextTurn(callback: () => void): void
 }
 
@@ -57,6 +62,9 @@ export class TurnShares {
   readonly #handshaking: TurnShare[] = []
   #stepTurn = -1
   #stepsLeft = 0
+  #lastReader: TurnShare | null = null
+  #lastReadMs = -COMPANY_MS
+  #companyUntilMs = -COMPANY_MS
 
   constructor(turns: TurnSource) {
     this.#turns = turns
@@ -73,6 +81,17 @@ export class TurnShares {
     if (this.#handshaking.length > 0 || this.#stepsLeft <= 0) return false
     this.#stepsLeft--
     return true
+  }
+
+  /** For a TurnShare that reads: how much it may in a turn. */
+  turnBytesOf(share: TurnShare): number {
+    const { nowMs } = this.#turns
+    if (share !== this.#lastReader) {
+      if (nowMs - this.#lastReadMs < COMPANY_MS) this.#companyUntilMs = nowMs + COMPANY_MS
+      this.#lastReader = share
+    }
+    this.#lastReadMs = nowMs
+    return nowMs < this.#companyUntilMs ? COMPANY_TURN_SHARE_BYTES : TURN_SHARE_BYTES
   }
 
   /** For a TurnShare: it has handshakes in line from now on. */
@@ -157,7 +176,8 @@ export class TurnShare {
   #refill(): void {
     if (this.#turn === this.#turns.turnCount) return
     this.#turn = this.#turns.turnCount
-    this.#creditBytes = Math.min(TURN_SHARE_BYTES, this.#creditBytes + TURN_SHARE_BYTES)
+    const turnBytes = this.#all.turnBytesOf(this)
+    this.#creditBytes = Math.min(turnBytes, this.#creditBytes + turnBytes)
   }
 
   #runReaders(): void {

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import {
+  COMPANY_TURN_SHARE_BYTES,
   MAX_HANDSHAKE_STEPS,
   type ShareMember,
   TURN_SHARE_BYTES,
@@ -13,6 +14,7 @@ import {
 /** Turns without a reactor. */
 class Turns implements TurnSource {
   turnCount = 1
+  nowMs = 0
   #callbacks: Array<() => void> = []
   inNextTurn(callback: () => void): void {
     this.#callbacks.push(callback)
@@ -132,6 +134,35 @@ t.test('a workload that moves little never waits for one that moves much', async
   }
   t.ok(sum(flood) <= 20 * TURN_SHARE_BYTES)
 })
+
+t.test(
+  'turns are long for one workload, short while another one reads too, and long again later',
+  async (t) => {
+    const turns = new Turns()
+    const shares = new TurnShares(turns)
+    const [bulk, small] = [shares.open(), shares.open()]
+    const flood = Array.from({ length: 20 }, () => new Reader(bulk, 65_536))
+    const request = new Reader(small, 100)
+    const bytesOfTurn = (others: () => void = () => {}): number => {
+      const before = sum(flood)
+      turns.next(() => {
+        others()
+        for (const each of flood) each.onReady()
+      })
+      return sum(flood) - before
+    }
+    t.equal(bytesOfTurn(), TURN_SHARE_BYTES)
+    t.equal(bytesOfTurn(), TURN_SHARE_BYTES)
+    t.equal(
+      bytesOfTurn(() => request.onReady()),
+      COMPANY_TURN_SHARE_BYTES,
+    )
+    turns.nowMs = 900
+    t.equal(bytesOfTurn(), COMPANY_TURN_SHARE_BYTES, 'the other one may come again at any time')
+    turns.nowMs = 1900
+    t.equal(bytesOfTurn(), TURN_SHARE_BYTES)
+  },
+)
 
 t.test('who waits and is closed meanwhile costs nothing, and nobody waits for ever', async (t) => {
   const turns = new Turns()
