@@ -17,10 +17,13 @@ import type { BulkSinkOptions } from './load/bulk-sink.ts'
 import type { Target } from './load/dial.ts'
 import type { HoldOptions } from './load/hold.ts'
 import { countTunnels } from './measure/process-usage.ts'
+import type { Place } from './place.ts'
 import { Processes } from './processes.ts'
 
 export const CLIENT_IP = '10.1.0.1'
 export const SERVER_IP = '10.2.0.1'
+const TALKER_IP = '10.1.0.2'
+const LISTENER_IP = '10.2.0.2'
 export const WEB_PORT = 8080
 export const BULK_PORT = 9090
 /** Addresses the client's pod has beside its own: a port is free again only a minute after its connection ended. */
@@ -34,16 +37,42 @@ const PROGRAM_START_TIMEOUT_MS = 20_000
 const PROBE_TIMEOUT_MS = 30_000
 const PROBE_INTERVAL_MS = 200
 
+export const NODES = ['n1', 'n2'] as const
+export type NodeName = (typeof NODES)[number]
+
+/** A pod of a place. */
+export interface PlacedPod {
+  readonly name: 'client' | 'server' | 'talker' | 'listener'
+  readonly ip: string
+  readonly node: NodeName
+  readonly isInMesh: boolean
+}
+
+/** Who stands where. */
+export function podsOf({ isSameNode, isServerPlain, hasNeighbour }: Place): readonly PlacedPod[] {
+  const far: NodeName = isSameNode ? 'n1' : 'n2'
+  const pair: readonly PlacedPod[] = [
+    { name: 'client', ip: CLIENT_IP, node: 'n1', isInMesh: true },
+    { name: 'server', ip: SERVER_IP, node: far, isInMesh: !isServerPlain },
+  ]
+  if (!hasNeighbour) return pair
+  return [
+    ...pair,
+    { name: 'talker', ip: TALKER_IP, node: 'n1', isInMesh: true },
+    { name: 'listener', ip: LISTENER_IP, node: far, isInMesh: true },
+  ]
+}
+
 /** What a lab is asked to have. */
 export interface LabOptions {
   readonly path: string
-  /** Addresses of the server beside its own. */
-  readonly destinationCount: number
+  readonly place: Place
 }
 
 /** Owns its directory, its namespaces and all processes in them. */
 export class Lab {
   readonly directory: string
+  readonly place: Place
   readonly network: VirtualNetwork
   readonly processes: Processes
   /** Addresses a client may connect from. */
@@ -52,20 +81,25 @@ export class Lab {
   readonly destinations: readonly string[]
   readonly web: Target = { ip: SERVER_IP, port: WEB_PORT }
   readonly bulk: Target = { ip: SERVER_IP, port: BULK_PORT }
+  /** Where the neighbour's bulk goes. */
+  readonly listener: Target = { ip: LISTENER_IP, port: BULK_PORT }
 
   private constructor(directory: string, options: LabOptions) {
     this.directory = directory
+    this.place = options.place
     this.processes = new Processes(directory, options.path)
     this.sources = Array.from({ length: CLIENT_SOURCES }, (_, i) => `${CLIENT_SOURCE_NETWORK}.${i + 1}`)
     this.destinations = Array.from(
-      { length: options.destinationCount },
+      { length: options.place.destinationCount },
       (_, i) => `${DESTINATION_NETWORK}.${i >> 8}.${i & 255}`,
     )
     this.network = VirtualNetwork.create({
-      nodes: [
-        { name: 'n1', pods: [{ name: 'client', ip: CLIENT_IP }] },
-        { name: 'n2', pods: [{ name: 'server', ip: SERVER_IP }] },
-      ],
+      nodes: NODES.map((name) => ({
+        name,
+        pods: podsOf(this.place).flatMap((pod) =>
+          pod.node === name ? [{ name: pod.name, ip: pod.ip }] : [],
+        ),
+      })),
     })
     this.#addAddresses(this.client, this.sources, `${CLIENT_SOURCE_NETWORK}.0/24`)
     this.#addAddresses(this.server, this.destinations, `${DESTINATION_NETWORK}.0.0/16`)
@@ -89,6 +123,11 @@ export class Lab {
 
   get client(): VirtualPod {
     return this.network.pod('client')
+  }
+
+  /** Only where the place has one. */
+  get talker(): VirtualPod {
+    return this.network.pod('talker')
   }
 
   get server(): VirtualPod {
@@ -146,10 +185,14 @@ export class Lab {
 
   async #startServers(): Promise<void> {
     const { namespace } = this.server
+    const sink: BulkSinkOptions = { port: BULK_PORT }
     await writeFile(this.file('nginx.conf'), nginxConfig(this.directory))
     this.processes.start(namespace, 'nginx', ['-p', this.directory, '-c', this.file('nginx.conf')])
-    const sink: BulkSinkOptions = { port: BULK_PORT }
     await this.processes.hold(namespace, 'bulk-sink', sink, PROGRAM_START_TIMEOUT_MS)
+    if (this.place.hasNeighbour) {
+      const listener = this.network.pod('listener').namespace
+      await this.processes.hold(listener, 'bulk-sink', sink, PROGRAM_START_TIMEOUT_MS)
+    }
   }
 }
 

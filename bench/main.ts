@@ -13,8 +13,12 @@ import { bulkQuestion } from './questions/bulk.ts'
 import { connectionsQuestion } from './questions/connections.ts'
 import { latencyQuestion } from './questions/latency.ts'
 import { memoryQuestion } from './questions/memory.ts'
+import { neighbourQuestion } from './questions/neighbour.ts'
+import { passthroughQuestion } from './questions/passthrough.ts'
 import type { Question } from './questions/question.ts'
 import { requestsQuestion } from './questions/requests.ts'
+import { rulesQuestion } from './questions/rules.ts'
+import { sameNodeQuestion } from './questions/same-node.ts'
 import { renderReport } from './report.ts'
 import {
   mergeResults,
@@ -101,7 +105,17 @@ async function chooseSubjects(): Promise<(Subject | MissingSubject)[]> {
 }
 
 function chooseQuestions(): Question[] {
-  const all = [requestsQuestion, latencyQuestion(), bulkQuestion, connectionsQuestion, memoryQuestion]
+  const all = [
+    requestsQuestion,
+    latencyQuestion(),
+    bulkQuestion,
+    connectionsQuestion,
+    memoryQuestion,
+    sameNodeQuestion,
+    passthroughQuestion,
+    neighbourQuestion,
+    rulesQuestion,
+  ]
   return all.filter(({ name }) => flags.only.includes(name))
 }
 

@@ -124,7 +124,7 @@ function questionSection(name: QuestionName, rows: Rows, subjects: Results['subj
 }
 
 function goalSection(judged: readonly JudgedGoal[]): string {
-  const digits = ({ unit }: Goal): number => (unit === '×' ? 2 : 1)
+  const digits = ({ unit }: Goal): number => (unit === '×' || unit === ' ms' ? 2 : 1)
   const rows = judged.map(({ goal, found, verdict }) => [
     goal.label,
     goal.kind,

@@ -7,7 +7,17 @@ export const SUBJECT_NAMES = ['direct', 'sidestep', 'ztunnel', 'envoy'] as const
 export type SubjectName = (typeof SUBJECT_NAMES)[number]
 
 /** What is asked; README.md states each. */
-export const QUESTION_NAMES = ['requests', 'latency', 'bulk', 'connections', 'memory'] as const
+export const QUESTION_NAMES = [
+  'requests',
+  'latency',
+  'bulk',
+  'connections',
+  'memory',
+  'same-node',
+  'passthrough',
+  'neighbour',
+  'rules',
+] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
 
 /** Figures by the key of their metric (questions/metrics.ts). */

@@ -4,6 +4,7 @@
 import { Lab } from './lab.ts'
 import { busyPercent } from './measure/machine.ts'
 import { rotate } from './measure/statistics.ts'
+import { needsTunnel, type Place, USUAL_PLACE } from './place.ts'
 import type { Question, Timing } from './questions/question.ts'
 import { MAX_BUSY_PERCENT } from './report.ts'
 import { type Figures, publicReason, type Row, type Sample, type SubjectName } from './results.ts'
@@ -42,7 +43,7 @@ export class Runner {
 
   /** A row for each subject. Throws only when the run is aborted. */
   async ask(question: Question): Promise<Partial<Record<SubjectName, Row>>> {
-    const asked = this.#subjects.filter(({ name }) => name !== 'direct' || !question.isOfProxies)
+    const asked = this.#subjects.filter(({ name }) => question.subjects.includes(name))
     const collected = new Map<SubjectName, Collected>(
       asked.map(({ name }) => [name, { samples: [], failure: '' }]),
     )
@@ -104,7 +105,7 @@ export class Runner {
       const of = collected.get(subject.name)
       if (of === undefined) continue
       const running = await this.#attempt(subject.name, of, async () => {
-        const known = this.#running.get(subject.name) ?? (await this.#start(subject, 0))
+        const known = this.#running.get(subject.name) ?? (await this.#start(subject, USUAL_PLACE))
         this.#running.set(subject.name, known)
         return known
       })
@@ -117,7 +118,7 @@ export class Runner {
     let figures: Figures = {}
     for (const part of question.parts) {
       if (question.isFresh) {
-        const running = await this.#start(subject, part.destinationCount)
+        const running = await this.#start(subject, part.place)
         try {
           figures = { ...figures, ...(await part.measure(running, this.#plan.timing)) }
         } finally {
@@ -133,14 +134,14 @@ export class Runner {
     return subject.name === 'direct' ? withoutCpu(figures) : figures
   }
 
-  async #start(subject: Subject, destinationCount: number): Promise<RunningSubject> {
+  async #start(subject: Subject, place: Place): Promise<RunningSubject> {
     this.#plan.signal.throwIfAborted()
-    const lab = await Lab.open({ path: this.#plan.path, destinationCount })
+    const lab = await Lab.open({ path: this.#plan.path, place })
     this.#labs.add(lab)
     try {
       const running = await subject.start(lab)
       await lab.reachable()
-      if (subject.name !== 'direct' && lab.tunnelCount() === 0) {
+      if (subject.name !== 'direct' && needsTunnel(place) && lab.tunnelCount() === 0) {
         throw new Error('the server answers, but not through a tunnel')
       }
       return running

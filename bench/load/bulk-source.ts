@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Program: sends zeros on some connections at once, as fast as they are taken, for a while. The time ends when the
+// Program: sends zeros on some connections at once, as fast as they are taken or at a given rate, for a while. The time ends when the
 // sink has said that the last byte arrived, so that nothing in a buffer counts as carried.
 import { EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, SHUT_WR } from '../../mesh/reactor/ffi/constants.ts'
 import { describeErrno, E, errno, read, send, shutdown } from '../../mesh/reactor/ffi/libc.ts'
@@ -13,6 +13,8 @@ export interface BulkSourceOptions {
   readonly target: Target
   readonly streams: number
   readonly seconds: number
+  /** Of all streams together; 0: as fast as it is taken. */
+  readonly bytesPerSecond: number
 }
 
 /** What a run gives. */
@@ -46,6 +48,14 @@ class BulkSource {
     this.options = options
     this.#open = options.streams
     for (let i = 0; i < options.streams; i++) this.#streams.push(new BulkStream(this))
+  }
+
+  /** Milliseconds until a stream that has sent so much may go on; 0: now. */
+  aheadMs(sentBytes: number): number {
+    const { bytesPerSecond, streams } = this.options
+    if (bytesPerSecond === 0) return 0
+    const dueMs = (sentBytes * streams * 1000) / bytesPerSecond
+    return Math.max(0, Math.ceil(dueMs - (performance.now() - this.#startMs)))
   }
 
   /** True while there is more to send. */
@@ -106,11 +116,24 @@ class BulkStream implements ConnectHandler, ReadinessHandler {
         this.#source.reactor.rewatch(this.#fd, EPOLLIN)
         return
       }
+      const aheadMs = this.#source.aheadMs(this.#sentBytes)
+      if (aheadMs > 0) {
+        this.#waitFor(aheadMs)
+        return
+      }
       const sent = send(this.#fd, chunk.address, CHUNK_BYTES, MSG_NOSIGNAL)
       if (sent > 0) this.#sentBytes += sent
       else if (errno() !== E.AGAIN) this.#done(`send: ${describeErrno(errno())}`)
       if (sent < CHUNK_BYTES) return
     }
+  }
+
+  #waitFor(ms: number): void {
+    const { reactor } = this.#source
+    reactor.rewatch(this.#fd, EPOLLIN)
+    reactor.startTimer(ms, () => {
+      if (!this.#hasEnded) reactor.rewatch(this.#fd, EPOLLIN | EPOLLOUT)
+    })
   }
 
   #receive(): void {

@@ -48,15 +48,38 @@ export function summarizeMetric(row: Row | undefined, metric: string): Summary |
  * `row` divided by `base`, round by round: a machine that slows down for a while slows both, so the quotient of
  * neighbours says more than the quotient of medians. Null when they were not measured in one run.
  */
-export function summarizeRatio(row: Row | undefined, base: Row | undefined, metric: string): Summary | null {
+export function summarizeRatio(
+  row: Row | undefined,
+  base: Row | undefined,
+  metric: string,
+  baseMetric = metric,
+): Summary | null {
+  return summarizePairs(row, base, metric, baseMetric, (value, of) => (of > 0 ? value / of : null))
+}
+
+/** `row` less `base`, round by round. Null as above. */
+export function summarizeDifference(
+  row: Row | undefined,
+  base: Row | undefined,
+  metric: string,
+): Summary | null {
+  return summarizePairs(row, base, metric, metric, (value, of) => value - of)
+}
+
+function summarizePairs(
+  row: Row | undefined,
+  base: Row | undefined,
+  metric: string,
+  baseMetric: string,
+  combine: (value: number, base: number) => number | null,
+): Summary | null {
   if (row === undefined || base === undefined || row.run !== base.run) return null
-  const bases = figuresByRound(base, metric)
-  const ratios: number[] = []
-  for (const [round, value] of figuresByRound(row, metric)) {
-    const divisor = bases.get(round)
-    if (divisor !== undefined && divisor > 0) ratios.push(value / divisor)
-  }
-  return summarize(ratios)
+  const bases = figuresByRound(base, baseMetric)
+  const pairs = [...figuresByRound(row, metric)].map(([round, value]) => {
+    const of = bases.get(round)
+    return of === undefined ? null : combine(value, of)
+  })
+  return summarize(pairs.filter((each) => each !== null))
 }
 
 /** The subjects of one round in turn: whoever goes first in one round goes last in the next. */

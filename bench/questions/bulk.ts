@@ -2,7 +2,8 @@
 // How much data goes through, what does a gigabyte cost, and do streams of one tunnel share fairly?
 import type { BulkSourceOptions, BulkSourceResult } from '../load/bulk-source.ts'
 import { cpuSeconds } from '../measure/process-usage.ts'
-import type { Figures } from '../results.ts'
+import { type Place, USUAL_PLACE } from '../place.ts'
+import { type Figures, SUBJECT_NAMES } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 import { programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
 
@@ -15,16 +16,17 @@ async function run(
   timeoutMs: number,
 ): Promise<BulkSourceResult> {
   const { lab } = subject
-  const options: BulkSourceOptions = { target: lab.bulk, streams, seconds }
+  const options: BulkSourceOptions = { target: lab.bulk, streams, seconds, bytesPerSecond: 0 }
   const { namespace } = lab.client
   const result = await lab.processes.measure<BulkSourceResult>(namespace, 'bulk-source', options, timeoutMs)
   if (result.failure !== '') throw new Error(result.failure)
   return result
 }
 
-function part(streams: number): QuestionPart {
+/** Some streams at once, as fast as they go. */
+export function bulkPart(streams: number, place: Place): QuestionPart {
   return {
-    destinationCount: 0,
+    place,
     async measure(subject: RunningSubject, timing: Timing): Promise<Figures> {
       const timeoutMs = programTimeoutMs(timing)
       await run(subject, streams, timing.warmUpSeconds, timeoutMs)
@@ -47,8 +49,8 @@ function part(streams: number): QuestionPart {
 
 export const bulkQuestion: Question = {
   name: 'bulk',
-  isOfProxies: false,
+  subjects: SUBJECT_NAMES,
   isFresh: false,
-  parts: [part(1), part(8)],
+  parts: [bulkPart(1, USUAL_PLACE), bulkPart(8, USUAL_PLACE)],
   prepare: () => Promise.resolve(),
 }

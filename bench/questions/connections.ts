@@ -3,7 +3,8 @@
 // third run in the same ones would measure the kernel's table of connections in TIME_WAIT.
 import type { ChurnOptions, ChurnResult } from '../load/churn.ts'
 import { cpuSeconds } from '../measure/process-usage.ts'
-import type { Figures } from '../results.ts'
+import { USUAL_PLACE } from '../place.ts'
+import { type Figures, SUBJECT_NAMES } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 import { programTimeoutMs, type Question, type Timing } from './question.ts'
 
@@ -13,7 +14,8 @@ const WARM_UPS = 3
 /** A share of failures that cannot be chance: the figure would be of something else. */
 const MAX_FAILED_SHARE = 0.001
 
-async function measure(subject: RunningSubject, timing: Timing): Promise<Figures> {
+/** @throws Error when more fail than chance explains */
+export async function measureConnections(subject: RunningSubject, timing: Timing): Promise<Figures> {
   const { lab } = subject
   const options: ChurnOptions = { ...timing, target: lab.web, clients: CLIENTS, sources: lab.sources }
   const run = (of: ChurnOptions): Promise<ChurnResult> =>
@@ -39,8 +41,8 @@ async function measure(subject: RunningSubject, timing: Timing): Promise<Figures
 
 export const connectionsQuestion: Question = {
   name: 'connections',
-  isOfProxies: false,
+  subjects: SUBJECT_NAMES,
   isFresh: true,
-  parts: [{ destinationCount: 0, measure }],
+  parts: [{ place: USUAL_PLACE, measure: measureConnections }],
   prepare: () => Promise.resolve(),
 }

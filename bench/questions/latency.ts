@@ -4,7 +4,8 @@
 import type { OpenLoopOptions, OpenLoopResult } from '../load/open-loop.ts'
 import { cpuSeconds } from '../measure/process-usage.ts'
 import { median } from '../measure/statistics.ts'
-import type { Figures, SubjectName } from '../results.ts'
+import { USUAL_PLACE } from '../place.ts'
+import { type Figures, SUBJECT_NAMES, type SubjectName } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 import { LOADS_PERCENT } from './metrics.ts'
 import { programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
@@ -30,7 +31,7 @@ async function run(subject: RunningSubject, timing: Timing, rate: number): Promi
 
 /** Keeps the maxima between prepare and the rounds. */
 class LatencyPart implements QuestionPart {
-  readonly destinationCount = 0
+  readonly place = USUAL_PLACE
   readonly #maxima = new Map<SubjectName, number>()
   readonly #failures = new Map<SubjectName, unknown>()
 
@@ -82,7 +83,7 @@ export function latencyQuestion(): Question {
   const part = new LatencyPart()
   return {
     name: 'latency',
-    isOfProxies: false,
+    subjects: SUBJECT_NAMES,
     isFresh: false,
     parts: [part],
     prepare: (subjects, timing) => part.calibrate(subjects, timing),

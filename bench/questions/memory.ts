@@ -4,6 +4,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { HoldOptions } from '../load/hold.ts'
 import { residentKb } from '../measure/process-usage.ts'
+import { USUAL_PLACE } from '../place.ts'
 import type { Figures } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 import { PROGRAM_SLACK_MS, type Question, type QuestionPart } from './question.ts'
@@ -57,7 +58,7 @@ function growth(name: string, before: Resident, after: Resident, count: number):
 
 /** The first request has been answered by now: what is loaded on first use is there. */
 const streams: QuestionPart = {
-  destinationCount: 0,
+  place: USUAL_PLACE,
   async measure(subject) {
     const { lab } = subject
     const idle = await settled(subject)
@@ -78,7 +79,7 @@ const streams: QuestionPart = {
 }
 
 const tunnels: QuestionPart = {
-  destinationCount: TUNNELS,
+  place: { ...USUAL_PLACE, destinationCount: TUNNELS },
   async measure(subject) {
     const { lab } = subject
     const idle = await settled(subject)
@@ -96,7 +97,7 @@ const tunnels: QuestionPart = {
 
 export const memoryQuestion: Question = {
   name: 'memory',
-  isOfProxies: true,
+  subjects: ['sidestep', 'ztunnel', 'envoy'],
   isFresh: true,
   parts: [streams, tunnels],
   prepare: () => Promise.resolve(),

@@ -20,6 +20,9 @@ function metric(key: string, label: string, digits: number, isCompared = true, g
 /** Shares of the slower one's maximum that latency is asked at. */
 export const LOADS_PERCENT = [30, 60, 90] as const
 
+/** Of the policy that is looked at for every connection. */
+export const RULE_COUNTS = [10, 10_000] as const
+
 const REQUESTS: readonly Metric[] = [
   metric('requestsPerSecond', 'requests/s', 0),
   metric('p50Micros', 'p50 µs', 0),
@@ -78,12 +81,38 @@ const MEMORY: readonly Metric[] = [
   metric('tunnels', 'tunnels', 0, false, 'per idle tunnel'),
 ]
 
+/** Requests and one stream of bulk in one place. */
+const BOTH: readonly Metric[] = [
+  ...REQUESTS.map((of) => ({ ...of, group: 'requests' })),
+  ...BULK.filter(({ group }) => group === '1 stream').map((of) => ({ ...of, group: 'one stream of bulk' })),
+]
+
+const NEIGHBOUR: readonly Metric[] = [
+  metric('p50MicrosAlone', 'p50 µs', 0, true, 'alone'),
+  metric('p99MicrosAlone', 'p99 µs', 0, true, 'alone'),
+  metric('p50MicrosBeside', 'p50 µs', 0, true, 'beside 1 Gbit/s of another pod'),
+  metric('p99MicrosBeside', 'p99 µs', 0, true, 'beside 1 Gbit/s of another pod'),
+  metric('neighbourGbitPerSecond', 'its Gbit/s', 2, false, 'beside 1 Gbit/s of another pod'),
+]
+
+const RULES: readonly Metric[] = RULE_COUNTS.flatMap((count) => {
+  const group = `${count.toLocaleString('en-US')} rules`
+  return [
+    metric(`connectionsPerSecond${count}`, 'connections/s', 0, true, group),
+    metric(`cpuMicros${count}`, 'CPU µs per connection', 1, true, group),
+  ]
+})
+
 export const METRICS: Readonly<Record<QuestionName, readonly Metric[]>> = {
   requests: REQUESTS,
   latency: LATENCY,
   bulk: BULK,
   connections: CONNECTIONS,
   memory: MEMORY,
+  'same-node': BOTH,
+  passthrough: BOTH,
+  neighbour: NEIGHBOUR,
+  rules: RULES,
 }
 
 /** Headings and one sentence of each question, as the report shows them. */
@@ -109,5 +138,19 @@ export const QUESTION_TEXT: Readonly<Record<QuestionName, readonly [title: strin
     'Memory',
     'Growth of the resident memory of the data process, freshly started for every run: 5,000 idle keep-alive ' +
       'connections; 800 tunnels to as many addresses with no stream left. 1 KB = 1,024 bytes.',
+  ],
+  'same-node': [
+    'Two pods of one node',
+    'As requests and bulk, client and server on one node; ours with SIDESTEP_SAME_NODE_DIRECT.',
+  ],
+  passthrough: ['Passed through', 'As requests and bulk, to a server that is not in the mesh: no tunnel.'],
+  neighbour: [
+    'A neighbour that moves data',
+    '1,000 requests per second at random times on 32 connections, alone and while another pod of the same node sends ' +
+      '1 Gbit/s on four connections.',
+  ],
+  rules: [
+    'Rules of policies',
+    'Connections per second as above, with a policy of 10 and of 10,000 rules, none of which is true of them.',
   ],
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The form of a question: one file each asks all subjects the same. README.md says what each wants to know.
-import type { Figures, QuestionName } from '../results.ts'
+import type { Place } from '../place.ts'
+import type { Figures, QuestionName, SubjectName } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 
 /** How long things take in this run. */
@@ -11,8 +12,8 @@ export interface Timing {
 
 /** One part of a question; its figures join those of the other parts. */
 export interface QuestionPart {
-  /** Addresses the server has beside its own. */
-  readonly destinationCount: number
+  /** Of questions whose subjects stay up: the usual one. */
+  readonly place: Place
   /** @throws Error when the subject cannot be measured */
   measure(subject: RunningSubject, timing: Timing): Promise<Figures>
 }
@@ -20,8 +21,8 @@ export interface QuestionPart {
 /** A question. */
 export interface Question {
   readonly name: QuestionName
-  /** There is nothing to ask of a subject without processes. */
-  readonly isOfProxies: boolean
+  /** Who is asked. */
+  readonly subjects: readonly SubjectName[]
   /** Each part of each round meets a subject just started, in namespaces of its own. */
   readonly isFresh: boolean
   readonly parts: readonly QuestionPart[]

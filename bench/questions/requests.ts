@@ -2,9 +2,10 @@
 // How many small requests go through, and what does one cost? Closed loop: a client asks again once it is answered.
 import { cpuSeconds } from '../measure/process-usage.ts'
 import { parseWrkOutput, type WrkResult } from '../measure/wrk-output.ts'
-import type { Figures } from '../results.ts'
+import { type Place, USUAL_PLACE } from '../place.ts'
+import { type Figures, SUBJECT_NAMES } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
-import { programTimeoutMs, type Question, type Timing } from './question.ts'
+import { programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
 
 const CONNECTIONS = 16
 
@@ -35,10 +36,13 @@ async function measure(subject: RunningSubject, timing: Timing): Promise<Figures
   }
 }
 
+/** Small requests, closed loop. */
+export const requestsPart = (place: Place): QuestionPart => ({ place, measure })
+
 export const requestsQuestion: Question = {
   name: 'requests',
-  isOfProxies: false,
+  subjects: SUBJECT_NAMES,
   isFresh: false,
-  parts: [{ destinationCount: 0, measure }],
+  parts: [requestsPart(USUAL_PLACE)],
   prepare: () => Promise.resolve(),
 }

@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configuration that Sidestep and Istio's ztunnel both read: two workloads and one policy that is looked at for
-// every connection and denies none of them.
+// The configuration that Sidestep and Istio's ztunnel both read: a workload for each pod and one
+// policy that is looked at for every connection and denies none of them.
 import { writeFile } from 'node:fs/promises'
-import { CLIENT_IP, type Lab, SERVER_IP, WEB_PORT } from '../lab.ts'
+import { type Lab, podsOf, WEB_PORT } from '../lab.ts'
 
-function workload(name: string, ips: readonly string[], node: string): string {
+function workload(name: string, ips: readonly string[], protocol: 'HBONE' | 'TCP', node: string): string {
   return `- {uid: ${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, trustDomain: cluster.local,
-   workloadIps: ${JSON.stringify(ips)}, protocol: HBONE, ${node}services: {}}
+   workloadIps: ${JSON.stringify(ips)}, protocol: ${protocol}, ${node}services: {}}
 `
+}
+
+/** Each is true of nobody here: all of them are looked at. */
+function rule(index: number): string {
+  const account = index === 0 ? 'batch' : `batch-${index}`
+  return `[[{principals: [!Exact cluster.local/ns/shop/sa/${account}], destinationPorts: [${WEB_PORT}]}]]`
 }
 
 /** Writes mesh.yaml into the lab; its path. `knowsNodes`: the ztunnel serves only what is on its node. */
 export async function writeMeshFile(lab: Lab, knowsNodes: boolean): Promise<string> {
-  const on = (node: string): string => (knowsNodes ? `node: ${node}, ` : '')
   const path = lab.file('mesh.yaml')
+  const workloads = podsOf(lab.place).map(({ name, ip, node, isInMesh }) => {
+    const ips = name === 'server' ? [ip, ...lab.destinations] : [ip]
+    return workload(name, ips, isInMesh ? 'HBONE' : 'TCP', knowsNodes ? `node: ${node}, ` : '')
+  })
+  const rules = Array.from({ length: lab.place.ruleCount }, (_, index) => rule(index))
   await writeFile(
     path,
     `workloads:
-${workload('client', [CLIENT_IP], on('n1'))}${workload('server', [SERVER_IP, ...lab.destinations], on('n2'))}policies:
+${workloads.join('')}policies:
 - {name: no-batch, namespace: shop, scope: Namespace, action: Deny, dryRun: false,
-   rules: [[[{principals: [!Exact cluster.local/ns/shop/sa/batch], destinationPorts: [${WEB_PORT}]}]]]}
+   rules: [${rules.join(',\n    ')}]}
 `,
   )
   return path

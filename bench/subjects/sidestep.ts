@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { get } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { Lab } from '../lab.ts'
+import { type Lab, NODES, type NodeName, podsOf } from '../lab.ts'
 import { childrenOf } from '../measure/process-usage.ts'
 import type { LoggedProcess } from '../processes.ts'
 import { writeMeshFile } from './mesh-file.ts'
@@ -27,12 +27,15 @@ async function isReady(socketPath: string): Promise<boolean> {
   })
 }
 
-async function startNode(lab: Lab, node: 'n1' | 'n2', pod: 'client' | 'server'): Promise<LoggedProcess> {
-  const { namespace } = lab.network.pod(pod)
-  await writeFile(
-    lab.file(`${node}.yaml`),
-    `pods:\n- {uid: u-${pod}, name: ${pod}, namespace: shop, serviceAccount: ${pod}, netns: ${namespace.path}}\n`,
-  )
+/** Null: there is no pod of the mesh on that node. */
+async function startNode(lab: Lab, node: NodeName): Promise<LoggedProcess | null> {
+  const pods = podsOf(lab.place).filter((pod) => pod.node === node && pod.isInMesh)
+  if (pods.length === 0) return null
+  const lines = pods.map(({ name }) => {
+    const netns = lab.network.pod(name).namespace.path
+    return `- {uid: u-${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, netns: ${netns}}\n`
+  })
+  await writeFile(lab.file(`${node}.yaml`), `pods:\n${lines.join('')}`)
   const supervisor = lab.processes.start(
     lab.network.node(node).namespace,
     process.execPath,
@@ -60,6 +63,12 @@ async function startNode(lab: Lab, node: 'n1' | 'n2', pod: 'client' | 'server'):
   return supervisor
 }
 
+async function startNodes(lab: Lab): Promise<(LoggedProcess | null)[]> {
+  const started: (LoggedProcess | null)[] = []
+  for (const node of NODES) started.push(await startNode(lab, node))
+  return started
+}
+
 /** Sidestep of this working copy. */
 export const SIDESTEP: Subject = {
   name: 'sidestep',
@@ -73,15 +82,15 @@ export const SIDESTEP: Subject = {
   async start(lab: Lab): Promise<RunningSubject> {
     await mkdir(lab.file('ca'), { mode: 0o700 })
     await writeMeshFile(lab, true)
-    const source = await startNode(lab, 'n1', 'client')
-    const destination = await startNode(lab, 'n2', 'server')
-    const all = ({ pid }: LoggedProcess): number[] => [pid, ...childrenOf(pid)]
+    const [source = null, destination = null] = await startNodes(lab)
+    const data = (of: LoggedProcess | null): number[] => (of === null ? [] : childrenOf(of.pid))
+    const all = (of: LoggedProcess | null): number[] => (of === null ? [] : [of.pid, ...data(of)])
     return {
       name: 'sidestep',
       lab,
       sourcePids: () => all(source),
       destinationPids: () => all(destination),
-      dataPids: () => ({ source: childrenOf(source.pid), destination: childrenOf(destination.pid) }),
+      dataPids: () => ({ source: data(source), destination: data(destination) }),
     }
   },
 }

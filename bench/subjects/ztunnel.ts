@@ -6,7 +6,7 @@ import {
   MESH_MARK,
   redirectRules,
 } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
-import type { Lab } from '../lab.ts'
+import { type Lab, type PlacedPod, podsOf } from '../lab.ts'
 import { versionOf } from '../measure/machine.ts'
 import type { LoggedProcess } from '../processes.ts'
 import { writeMeshFile } from './mesh-file.ts'
@@ -14,7 +14,7 @@ import type { MissingSubject, RunningSubject, Subject } from './subject.ts'
 
 const WORKERS = 2
 
-function startIn(lab: Lab, pod: 'client' | 'server', binary: string): LoggedProcess {
+function startIn(lab: Lab, pod: PlacedPod['name'], binary: string): LoggedProcess {
   const { namespace } = lab.network.pod(pod)
   applyRedirectRules(namespace, redirectRules())
   return lab.processes.start(namespace, binary, ['proxy'], {
@@ -31,13 +31,19 @@ function startIn(lab: Lab, pod: 'client' | 'server', binary: string): LoggedProc
   })
 }
 
-function running(lab: Lab, source: LoggedProcess, destination: LoggedProcess): RunningSubject {
+/** One in each pod of the mesh. */
+function startAll(lab: Lab, binary: string): RunningSubject {
+  const started = podsOf(lab.place)
+    .filter(({ isInMesh }) => isInMesh)
+    .map(({ name }) => ({ name, pid: startIn(lab, name, binary).pid }))
+  const pidsOf = (...names: readonly PlacedPod['name'][]): number[] =>
+    started.flatMap(({ name, pid }) => (names.includes(name) ? [pid] : []))
   return {
     name: 'ztunnel',
     lab,
-    sourcePids: () => [source.pid],
-    destinationPids: () => [destination.pid],
-    dataPids: () => ({ source: [source.pid], destination: [destination.pid] }),
+    sourcePids: () => pidsOf('client', 'talker'),
+    destinationPids: () => pidsOf('server', 'listener'),
+    dataPids: () => ({ source: pidsOf('client'), destination: pidsOf('server') }),
   }
 }
 
@@ -57,7 +63,7 @@ export async function ztunnel(binary: string, path: string): Promise<Subject | M
     },
     async start(lab: Lab): Promise<RunningSubject> {
       await writeMeshFile(lab, false)
-      return running(lab, startIn(lab, 'client', binary), startIn(lab, 'server', binary))
+      return startAll(lab, binary)
     },
   }
 }

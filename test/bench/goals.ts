@@ -11,11 +11,10 @@ const verdicts = (questions: Parameters<typeof results>[0]): Record<string, stri
   )
 
 t.test('every goal asks for a figure that its question has', (t) => {
-  for (const { question, metric } of GOALS) {
-    t.ok(
-      METRICS[question].some(({ key }) => key === metric),
-      `${question} ${metric}`,
-    )
+  for (const { question, metric, comparison } of GOALS) {
+    const keys = METRICS[question].map(({ key }) => key)
+    if (comparison.as === 'growth') t.ok(keys.includes(comparison.base), `${question} ${comparison.base}`)
+    t.ok(keys.includes(metric), `${question} ${metric}`)
   }
   t.end()
 })
@@ -40,5 +39,22 @@ t.test('a figure of our own is judged without a peer, exactly at the limit it pa
   t.equal(found['gate memory per idle stream'], 'pass')
   t.equal(found['gate memory per idle tunnel'], 'miss')
   t.equal(found['gate data process, idle'], 'pass')
+  t.end()
+})
+
+t.test('what we add, and what grows, is taken between runs of one round', (t) => {
+  const found = verdicts({
+    neighbour: {
+      direct: row('a', [{ p99MicrosAlone: 300 }, { p99MicrosAlone: 900 }]),
+      sidestep: row('a', [
+        { p99MicrosAlone: 480, p99MicrosBeside: 600 },
+        { p99MicrosAlone: 1120, p99MicrosBeside: 1500 },
+      ]),
+    },
+    rules: { sidestep: row('a', [{ cpuMicros10: 100, cpuMicros10000: 111 }]) },
+  })
+  t.equal(found['goal p99 added at 1,000 requests/s'], 'pass', '0.2 ms')
+  t.equal(found['goal p99 beside a neighbour that moves data'], 'miss', '1.25 and 1.34')
+  t.equal(found['goal CPU per connection, 10 → 10,000 rules'], 'miss')
   t.end()
 })

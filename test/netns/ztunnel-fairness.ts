@@ -45,7 +45,12 @@ t.test('small requests of one pod beside the bulk of another', { timeout: 590_00
   }
   const move = async (): Promise<number> => {
     const target = { ip: CART_IP, port: SINK_PORT }
-    const options: BulkSourceOptions = { target, streams: BULK_STREAMS, seconds: SECONDS + 1.5 }
+    const options: BulkSourceOptions = {
+      target,
+      streams: BULK_STREAMS,
+      seconds: SECONDS + 1.5,
+      bytesPerSecond: 0,
+    }
     const result = await processes.measure<BulkSourceResult>(
       ...([lab.namespaceOf('batch'), 'bulk-source', options, PROGRAM_TIMEOUT_MS] as const),
     )

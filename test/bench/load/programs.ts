@@ -151,9 +151,16 @@ t.test('bulk data arrives in full on every stream', async (t) => {
   if (sink.stdout === null) throw new Error('no pipe')
   const [line] = await once(sink.stdout, 'data')
   const { port } = JSON.parse(String(line)) as { port: number } // as: the sink's answer
-  const options: BulkSourceOptions = { target: { ip: '127.0.0.1', port }, streams: 3, seconds: 0.3 }
+  const target = { ip: '127.0.0.1', port }
+  const options: BulkSourceOptions = { target, streams: 3, seconds: 0.3, bytesPerSecond: 0 }
   const result = await run<BulkSourceResult>(t, 'bulk-source', options)
   t.equal(result.failure, '')
   t.ok(result.bytes > 1_000_000 && result.seconds >= 0.3 && result.seconds < 3, JSON.stringify(result))
   t.ok(result.leastShare > 0 && result.leastShare <= 1)
+  const paced = { ...options, seconds: 1, bytesPerSecond: 6_000_000 }
+  const slow = await run<BulkSourceResult>(t, 'bulk-source', paced)
+  t.equal(slow.failure, '')
+  const chunks = 3 * 262_144 // each stream is at most one ahead
+  t.ok(slow.bytes > 2_000_000 && slow.bytes <= 6_000_000 + chunks, `${slow.bytes} bytes`)
+  t.ok(slow.leastShare > 0.8, 'streams go at one pace')
 })

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Medians, ratios between neighbours, and whose turn it is.
 import t from 'tap'
-import { median, rotate, summarizeMetric, summarizeRatio } from '../../../bench/measure/statistics.ts'
+import {
+  median,
+  rotate,
+  summarizeDifference,
+  summarizeMetric,
+  summarizeRatio,
+} from '../../../bench/measure/statistics.ts'
 import { row } from '../../support/bench-results.ts'
 
 t.test('the median of an even count lies between the middle two', (t) => {
@@ -36,6 +42,18 @@ t.test('rows of different runs have no ratio, nor have rounds that only one has'
     count: 1,
   })
   t.equal(summarizeRatio(row('a', [{ x: 2 }]), row('a', [{ x: 0 }]), 'x'), null)
+  t.end()
+})
+
+t.test('a figure can be divided by another one of its round, and a peer’s taken from it', (t) => {
+  const ours = row('a', [
+    { x: 2, y: 4 },
+    { x: 3, y: 9 },
+  ])
+  t.same(summarizeRatio(ours, ours, 'y', 'x'), { median: 2.5, min: 2, max: 3, count: 2 })
+  const theirs = row('a', [{ x: 5 }, { x: 0 }])
+  t.same(summarizeDifference(ours, theirs, 'x'), { median: 0, min: -3, max: 3, count: 2 })
+  t.equal(summarizeDifference(ours, row('b', [{ x: 5 }]), 'x'), null)
   t.end()
 })
 
