@@ -5,6 +5,7 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
@@ -41,6 +42,8 @@ const BACK_MS = 1_000
 const RUSH_PER_SECOND = 500
 /** Pods that start at once. */
 const CROWD = 20
+/** A slow apiserver stands still that long, then answers that long. */
+const [STALL_MS, ANSWER_MS] = [900, 200] as const
 /** Requests that a rollout of the ztunnels may cost. */
 const MOST_LOST_AT_ROLLOUT = 0
 /** Who is in the mesh, and who not. */
@@ -385,6 +388,35 @@ t.test('the rules of a node are flushed: they are there again, and it is told', 
   t.same(new Set(told.map(({ pod }) => pod)), new Set(pods.map(({ name }) => name)))
   await shop.goesOn(shop.mark())
   t.same(await shop.goesOn(shop.mark()), [])
+})
+
+t.test('an apiserver that answers late: traffic goes on, and what changes still arrives', async (t) => {
+  const sinceMs = Date.now()
+  const before = shop.mark()
+  let isOver = false
+  const stalls = (async () => {
+    while (!isOver) {
+      await cluster.signal('kube-apiserver', 'SIGSTOP')
+      await pause(STALL_MS)
+      await cluster.signal('kube-apiserver', 'SIGCONT')
+      await pause(ANSWER_MS)
+    }
+  })()
+  try {
+    t.same(await shop.goesOn(before), [], 'nobody notices')
+    await cluster.apply(DENY_FRONT)
+    await recordOf('a refusal', sinceMs, ({ reason }) => reason === 'POLICY_DENY')
+    await kubectl('-n', SHOP, 'delete', 'authorizationpolicy', 'no-front')
+  } finally {
+    isOver = true
+    await stalls
+  }
+  await shop.goesOn(shop.mark())
+  t.same(
+    shop.failures(before).filter((line) => !line.includes('front to cart')),
+    [],
+    'nothing but what was denied',
+  )
 })
 
 t.test('without controllers and apiserver, and parts of the ztunnels killed: traffic goes on', async (t) => {
