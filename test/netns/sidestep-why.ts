@@ -206,30 +206,17 @@ async function testTraffic(t: Test, lab: MeshLab): Promise<void> {
   })
 }
 
-async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
-  const codeIs = (source: string, destination: string, code: string) => async (): Promise<boolean> =>
+const codeIs =
+  (lab: MeshLab, source: string, destination: string, code: string) => async (): Promise<boolean> =>
     (await why(lab, source, destination)).code === code
 
-  await t.test('no endpoint is left', async (t) => {
-    const dead = GOOD.replace(/(uid: cart,)/, '$1 status: Unhealthy,')
-    await configure(lab, dead, codeIs('front', 'cart:80', 'NO_ENDPOINT'))
-    await blames(
-      t,
-      lab,
-      ['front', 'cart:80'],
-      { outcome: 'refused', code: 'NO_ENDPOINT' },
-      'destination',
-      /check its pods/,
-    )
-    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
-  })
-
+async function testWaypoints(t: Test, lab: MeshLab): Promise<void> {
   await t.test('a waypoint that is not there', async (t) => {
     const missing = GOOD.replace(
       'ports: {80: 8080}}',
       'ports: {80: 8080}, waypoint: {destination: shop/gone.shop.svc.cluster.local, hboneMtlsPort: 15008}}',
     )
-    await configure(lab, missing, codeIs('front', 'cart:80', 'WAYPOINT_MISSING'))
+    await configure(lab, missing, codeIs(lab, 'front', 'cart:80', 'WAYPOINT_MISSING'))
     await blames(
       t,
       lab,
@@ -238,15 +225,63 @@ async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
       'waypoint',
       /create it/,
     )
-    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
+    await configure(lab, GOOD, codeIs(lab, 'front', 'cart:80', 'OK'))
   })
+
+  await t.test(
+    'a waypoint before a pod that is called itself: missing, then one that nobody runs',
+    async (t) => {
+      const behind = (host: string): string =>
+        GOOD.replace(
+          'ports: {80: 8080}}',
+          `ports: {80: 8080}, waypoint: {destination: shop/${host}, hboneMtlsPort: 15008}}\n` +
+            '- {name: wp, namespace: shop, hostname: wp.shop, vips: ["/10.96.0.20"], ports: {15008: 15008}}',
+        )
+          .replace('uid: cart,', 'uid: cart, authorizationPolicies: [shop/sidestep_waypoint_only_shop_wp],')
+          .replace(
+            'workloads:\n',
+            'workloads:\n- {uid: wp-0, name: wp-0, namespace: shop, serviceAccount: wp, trustDomain: cluster.local, ' +
+              `workloadIps: ["${STRANGER_IP}"], node: n9, services: {"shop/wp.shop": {}}}\n`,
+          )
+      const pair = ['front', `${CART_IP}:8080`] as const
+      await configure(lab, behind('gone.shop'), codeIs(lab, ...pair, 'WAYPOINT_MISSING'))
+      await blames(t, lab, pair, { outcome: 'refused', code: 'WAYPOINT_MISSING' }, 'waypoint', /create it/)
+      await configure(lab, behind('wp.shop'), codeIs(lab, ...pair, 'OK'))
+      t.match(await why(lab, ...pair), {
+        way: /diverts it to the waypoint shop\/wp\.shop of its service shop\/cart/,
+      })
+      await attempt(lab, 'front', CART_IP, 8080)
+      const fault = { outcome: 'failing', code: 'WAYPOINT_UNREACHABLE' } as const
+      await blames(t, lab, pair, fault, 'waypoint', /whether it runs/)
+      await configure(lab, GOOD, async () => !(await why(lab, ...pair)).way.includes('waypoint'))
+      await attempt(lab, 'front', CART_IP, 8080)
+      await isWell(t, lab, ...pair)
+    },
+  )
+}
+
+async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
+  await t.test('no endpoint is left', async (t) => {
+    const dead = GOOD.replace(/(uid: cart,)/, '$1 status: Unhealthy,')
+    await configure(lab, dead, codeIs(lab, 'front', 'cart:80', 'NO_ENDPOINT'))
+    await blames(
+      t,
+      lab,
+      ['front', 'cart:80'],
+      { outcome: 'refused', code: 'NO_ENDPOINT' },
+      'destination',
+      /check its pods/,
+    )
+    await configure(lab, GOOD, codeIs(lab, 'front', 'cart:80', 'OK'))
+  })
+
   await t.test('a caller that is not enrolled, where the destination is strict', async (t) => {
     const strict = GOOD.replace(
       'policies:\n',
       'policies:\n- {name: istio_converted_static_strict, namespace: shop, scope: Namespace, action: Deny, dryRun: false, ' +
         'rules: [[[{notPrincipals: [!Presence []]}]]]}\n',
     )
-    await configure(lab, strict, codeIs(STRANGER_IP, `${CART_IP}:8080`, 'PLAINTEXT_REFUSED'))
+    await configure(lab, strict, codeIs(lab, STRANGER_IP, `${CART_IP}:8080`, 'PLAINTEXT_REFUSED'))
     await blames(
       t,
       lab,
@@ -256,13 +291,13 @@ async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
       /enrol the calling workload/,
     )
     await isWell(t, lab, 'front', 'cart:80')
-    await configure(lab, GOOD, codeIs(STRANGER_IP, `${CART_IP}:8080`, 'OK'))
+    await configure(lab, GOOD, codeIs(lab, STRANGER_IP, `${CART_IP}:8080`, 'OK'))
     t.match(await why(lab, STRANGER_IP, `${CART_IP}:8080`), { exit: 0, outcome: 'plain', cause: null })
   })
 
   await t.test('another trust domain', async (t) => {
     const other = GOOD.replace(/(uid: cart,.*?trustDomain: )cluster\.local/, '$1other.example')
-    await configure(lab, other, codeIs('front', 'cart:80', 'TRUST_DOMAIN'))
+    await configure(lab, other, codeIs(lab, 'front', 'cart:80', 'TRUST_DOMAIN'))
     await blames(
       t,
       lab,
@@ -271,7 +306,7 @@ async function testConfigurations(t: Test, lab: MeshLab): Promise<void> {
       'destination',
       /one trust domain/,
     )
-    await configure(lab, GOOD, codeIs('front', 'cart:80', 'OK'))
+    await configure(lab, GOOD, codeIs(lab, 'front', 'cart:80', 'OK'))
   })
 
   await t.test('a configuration that is not taken is a risk, and the last good one decides', async (t) => {
@@ -370,6 +405,7 @@ t.test('of two nodes that go by a file', async (t) => {
   t.teardown(() => lab.close())
   await testTraffic(t, lab)
   await testConfigurations(t, lab)
+  await testWaypoints(t, lab)
 })
 
 t.test('of what happens to two nodes', async (t) => {

@@ -18,17 +18,24 @@ import { meshOf, workload } from './mesh.ts'
 export const NOW_MS = Date.parse('2026-11-01T12:00:00Z')
 const HOST = 'cart.shop.svc.cluster.local'
 
-/** front and batch on n1, cart on n2; `policies` are lines of the list, `more` are further lines of workloads. */
-export function shopMesh({ policies = '', services = '', more = '' } = {}): string {
+/**
+ * front and batch on n1, cart on n2; `policies` are lines of the list, `more` are further lines of workloads. `waypoint`:
+ * the host name of one before the service cart, which wp-0 is of.
+ */
+export function shopMesh({ policies = '', services = '', more = '', waypoint = '' } = {}): string {
+  const guard = waypoint === '' ? '' : ', authorizationPolicies: [shop/sidestep_waypoint_only_shop_wp]'
+  const named = waypoint === '' ? '' : `, waypoint: {destination: shop/${waypoint}, hboneMtlsPort: 15008}`
   return `
 workloads:
 - ${workload('front', '10.1.0.1', 'node: n1')}
 - ${workload('batch', '10.1.0.2', 'node: n1')}
-- ${workload('cart', '10.2.0.1', `node: n2, services: {shop/${HOST}: {80: 8080}}`)}
+- ${workload('cart', '10.2.0.1', `node: n2, services: {shop/${HOST}: {80: 8080}}${guard}`)}
+- ${workload('wp-0', '10.2.3.1', 'node: n2, services: {shop/wp.shop: {}}')}
 - ${workload('legacy', '10.2.0.2', 'node: n2, protocol: TCP')}
 ${more}
 services:
-- {name: cart, namespace: shop, hostname: ${HOST}, vips: ["/10.96.0.10"], ports: {80: 8080}}
+- {name: cart, namespace: shop, hostname: ${HOST}, vips: ["/10.96.0.10"], ports: {80: 8080}${named}}
+- {name: wp, namespace: shop, hostname: wp.shop, vips: ["/10.96.0.20"], ports: {15008: 15008}}
 ${services}
 policies: ${policies === '' ? '[]' : `\n${policies}`}
 `

@@ -293,6 +293,50 @@ const CAUSES: readonly (readonly [string, Case, PairVerdict['outcome'], string, 
     /a new one/,
   ],
   [
+    'a waypoint that is not there',
+    { mesh: { waypoint: 'gone.shop' } },
+    'refused',
+    'WAYPOINT_MISSING',
+    'waypoint',
+    /create it/,
+  ],
+  [
+    'a waypoint that is not there, before a pod that is called itself',
+    { pair: ['front', '10.2.0.1', 8080], mesh: { waypoint: 'gone.shop' } },
+    'refused',
+    'WAYPOINT_MISSING',
+    'waypoint',
+    /create it/,
+  ],
+  [
+    'a waypoint that is not there, for plain text',
+    { pair: ['legacy', 'cart', 80], mesh: { waypoint: 'gone.shop' } },
+    'refused',
+    'WAYPOINT_MISSING',
+    'waypoint',
+    /create it/,
+  ],
+  [
+    'a waypoint that does not take what is diverted to it',
+    {
+      pair: ['front', '10.2.0.1', 8080],
+      mesh: { waypoint: 'wp.shop' },
+      n1: { records: [failed({ reason: 'ENDPOINT_REFUSED' })] },
+      n2: {
+        records: [
+          failed({
+            ...{ reason: 'WAYPOINT_UNREACHABLE', direction: 'inbound', 'src.addr': '10.1.0.1:40001' },
+            'dst.addr': '10.2.0.1:8080',
+          }),
+        ],
+      },
+    },
+    'failing',
+    'WAYPOINT_UNREACHABLE',
+    'waypoint',
+    /whether it runs/,
+  ],
+  [
     'what only the destination knows',
     {
       n1: { records: [failed({ reason: 'TUNNEL_RESET' })] },
@@ -325,6 +369,19 @@ for (const [name, each, outcome, code, hop, fix] of CAUSES)
     t.match(cause?.fix, fix)
     t.not(cause?.detail, '')
   })
+
+t.test('which waypoint a pair goes through is told, and why', async (t) => {
+  const mesh = { waypoint: 'wp.shop' }
+  const service = await verdict({ mesh })
+  t.match(service, { outcome: 'allowed', cause: null, way: /through the waypoint 10\.2\.3\.1:15008/ })
+  t.match(service.way, /: shop\/wp\.shop is the waypoint of the service shop\/cart$/)
+  const diverted = /diverts it to the waypoint shop\/wp\.shop of its service shop\/cart at 10\.2\.3\.1:15008/
+  t.match(await verdict({ pair: ['front', '10.2.0.1', 8080], mesh }), {
+    ...{ outcome: 'allowed', cause: null, way: diverted },
+  })
+  t.match(await verdict({ pair: ['10.9.9.9', '10.2.0.1', 8080], mesh }), { outcome: 'plain', way: diverted })
+  t.notMatch((await verdict({})).way, /waypoint/)
+})
 
 /** None of these stops it. */
 const RISKS: readonly (readonly [string, Case, string, string])[] = [
