@@ -183,6 +183,7 @@ function sampleApp(labels: string): App {
     grace: { connectionCount: 0 },
     revocations: { status: () => [], undecidedCount: 0 },
     records: { lostCount: 0 },
+    spans: { sentCount: 0, lostCount: 0 },
     pods: [{ uid: '', namespace: '', name: '' }],
     guard: { counts: new Map([['', 1]]) },
     snapshot: { unsavedCount: 0 },

@@ -64,7 +64,7 @@ async function ownPage(app: App): Promise<GenerationPage> {
 }
 
 /** The version on the disk when this process started. */
-const { version: VERSION } = JSON.parse(
+export const { version: VERSION } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
 ) as { version: string } // as: our own file
 

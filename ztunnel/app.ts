@@ -37,6 +37,7 @@ import { NodeSnapshot } from './snapshot/node-snapshot.ts'
 import { sealedPlace } from './snapshot/sealed-place.ts'
 import { Sources } from './sources.ts'
 import { SupervisorLink } from './supervisor-link.ts'
+import type { SpanExporter } from './tracing/span-exporter.ts'
 import { Upgrades } from './upgrades.ts'
 import { certificateMessage, watchCertificates } from './watch-certificates.ts'
 import type { UpMessage } from './worker-messages.ts'
@@ -58,6 +59,8 @@ export class App {
   readonly records: RecordWriter
   readonly events: NodeEvents
   readonly captures: Captures
+  /** null: nobody traces. */
+  spans: SpanExporter | null = null
   readonly model: ModelStore
   readonly sources: Sources
   readonly config: ZtunnelConfig
@@ -116,7 +119,13 @@ export class App {
       onTap: (isOn) => this.workers.broadcast({ type: 'tap', isOn }),
     })
     this.captures = new Captures({ workers: this.workers, clock: systemClock, log })
-    this.records = new RecordWriter(config.records, () => this.workers.rings, log, this.events)
+    this.records = new RecordWriter(config.records, () => this.workers.rings, log, {
+      onRecord: (line) => {
+        this.events.onRecord(line)
+        this.spans?.onRecord(line)
+      },
+      onOpened: (line) => this.events.onOpened(line),
+    })
     this.snapshot = new NodeSnapshot({
       ...{ config, clock: systemClock, log },
       compact: (...journal) => this.#background.call('compactJournal', ...journal),
@@ -173,6 +182,10 @@ export class App {
     await Promise.all([
       ...[this.revocations.start(), this.snapshot.start(), this.grace.start(), this.events.start()],
     ])
+    if (this.config.otlpEndpoint !== '') {
+      const { openSpans } = await import('./tracing/open-spans.ts')
+      this.spans = await openSpans(this.config, this.log)
+    }
     this.workers.start()
     this.records.start()
     await this.sources.start()
@@ -235,6 +248,8 @@ export class App {
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close(), this.events.save()])
     this.#supervisor.send({ type: 'retired' })
+    this.records.drain()
+    void this.spans?.flush()
   }
 
   /** Takes that, or takes it again: who had it before may have taken it away late. */
@@ -259,6 +274,7 @@ export class App {
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close(), this.#drainPage.close()])
     await this.records.close()
+    await this.spans?.close()
     await Promise.all([
       ...[this.revocations.close(), this.snapshot.close(), this.grace.close(), this.events.close()],
     ])

@@ -203,6 +203,22 @@ export const ZTUNNEL_OPTIONS = {
     default: 'stdout',
     meaning: 'where connection records go: stdout, off, or a file that is appended to',
   },
+  otlpEndpoint: {
+    type: 'text',
+    default: '',
+    meaning:
+      'collector that connections are sent to as spans, by OTLP over HTTP in JSON: http://collector:4318; empty: nobody traces',
+    synonyms: ['OTEL_EXPORTER_OTLP_ENDPOINT'],
+  },
+  otlpSamplesPerMillion: {
+    type: 'integer',
+    default: '10000',
+    min: 0,
+    max: 1_000_000,
+    unit: 'of a million',
+    meaning:
+      'connections that become spans, by their trace id; those of a caller that keeps its part of the trace become spans anyway',
+  },
   logLevel: { type: 'text', default: 'info', choices: LOG_LEVELS, meaning: 'least severe log entry written' },
   redirect: { type: 'boolean', default: 'true', meaning: 'write redirect rules into the pods’ namespaces' },
   originalSource: {
@@ -326,6 +342,8 @@ function contradictions(options: ZtunnelConfig): string[] {
     )
   if (kubernetesEnrolment && zdsSocket !== '')
     found.push('SIDESTEP_KUBERNETES_ENROLMENT: not together with SIDESTEP_ZDS_SOCKET: one agent enrols pods')
+  if (options.otlpEndpoint !== '' && !/^https?:$/.test(URL.parse(options.otlpEndpoint)?.protocol ?? ''))
+    found.push('SIDESTEP_OTLP_ENDPOINT: needs to be a URL, as http://collector:4318')
   const { cniSpoolDirectory, cniBinDirectory, cniConfDirectory } = options
   if (cniSpoolDirectory !== '' && !kubernetesEnrolment)
     found.push('SIDESTEP_CNI_SPOOL_DIRECTORY: only with SIDESTEP_KUBERNETES_ENROLMENT')

@@ -116,6 +116,17 @@ function connectRetries({ retries }: App): string {
   )
 }
 
+/** Of a node that traces. */
+function spans({ spans: exporter }: App): string[] {
+  if (exporter === null) return []
+  const { sentCount, lostCount } = exporter
+  const counts = Object.entries({ sent: sentCount, lost: lostCount })
+  const samples = counts.map(([end, count]) => `sidestep_spans_total{end="${end}"} ${count}`)
+  return [
+    family('sidestep_spans', 'counter', 'spans that a collector has taken, and that were lost', samples),
+  ]
+}
+
 function processes({ upgrades: { counts }, workers }: App): string[] {
   return [
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', workers.lostCount),
@@ -187,6 +198,7 @@ export function formatMetrics(app: App): string {
     ),
     ...modelSource(app),
     ...conntrack(app),
+    ...spans(app),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(
       'sidestep_redirections_mended',

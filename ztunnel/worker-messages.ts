@@ -27,6 +27,8 @@ export interface WorkerData {
   /** For `new Latencies()`. */
   readonly latencies: SharedArrayBuffer
   readonly records: SharedArrayBuffer
+  /** Connections that become spans, of a million; null: nobody traces. */
+  readonly tracesPerMillion: number | null
   readonly originalSource: boolean
   readonly socks5: boolean
   readonly limits: WorkloadLimits

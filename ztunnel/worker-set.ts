@@ -124,6 +124,7 @@ export class WorkerSet {
       counters,
       latencies: latencies.memory,
       records: ring.memory,
+      tracesPerMillion: this.#config.otlpEndpoint === '' ? null : this.#config.otlpSamplesPerMillion,
       originalSource: this.#config.originalSource,
       socks5: this.#config.socks5,
       limits: workloadLimits(this.#config),

@@ -27,6 +27,7 @@ import { PayloadCapture } from './carry/payload-capture.ts'
 import { pressureSource } from './carry/pressure-source.ts'
 import { RevokedPeers } from './carry/revoked-peers.ts'
 import { ServedPod } from './carry/served-pod.ts'
+import { TraceSampler } from './carry/trace-sampler.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
 import { WorkerPolicies } from './carry/worker-policies.ts'
@@ -132,6 +133,7 @@ export class ZtunnelWorker {
       post,
       counters: new TrafficCounters(data.counters, (slot, labels) => post({ type: 'labels', slot, labels })),
       latencies: new Latencies(data.latencies),
+      traces: data.tracesPerMillion === null ? null : new TraceSampler(data.tracesPerMillion),
       records: new RecordRing(data.records),
     })
   }

@@ -184,6 +184,8 @@ const ROWS = {
     'the supervisor of the node was killed: the next one takes the running process over; see why it ended'],
   ALREADY_RUNNING: [114, 503, 9, 'CANCEL', '-',
     'another supervisor serves this node: stop it, or give this one an admin socket of its own'],
+  SPANS_UNSENT: [130, 503, 14, 'CANCEL', '-',
+    'the collector of SIDESTEP_OTLP_ENDPOINT does not take spans: check it; they wait, then are lost, traffic is not concerned'],
   EDGES_UNREPORTED: [115, 503, 14, 'CANCEL', '-',
     'the controller does not take the node’s summary of who talks to whom: traffic is not concerned'],
   HANDOVER_FAILED: [116, 503, 14, 'CANCEL', '-',

@@ -6,31 +6,52 @@ import { randomFillSync } from 'node:crypto'
 export interface TraceParent {
   readonly traceId: string
   readonly spanId: string
+  /** Its sender keeps what it knows of the trace. */
+  readonly isSampled: boolean
 }
 
 // Random bytes are fetched in bulk: a call into the generator costs more than all else here.
 const POOL_IDS = 128
 const ID_BYTES = 24
+const TRACE_ID_DIGITS = 32
 const pool = Buffer.allocUnsafeSlow(POOL_IDS * ID_BYTES)
 let next = POOL_IDS
 
-/** SPEC HBONE §3.3: `00-<32 hex>-<16 hex>-00`, random per connection. */
-export function createTraceparent(): string {
+/** A trace id and a span id in one text of hex, random. */
+function randomIds(): string {
   if (next === POOL_IDS) {
     randomFillSync(pool)
     next = 0
   }
   const at = next++ * ID_BYTES
-  const hex = pool.toString('hex', at, at + ID_BYTES)
-  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`
+  return pool.toString('hex', at, at + ID_BYTES)
+}
+
+/** SPEC HBONE §3.3: `00-<32 hex>-<16 hex>-00`, random per connection. */
+export function createTraceparent(): string {
+  const ids = randomIds()
+  return `00-${ids.slice(0, TRACE_ID_DIGITS)}-${ids.slice(TRACE_ID_DIGITS)}-00`
+}
+
+/** Ids of a span that is in no trace, or in that of `parent`. */
+export function createTraceIds(parent: TraceParent | null): Pick<TraceParent, 'traceId' | 'spanId'> {
+  const ids = randomIds()
+  return {
+    traceId: parent?.traceId ?? ids.slice(0, TRACE_ID_DIGITS),
+    spanId: ids.slice(TRACE_ID_DIGITS),
+  }
+}
+
+export function formatTraceparent({ traceId, spanId, isSampled }: TraceParent): string {
+  return `00-${traceId}-${spanId}-0${isSampled ? 1 : 0}`
 }
 
 /** Reads exactly the form of version 00; anything else, and ids of zeros, is null. */
 export function parseTraceparent(text: string): TraceParent | null {
   if (text.length !== 55) return null
-  const match = /^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/.exec(text)
-  const traceId = match?.[1]
-  const spanId = match?.[2]
-  if (traceId === undefined || spanId === undefined) return null
-  return /^0+$/.test(traceId) || /^0+$/.test(spanId) ? null : { traceId, spanId }
+  const match = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(text)
+  const [, traceId, spanId, flags] = match ?? []
+  if (traceId === undefined || spanId === undefined || flags === undefined) return null
+  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return null
+  return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 }
 }

@@ -41,6 +41,15 @@ export interface ConnectionRecord {
   readonly connectMs: number
   /** Endpoints that failed before this one. */
   readonly retryCount: number
+  /** null: the connection is no span. */
+  readonly trace: RecordedTrace | null
+}
+
+/** Ids in lower-case hex; `parentSpanId` '' for the first span of a trace. */
+export interface RecordedTrace {
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId: string
 }
 
 // One text per workload and side it was seen on; a node knows far more workloads than it talks to.
@@ -149,6 +158,11 @@ export function isOpening(line: string): boolean {
   return line.startsWith(OPENED_MESSAGE, TIME_LENGTH)
 }
 
+function traceText({ traceId, spanId, parentSpanId }: RecordedTrace): string {
+  const parent = parentSpanId === '' ? '' : `,"parent_span_id":"${parentSpanId}"`
+  return `,"trace_id":"${traceId}","span_id":"${spanId}"${parent}`
+}
+
 /** The line of a record, without its newline. */
 export function formatConnectionRecord(record: ConnectionRecord): string {
   const { code } = record
@@ -159,6 +173,7 @@ export function formatConnectionRecord(record: ConnectionRecord): string {
     `,"duration_ms":${record.durationMs.toFixed(1)}` +
     (record.connectMs < 0 ? '' : `,"connect_ms":${record.connectMs.toFixed(1)}`) +
     (record.retryCount === 0 ? '' : `,"retries":${record.retryCount}`) +
+    (record.trace === null ? '' : traceText(record.trace)) +
     (code === 'OK' ? '' : field('detail', record.detail) + field('fix', REASONS[code].fix)) +
     '}'
   )

@@ -30,6 +30,7 @@ const LINE = formatConnectionRecord({
   durationMs: 3,
   connectMs: -1,
   retryCount: 0,
+  trace: null,
 })
 
 t.test('a record reads as it was written', async (t) => {

@@ -300,6 +300,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/supervisor/enroll/pod-watch.ts',
     'ztunnel/supervisor/enroll/start-pod-watch.ts',
   ],
+  'test/netns/ztunnel-traces.ts': ['ztunnel/tracing/open-spans.ts'],
   'test/netns/ztunnel-insight.ts': ['ztunnel/pod-activity.ts'],
   'test/netns/ztunnel-renewal.ts': ['ztunnel/admin-certificates.ts', 'ztunnel/carry/tunnel-certificates.ts'],
 }

@@ -11,6 +11,7 @@ t.test('three paths are needed, everything else has a default that works', async
   t.same(mistakes, [])
   t.same(options, {
     ...{ strictGuard: true, dnsCapture: true, clusterDomain: 'cluster.local' },
+    ...{ otlpEndpoint: '', otlpSamplesPerMillion: 10_000 },
     certificateGraceDays: 0,
     ...{ nodeName: hostname(), network: '', configFile: 'c', enrolmentFile: 'e', caDirectory: 'd' },
     ...{
@@ -94,6 +95,16 @@ t.test('the names of Istio’s ztunnel are understood, ours win', async (t) => {
   })
   t.same(readConfig(rest, istio).mistakes, [])
   t.equal(readConfig(rest, { ...istio, SIDESTEP_NODE_NAME: 'ours' }).options.nodeName, 'ours')
+})
+
+t.test('a collector of spans is a URL, also under the name that OpenTelemetry gives it', async (t) => {
+  t.equal(
+    readConfig(PATHS, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c:4318' }).options.otlpEndpoint,
+    'http://c:4318',
+  )
+  t.same(readConfig([...PATHS, '--otlp-endpoint', 'https://c/otlp'], {}).mistakes, [])
+  for (const text of ['collector:4318', 'c', 'ftp://c', 'http://'])
+    t.match(readConfig([...PATHS, '--otlp-endpoint', text], {}).mistakes, [/^SIDESTEP_OTLP_ENDPOINT/], text)
 })
 
 t.test('numbers have bounds and closed sets are closed', async (t) => {

@@ -41,6 +41,7 @@ function decideFor(pod: ServedPod, client: SocketAddress, destination: SocketAdd
   const facts = new ConnectionFacts('inbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
   facts.destinationAddress = `${destination.ip}:${destination.port}`
   facts.destination = pod.inbound?.workload ?? null
+  facts.trace = pod.context.traces?.begin('') ?? null
   pod.lastVerdict = null
   const decision = decidePassthrough(pod.inbound, destination, client.ip, pod.evaluate)
   facts.policy = pod.lastVerdict === null ? '' : policyOf(pod)

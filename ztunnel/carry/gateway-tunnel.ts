@@ -12,7 +12,6 @@ import type { InnerTunnel } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
-import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { createStreamPair } from '../../mesh/reactor/stream-pair.ts'
 import { TcpSocket } from '../../mesh/reactor/tcp-socket.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
@@ -55,15 +54,15 @@ export class GatewayTunnel implements Cancellable, ConnectHandler, TlsHandler, T
     pod: ServedPod,
     decision: TunnelDecision,
     inner: InnerTunnel,
-    client: SocketAddress,
+    request: ConnectRequest,
     owner: GatewayOwner,
   ) {
     this.#pod = pod
     this.#inner = inner
     this.#gateway = decision.dial.ip
     this.#owner = owner
-    this.#request = pod.tunnels.requestOf(decision, client)
-    this.#connect = pod.tunnels.open(decision, this.#request, {
+    this.#request = request
+    this.#connect = pod.tunnels.open(decision, request, {
       onConnected: (stream) => this.#onOuter(stream),
       onRefused: (refusal) => this.#fail(refuse(refusal.code, `gateway ${this.#gateway}: ${refusal.detail}`)),
     })

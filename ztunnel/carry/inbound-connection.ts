@@ -96,6 +96,10 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
     attempts.start()
   }
 
+  get traceparent(): string {
+    return this.#facts.traceparent
+  }
+
   onAttempt({ workload }: OutboundDecision): void {
     this.#facts.via = workload === null ? '' : `${workload.namespace}/${workload.name}`
   }

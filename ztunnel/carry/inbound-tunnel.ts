@@ -168,6 +168,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     const { context, inbound } = this.#pod
     const facts = this.#facts(connect.authority)
     facts.source = this.#sourceOf(connect.baggage, facts)
+    facts.trace = context.traces?.begin(connect.traceparent) ?? null
     const downstream = new StreamDownstream(connect, this.#pod.baggage)
     const { host, port } = connect.target
     const request = {

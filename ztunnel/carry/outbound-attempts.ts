@@ -25,6 +25,8 @@ import type { ServedPod } from './served-pod.ts'
 
 /** Hears how it goes. */
 export interface AttemptsOwner {
+  /** What a tunnel stream is to say of its trace. */
+  readonly traceparent: string
   /** The next attempt goes there. */
   onAttempt(decision: OutboundDecision): void
   /** Set the stream's handler before returning, and close the gateway tunnel, if it is one's, after the stream. */
@@ -100,15 +102,16 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
 
   #openStream(decision: TunnelDecision): void {
     const { tunnels } = this.#pod
+    const request = tunnels.requestOf(decision, this.#client, this.#owner.traceparent, this.#divertedFor)
     const onRefused = (refusal: Refusal): void => this.#onFailure(refusal)
     if (decision.inner === null) {
-      this.#connect = tunnels.open(decision, tunnels.requestOf(decision, this.#client, this.#divertedFor), {
+      this.#connect = tunnels.open(decision, request, {
         onConnected: (stream) => this.#onUpstream(stream),
         onRefused,
       })
       return
     }
-    this.#connect = new GatewayTunnel(this.#pod, decision, decision.inner, this.#client, {
+    this.#connect = new GatewayTunnel(this.#pod, decision, decision.inner, request, {
       onThrough: (stream, gateway) => this.#onUpstream(stream, gateway),
       onRefused,
     })

@@ -41,6 +41,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#facts = new ConnectionFacts('outbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
     this.#facts.destinationAddress = `${destination.ip}:${destination.port}`
     this.#facts.source = pod.source?.workload ?? null
+    this.#facts.trace = pod.context.traces?.begin('') ?? null
     pod.onBegun(this)
   }
 
@@ -83,6 +84,10 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#facts.destinationAddress = `${ip}:${port}`
     this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
     this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''
+  }
+
+  get traceparent(): string {
+    return this.#facts.traceparent
   }
 
   onUpstream(upstream: ByteStream, gateway: GatewayTunnel | null): void {

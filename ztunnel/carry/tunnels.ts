@@ -6,7 +6,6 @@ import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Cancellable, ConnectHandler, ConnectRequest } from '../../mesh/hbone/connect-attempt.ts'
 import { formatForwarded } from '../../mesh/hbone/forwarded.ts'
-import { createTraceparent } from '../../mesh/hbone/traceparent.ts'
 import { TunnelPool } from '../../mesh/hbone/tunnel-pool.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -167,12 +166,17 @@ export class Tunnels {
    * What the CONNECT of a connection says. `divertedFor`: of one that is diverted to a waypoint, the value of its header; else
    * ''.
    */
-  requestOf({ authority, service }: TunnelDecision, client: SocketAddress, divertedFor = ''): ConnectRequest {
+  requestOf(
+    { authority, service }: TunnelDecision,
+    client: SocketAddress,
+    traceparent: string,
+    divertedFor = '',
+  ): ConnectRequest {
     return {
       authority,
       baggage: this.#pod.baggage,
       forwarded: formatForwarded(client.ip, client.port, service?.hostname ?? null),
-      traceparent: createTraceparent(),
+      traceparent,
       divertedFor,
     }
   }

@@ -6,6 +6,7 @@ import { Demotions } from '../../mesh/balance/demotions.ts'
 import { RetryBudget } from '../../mesh/balance/retry-budget.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { SessionResources } from '../../mesh/h2/session-resources.ts'
+import { createTraceparent, formatTraceparent } from '../../mesh/hbone/traceparent.ts'
 import type { ServiceFacts } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
@@ -36,6 +37,7 @@ import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
 import type { NodePressure } from './node-pressure.ts'
 import type { RevokedPeers } from './revoked-peers.ts'
+import type { ConnectionTrace, TraceSampler } from './trace-sampler.ts'
 import type { WorkloadLimits } from './workload-limits.ts'
 
 /** What is known of one connection; filled as it proceeds. */
@@ -58,6 +60,8 @@ export class ConnectionFacts {
   via = ''
   /** Endpoints that failed before the one of the record. */
   retryCount = 0
+  /** null: nobody traces. */
+  trace: ConnectionTrace | null = null
   /** Counters of the connection while nothing is wrong with it; -1 before it could carry bytes. */
   slot = -1
 
@@ -65,6 +69,11 @@ export class ConnectionFacts {
     this.direction = direction
     this.startedMs = startedMs
     this.sourceAddress = sourceAddress
+  }
+
+  /** What a tunnel stream of this connection says of its trace. */
+  get traceparent(): string {
+    return this.trace === null ? createTraceparent() : formatTraceparent(this.trace)
   }
 }
 
@@ -91,6 +100,8 @@ export class WorkerContext {
   readonly post: (message: UpMessage) => void
   readonly counters: TrafficCounters
   readonly latencies: Latencies
+  /** null: nobody traces. */
+  readonly traces: TraceSampler | null
   /** Somebody listens: connections are told when they open, too. */
   isTapped = false
   /** Endpoints that have just failed a pod of this worker. */
@@ -114,6 +125,7 @@ export class WorkerContext {
     readonly post: (message: UpMessage) => void
     readonly counters: TrafficCounters
     readonly latencies: Latencies
+    readonly traces: TraceSampler | null
     readonly records: RecordRing
   }) {
     this.index = parts.index
@@ -134,6 +146,7 @@ export class WorkerContext {
     this.post = parts.post
     this.counters = parts.counters
     this.latencies = parts.latencies
+    this.traces = parts.traces
     this.#records = parts.records
   }
 
@@ -185,6 +198,7 @@ export class WorkerContext {
         durationMs: nowMs - facts.startedMs,
         retryCount: facts.retryCount,
         connectMs: facts.connectedMs < 0 ? -1 : facts.connectedMs - facts.startedMs,
+        trace: facts.trace?.isSampled === true ? facts.trace : null,
       }),
     )
   }

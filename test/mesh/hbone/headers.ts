@@ -7,7 +7,7 @@ import { formatBaggage, parseBaggage } from '../../../mesh/hbone/baggage.ts'
 import { connectHeaders, refusalOfStatus } from '../../../mesh/hbone/connect-attempt.ts'
 import { formatForwarded, parseForwarded } from '../../../mesh/hbone/forwarded.ts'
 import { HBONE_LIMITS } from '../../../mesh/hbone/limits.ts'
-import { createTraceparent, parseTraceparent } from '../../../mesh/hbone/traceparent.ts'
+import { createTraceparent, formatTraceparent, parseTraceparent } from '../../../mesh/hbone/traceparent.ts'
 
 t.test('a CONNECT authority names exactly one host and one port', async (t) => {
   const accepted: Array<[authority: string, host: string, port: number, isIp: boolean]> = [
@@ -147,7 +147,17 @@ t.test('traceparent is random per connection and read strictly', async (t) => {
   for (const text of made) t.match(text, /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)
   t.notSame(parseTraceparent(made[0] ?? ''), null)
   const [trace, span] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7']
-  t.same(parseTraceparent(`00-${trace}-${span}-01`), { traceId: trace, spanId: span })
+  for (const [flags, isSampled] of [
+    ['01', true],
+    ['00', false],
+    ['03', true],
+    ['fe', false],
+  ] as const)
+    t.same(parseTraceparent(`00-${trace}-${span}-${flags}`), { traceId: trace, spanId: span, isSampled })
+  for (const text of [`00-${trace}-${span}-01`, `00-${trace}-${span}-00`]) {
+    const parsed = parseTraceparent(text)
+    t.equal(parsed === null ? '' : formatTraceparent(parsed), text)
+  }
   const bad = [
     ...['', `01-${trace}-${span}-01`, `00-${trace}-${span}-0`, `00-${trace.toUpperCase()}-${span}-01`],
     ...[

@@ -28,6 +28,7 @@ const RECORD: ConnectionRecord = {
   durationMs: 3.06,
   connectMs: 0.5,
   retryCount: 0,
+  trace: null,
 }
 
 t.test('a record is one line of JSON with the names of Istio', async (t) => {
@@ -50,6 +51,18 @@ t.test('a record is one line of JSON with the names of Istio', async (t) => {
     duration_ms: 3.1,
     connect_ms: 0.5,
   })
+})
+
+t.test('a connection that is a span says which', async (t) => {
+  const ids = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
+  const of = (parentSpanId: string): unknown =>
+    JSON.parse(formatConnectionRecord({ ...RECORD, code: 'DRAIN', trace: { ...ids, parentSpanId } }))
+  t.match(of('c'.repeat(16)), {
+    ...{ trace_id: ids.traceId, span_id: ids.spanId, parent_span_id: 'c'.repeat(16) },
+    reason: 'DRAIN',
+    fix: /drained/,
+  })
+  t.notMatch(of(''), { parent_span_id: /./ })
 })
 
 t.test('times are right at every millisecond, whatever came before', async (t) => {

@@ -16,7 +16,16 @@ const RECORD: ConnectionRecord = {
   ...{ endMs: Date.UTC(2026, 0, 2), direction: 'outbound', code: 'OK', detail: '', transport: 'HBONE' },
   ...{ sourceAddress: '10.1.0.1:4000', source: party('front'), sourceIdentity: '' },
   ...{ destinationAddress: '10.2.0.1:15008', hboneAddress: '', service: '', destination: party('cart') },
-  ...{ policy: '', via: '', bytesSent: 1, bytesReceived: 2, durationMs: 3, connectMs: 1, retryCount: 0 },
+  ...{
+    policy: '',
+    via: '',
+    bytesSent: 1,
+    bytesReceived: 2,
+    durationMs: 3,
+    connectMs: 1,
+    retryCount: 0,
+    trace: null,
+  },
 }
 
 t.test('the owner of a connection is the end that is here', async (t) => {
