@@ -125,7 +125,7 @@ export interface ConnectionReport {
   readonly direction: 'outbound' | 'inbound'
   readonly source: string
   readonly destination: string
-  readonly protocol: 'HBONE' | 'TCP'
+  readonly protocol: 'HBONE' | 'TCP' | 'LOCAL'
   readonly peer: string
   readonly bytesSent: number
   readonly bytesReceived: number

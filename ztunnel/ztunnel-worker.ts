@@ -182,6 +182,7 @@ export class ZtunnelWorker {
         break
       case 'revoked':
         this.#context.revoked.replace(message.memory)
+        this.#context.sameNode.onRevoked()
         break
       case 'certificate-forgotten':
         this.#context.identities.forget(message.identity)

@@ -62,6 +62,9 @@ function eventText(node: string, event: TapEvent): string {
   return `${parts.map((part) => printable(String(part))).join('  ')}\n`
 }
 
+/** How people call what records do. */
+const TRANSPORTS: Readonly<Record<string, string>> = { HBONE: 'mTLS', LOCAL: 'local' }
+
 function connectionParts(event: TapEvent): readonly (string | number)[] {
   const { direction, msg, reason = '', transport, policy, detail } = event
   const side = direction === 'outbound' ? 'dst' : 'src'
@@ -71,7 +74,7 @@ function connectionParts(event: TapEvent): readonly (string | number)[] {
   const what = msg === 'connection opened' ? 'opened' : isRefused ? 'refused' : 'closed'
   const arrow = direction === 'outbound' ? '->' : '<-'
   return [
-    ...[what, arrow, peer, address, transport === 'HBONE' ? 'mTLS' : 'plain'],
+    ...[what, arrow, peer, address, TRANSPORTS[String(transport)] ?? 'plain'],
     ...(what === 'opened' ? [] : [reason, `${event.bytes_sent} sent, ${event.bytes_recv} received`]),
     ...(policy === undefined ? [] : [`policy ${policy}`]),
     ...(detail === undefined ? [] : [detail]),

@@ -29,6 +29,7 @@ import type {
 import type { GatewayAddress, PortMap, Workload } from '../model/workload.ts'
 import { formatIp } from '../net/address.ts'
 import { formatCidr } from '../net/cidr.ts'
+import { SAME_NODE_DIRECT } from './protocol.ts'
 import { ResourceError } from './resource-error.ts'
 
 export type DecodedAddress =
@@ -85,6 +86,7 @@ function decodeWorkload(wire: WireWorkload): Workload {
             protocol: oneOf('application tunnel', applicationTunnel.protocol, { 0: 'NONE', 1: 'PROXY' }),
             port: applicationTunnel.port & 0xffff,
           },
+    sameNode: wire.extensions.some(({ name }) => name === SAME_NODE_DIRECT) ? 'direct' : '',
     services: Object.fromEntries(
       Object.entries(wire.services).map(([key, { ports }]) => {
         if (!key.includes('/')) throw new ResourceError(`service key without a namespace: ${key}`)

@@ -12,3 +12,6 @@ export const REVOCATIONS_NAME = 'default'
  * that refuse such connections.
  */
 export const DIVERTS_METADATA = 'sidestep.dev/diverts'
+
+/** Name of an extension of a Workload, without content: its connections inside its node may take no tunnel. */
+export const SAME_NODE_DIRECT = 'sidestep.dev/same-node-direct'

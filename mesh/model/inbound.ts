@@ -30,6 +30,8 @@ export interface InboundView {
   readonly fronted: ReadonlySet<string>
   /** Who must be passed to come here; null: nobody. */
   readonly guard: WaypointGuard | null
+  /** It wants its connections inside the node without a tunnel. */
+  readonly isSameNodeDirect: boolean
   /** The policies that apply here, for compilePolicies. */
   readonly policies: readonly Policy[]
 }
@@ -43,6 +45,7 @@ export function describeInbound(state: MeshState, workload: Workload): InboundVi
     hosts: hostsOf(state, workload),
     fronted: frontedBy(state, workload),
     guard: describeGuard(state, workload),
+    isSameNodeDirect: workload.sameNode === 'direct',
     policies: state.policiesFor(workload),
   }
 }
@@ -50,6 +53,7 @@ export function describeInbound(state: MeshState, workload: Workload): InboundVi
 /** True when a pod that has one description needs not be told the other. Policies are compared as objects. */
 export function isSameInbound(left: InboundView, right: InboundView): boolean {
   return (
+    left.isSameNodeDirect === right.isSameNodeDirect &&
     left.policies.length === right.policies.length &&
     left.policies.every((policy, index) => policy === right.policies[index]) &&
     isDeepStrictEqual(

@@ -145,6 +145,7 @@ function readWorkload(
     networkGateway: readGatewayField(reader, fields, 'networkGateway'),
     nativeTunnel: reader.flag(fields, 'nativeTunnel'),
     applicationTunnel: readApplicationTunnel(reader, fields),
+    sameNode: reader.oneOf(fields, 'sameNode', ['direct', ''] as const, ''),
     services: readMemberships(reader, fields),
     authorizationPolicies: reader.list(fields, 'authorizationPolicies', (item, at) =>
       reader.readText(item, at),

@@ -58,6 +58,8 @@ export interface Workload {
   readonly networkGateway: GatewayAddress | null
   readonly nativeTunnel: boolean
   readonly applicationTunnel: ApplicationTunnel | null
+  /** `direct`: connections with others of its node that want it too take no tunnel. '': always one. */
+  readonly sameNode: 'direct' | ''
   /** `namespace/hostname` → its ports on this workload. */
   readonly services: Readonly<Record<string, PortMap>>
   /** Names (`namespace/name`) of the selector policies that apply. */
@@ -90,6 +92,7 @@ export const WORKLOAD_DEFAULTS: Workload = {
   networkGateway: null,
   nativeTunnel: false,
   applicationTunnel: null,
+  sameNode: '',
   services: {},
   authorizationPolicies: [],
   workloadName: '',

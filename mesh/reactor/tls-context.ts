@@ -221,6 +221,15 @@ export class TlsCredentials {
     return presentedCertificate(this.certificate)
   }
 
+  /** True when a handshake with these would end well now, as far as it is their fault. */
+  isUsable(revoked: RevokedCertificates): boolean {
+    return secondsSinceEnd(this.certificate) < 0 && !this.isRevoked(revoked)
+  }
+
+  isRevoked(revoked: RevokedCertificates): boolean {
+    return isRevoked(this.certificate, revoked)
+  }
+
   /** What `ssl` presents from now on. It takes references of its own. */
   useIn(ssl: Pointer): void {
     o.ERR_clear_error()

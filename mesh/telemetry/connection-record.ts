@@ -19,8 +19,8 @@ export interface ConnectionRecord {
   readonly direction: 'outbound' | 'inbound'
   readonly code: ReasonCode
   readonly detail: string
-  /** How the bytes crossed the network. */
-  readonly transport: 'HBONE' | 'TCP'
+  /** How the bytes crossed the network; `LOCAL`: they did not. */
+  readonly transport: 'HBONE' | 'TCP' | 'LOCAL'
   readonly sourceAddress: string
   readonly source: RecordedWorkload | null
   /** What the peer proved, when the model does not know it. */

@@ -2,6 +2,7 @@
 // Connected pairs of real sockets on one reactor, for the contract suite and the socket tests.
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
+import { createDirectPair } from '../../mesh/reactor/direct-pair.ts'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { socketpair } from '../../mesh/reactor/ffi/libc.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
@@ -89,6 +90,13 @@ export function createTcpPair(): PairUnderTest {
   const [client, server] = connectDescriptors(reactor)
   const near = new TcpSocket(reactor, client, ignoringHandler)
   const far = new TcpSocket(reactor, server, ignoringHandler)
+  return pairOf(reactor, near, far, () => {})
+}
+
+/** A pair without the kernel. */
+export function createDirectPairUnderTest(): PairUnderTest {
+  const reactor = new Reactor()
+  const [near, far] = createDirectPair(reactor, reactor.pool)
   return pairOf(reactor, near, far, () => {})
 }
 

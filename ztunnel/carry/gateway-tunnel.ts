@@ -50,6 +50,7 @@ export class GatewayTunnel implements Cancellable, ConnectHandler, TlsHandler, T
   #identity = ''
   #workload: WorkloadFacts | null = null
 
+  /** `request`: what the inner CONNECT says. */
   constructor(
     pod: ServedPod,
     decision: TunnelDecision,
@@ -62,7 +63,9 @@ export class GatewayTunnel implements Cancellable, ConnectHandler, TlsHandler, T
     this.#gateway = decision.dial.ip
     this.#owner = owner
     this.#request = request
-    this.#connect = pod.tunnels.open(decision, request, {
+    // Whom a connection was diverted for is said to the waypoint, which is behind the gateway.
+    const { divertedFor: _divertedFor, ...outer } = request
+    this.#connect = pod.tunnels.open(decision, outer, {
       onConnected: (stream) => this.#onOuter(stream),
       onRefused: (refusal) => this.#fail(refuse(refusal.code, `gateway ${this.#gateway}: ${refusal.detail}`)),
     })

@@ -24,6 +24,7 @@ import {
 import type { OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
+import type { GatewayTunnel } from './gateway-tunnel.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import type { Sheddable } from './node-pressure.ts'
 import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
@@ -56,6 +57,8 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   readonly #facts: ConnectionFacts
   readonly #onClosed: () => void
   #connect: Pick<PendingConnect, 'cancel'> | null = null
+  /** When the waypoint is in another network. */
+  #gateway: GatewayTunnel | null = null
   #near: ByteStream | null = null
   #relay: Relay | null = null
   #isClosed = false
@@ -104,7 +107,8 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
     this.#facts.via = workload === null ? '' : `${workload.namespace}/${workload.name}`
   }
 
-  onUpstream(waypoint: ByteStream): void {
+  onUpstream(waypoint: ByteStream, gateway: GatewayTunnel | null): void {
+    this.#gateway = gateway
     this.#open(waypoint)
   }
 
@@ -222,6 +226,7 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#gateway?.close()
     this.#pod.onEnded(this)
     this.#pod.context.closed(
       this.#facts,

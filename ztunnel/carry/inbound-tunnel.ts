@@ -9,7 +9,6 @@ import {
 } from '../../mesh/hbone/tunnel-server.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
-import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -17,11 +16,11 @@ import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import type { TlsHandler } from '../../mesh/reactor/tls-options.ts'
 import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
-import { decideInbound } from '../decide/inbound-decision.ts'
 import type { CallerWaiter } from './callers.ts'
+import { carryInbound } from './carry-inbound.ts'
 import { claimedWorkload } from './claimed-workload.ts'
 import type { Downstream } from './downstream.ts'
-import { InboundConnection } from './inbound-connection.ts'
+import type { InboundConnection } from './inbound-connection.ts'
 import { CERTIFICATE_CHECK_MS, CERTIFICATE_DEADLINE_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import type { Sheddable } from './node-pressure.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
@@ -165,36 +164,17 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   onConnect(connect: InboundConnect): void {
-    const { context, inbound } = this.#pod
     const facts = this.#facts(connect.authority)
     facts.source = this.#sourceOf(connect.baggage, facts)
     facts.trace = context.traces?.begin(connect.traceparent) ?? null
     const downstream = new StreamDownstream(connect, this.#pod.baggage)
     const { host, port } = connect.target
-    const request = {
-      host,
-      port,
-      localIp: this.#localIp,
-      sourceIp: this.#client.ip,
-      identity: this.#identity,
+    const arrival = {
+      ...{ host, port, localIp: this.#localIp, client: this.#client, downstream, facts },
+      ...{ identity: this.#identity, identityText: this.#identityText },
       isDiverted: connect.divertedFor !== '',
     }
-    this.#pod.lastVerdict = null
-    const decision = decideInbound(inbound, request, this.#pod.evaluate)
-    facts.policy = policyOf(this.#pod)
-    if (isRefusal(decision)) {
-      connect.refuse(decision)
-      context.closed(facts, decision, 0, 0)
-      return
-    }
-    facts.destinationAddress = `${decision.dial.ip}:${decision.dial.port}`
-    const { dial, connection: authz, entrance, arrival, proxiedTo } = decision
-    const proxyHeader =
-      proxiedTo === null ? null : formatProxyHeader(this.#client, proxiedTo, this.#identityText)
-    const allowed = { dial, authz, entrance, arrival, client: this.#client, proxyHeader }
-    const connection = new InboundConnection(this.#pod, downstream, allowed, facts, () => {})
-    downstream.connection = connection
-    connection.start()
+    downstream.connection = carryInbound(this.#pod, arrival)
   }
 
   onMalformed(refusal: Refusal, authority: string): void {
@@ -307,8 +287,4 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     facts.destination = this.#pod.inbound?.workload ?? null
     context.closed(facts, reason, 0, 0)
   }
-}
-
-function policyOf(pod: ServedPod): string {
-  return pod.lastVerdict?.policy ?? ''
 }

@@ -21,14 +21,15 @@ import { noHandler } from './downstream.ts'
 import { GatewayTunnel } from './gateway-tunnel.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'
+import { SameNodeConnect, sameNodeTarget } from './same-node.ts'
 import type { ServedPod } from './served-pod.ts'
 
 /** Hears how it goes. */
 export interface AttemptsOwner {
   /** What a tunnel stream is to say of its trace. */
   readonly traceparent: string
-  /** The next attempt goes there. */
-  onAttempt(decision: OutboundDecision): void
+  /** The next attempt goes there; `isLocal`: inside this node, without a tunnel. */
+  onAttempt(decision: OutboundDecision, isLocal: boolean): void
   /** Set the stream's handler before returning, and close the gateway tunnel, if it is one's, after the stream. */
   onUpstream(stream: ByteStream, gateway: GatewayTunnel | null): void
   onRefused(refusal: Refusal): void
@@ -88,7 +89,8 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
       return
     }
     this.#current = decision
-    this.#owner.onAttempt(decision)
+    const local = sameNodeTarget(this.#pod, decision, this.#client)
+    this.#owner.onAttempt(decision, local !== null)
     if (this.#isAnotherLeft(decision)) {
       const { reactor } = this.#pod.context
       this.#timer = reactor.startTimer(ATTEMPT_TIMEOUT_MS, () => {
@@ -96,8 +98,9 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
         this.#onFailure(refuse('CONNECT_TIMEOUT', `no answer within ${ATTEMPT_TIMEOUT_MS} ms`))
       })
     }
-    if (decision.kind === 'hbone') this.#openStream(decision)
-    else this.#dial(decision)
+    if (decision.kind === 'plain') this.#dial(decision)
+    else if (local === null) this.#openStream(decision)
+    else this.#handOver(decision, local)
   }
 
   #openStream(decision: TunnelDecision): void {
@@ -114,6 +117,13 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     this.#connect = new GatewayTunnel(this.#pod, decision, decision.inner, request, {
       onThrough: (stream, gateway) => this.#onUpstream(stream, gateway),
       onRefused,
+    })
+  }
+
+  #handOver(decision: TunnelDecision, target: ServedPod): void {
+    this.#connect = new SameNodeConnect(this.#pod, target, decision, this.#client, {
+      onConnected: (stream) => this.#onUpstream(stream),
+      onRefused: (refusal) => this.#onFailure(refusal),
     })
   }
 

@@ -78,12 +78,14 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#attempts.start()
   }
 
-  onAttempt(decision: OutboundDecision): void {
+  onAttempt(decision: OutboundDecision, isLocal: boolean): void {
     const { ip, port } = decision.dial
     this.#facts.destination = decision.workload
     this.#facts.destinationAddress = `${ip}:${port}`
-    this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
+    if (isLocal) this.#facts.transport = 'LOCAL'
+    else this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
     this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''
+    if (isLocal) this.#facts.destinationAddress = this.#facts.hboneAddress
   }
 
   get traceparent(): string {

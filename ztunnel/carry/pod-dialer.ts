@@ -64,6 +64,16 @@ export class PodDialer {
     }
   }
 
+  /** True when `ip` is an address of the pod's own: only then does a connect from inside stay inside. */
+  owns(ip: string): boolean {
+    if (this.#namespace === null) return false
+    const fd = this.#take(this.#namespace, isIpv6(ip) ? AF_INET6 : AF_INET, SOCK_STREAM)
+    const address = encodeSocketAddress(ip, 0)
+    const isOwn = bind(fd, address.address, address.bytes) === 0
+    close(fd)
+    return isOwn
+  }
+
   /**
    * A socket of datagrams to and from `peer` alone; the caller owns it.
    * @throws NAMESPACE_GONE (also when the pod has none), OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL (no route)

@@ -2,11 +2,13 @@
 // One pod in one worker: its own configuration, its policies, what it knows of destinations, its tunnels and its
 // live connections.
 import { isDeepStrictEqual } from 'node:util'
+import { closedPorts } from '../../mesh/authz/closed-ports.ts'
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import { InboundBudget } from '../../mesh/h2/session-resources.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
+import type { Policy } from '../../mesh/model/policy.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
@@ -69,6 +71,7 @@ export class ServedPod {
   source: OutboundSource | null = null
   /** Main's to close; null when the pod shares the host's. */
   readonly namespace: NetworkNamespace | null
+  #isDirect = false
   #isDraining = false
   /** Also while the pod is not configured. */
   #lastIdentity = ''
@@ -153,6 +156,9 @@ export class ServedPod {
     this.baggage = formatWorkloadBaggage(inbound?.workload ?? null)
     this.source =
       inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
+    // A strict pod was promised encryption: nobody's choice of a short way takes it back.
+    this.#isDirect = inbound?.isSameNodeDirect === true && !refusesPlaintext(inbound.policies)
+    this.context.sameNode.configure(this, this.#isDirect ? (inbound?.workload.uid ?? null) : null)
     if (isChanged) this.#compiled = null
     if (isOther) this.#becomeOther()
     else if (isChanged || isGuardChanged) for (const each of [...this.connections]) each.recheck()
@@ -176,6 +182,11 @@ export class ServedPod {
   readonly evaluate = (connection: AuthzConnection): Verdict => {
     this.lastVerdict = this.policies.evaluate(connection)
     return this.lastVerdict
+  }
+
+  /** True when it opted in to connections without a tunnel inside the node, and may have them. */
+  get isDirect(): boolean {
+    return this.#isDirect
   }
 
   /** True when nothing is left that a drain waits for. */
@@ -208,8 +219,15 @@ export class ServedPod {
     this.hosts.close()
     for (const connection of [...this.connections]) connection.abort(reason)
     this.tunnels.close()
+    this.context.sameNode.configure(this, null)
     this.dialer.close()
   }
+}
+
+/** True when policies refuse whoever has no identity, on some port: what strict comes to. */
+function refusesPlaintext(policies: readonly Policy[]): boolean {
+  const { isAllBut, ports } = closedPorts(policies.filter(({ action }) => action === 'Deny'))
+  return isAllBut || ports.length > 0
 }
 
 /** Policies are one object per worker as long as they are the same. */

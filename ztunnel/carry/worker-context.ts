@@ -37,6 +37,7 @@ import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
 import type { NodePressure } from './node-pressure.ts'
 import type { RevokedPeers } from './revoked-peers.ts'
+import { SameNodePods } from './same-node-pods.ts'
 import type { ConnectionTrace, TraceSampler } from './trace-sampler.ts'
 import type { WorkloadLimits } from './workload-limits.ts'
 
@@ -48,7 +49,8 @@ export class ConnectionFacts {
   connectedMs = -1
   /** When the client's first byte came; -1 before that. */
   requestedMs = -1
-  transport: 'HBONE' | 'TCP' = 'TCP'
+  /** `LOCAL`: both ends are of this node, and nothing crossed the network. */
+  transport: 'HBONE' | 'TCP' | 'LOCAL' = 'TCP'
   source: WorkloadFacts | null = null
   sourceIdentity = ''
   destinationAddress = ''
@@ -104,6 +106,7 @@ export class WorkerContext {
   readonly traces: TraceSampler | null
   /** Somebody listens: connections are told when they open, too. */
   isTapped = false
+  readonly sameNode = new SameNodePods()
   /** Endpoints that have just failed a pod of this worker. */
   readonly demotions = new Demotions()
   readonly retryBudget: RetryBudget
@@ -173,7 +176,7 @@ export class WorkerContext {
 
   #observe(metric: number, { direction, transport }: ConnectionFacts, sinceMs: number): void {
     const tookMs = this.reactor.nowMs - sinceMs
-    this.latencies.observe(metric, direction === 'outbound', transport === 'HBONE', tookMs)
+    this.latencies.observe(metric, direction === 'outbound', transport !== 'TCP', tookMs)
   }
 
   /** The connection has ended: its one record, its counters. */
@@ -208,7 +211,7 @@ export class WorkerContext {
     const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${code}`
     return this.counters.slotOf(key, () => {
       const reporter = direction === 'outbound' ? 'source' : 'destination'
-      const isMutualTls = transport === 'HBONE'
+      const isMutualTls = transport !== 'TCP' // locally both identities are as sure
       const { responseFlag } = REASONS[code]
       const own = direction === 'outbound' ? source : destination
       return {
