@@ -222,6 +222,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/hbone/tunnel-client.ts',
     'mesh/hbone/tunnel-server.ts',
   ],
+  'test/contract/socket-streams.ts': ['mesh/reactor/direct-pair.ts'],
   'test/mesh/redis/redis-connection.ts': ['mesh/redis/redis-error.ts'],
   'test/mesh/reactor/self-test.ts': [
     'mesh/reactor/ffi/constants.ts',
@@ -266,6 +267,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   'test/netns/drift.ts': ['mesh/reactor/netlink/table-events.ts'],
   'test/netns/ztunnel-generations.ts': ['ztunnel/admin-drain.ts', 'ztunnel/supervisor/generations.ts'],
   'test/netns/ztunnel-gateway.ts': ['ztunnel/carry/gateway-tunnel.ts'],
+  'test/netns/ztunnel-same-node.ts': ['ztunnel/carry/same-node.ts'],
   'test/netns/ztunnel-retry.ts': ['ztunnel/carry/outbound-attempts.ts'],
   'test/netns/ztunnel-connections.ts': [
     'mesh/telemetry/traffic-labels.ts',
@@ -275,6 +277,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/admin-routes.ts',
     'ztunnel/admin-server.ts',
     'ztunnel/app.ts',
+    'ztunnel/carry/carry-inbound.ts',
     'ztunnel/carry/destinations.ts',
     'ztunnel/carry/downstream.ts',
     'ztunnel/carry/host-lookups.ts',

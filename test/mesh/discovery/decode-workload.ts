@@ -65,6 +65,7 @@ t.test('every field of a workload arrives', async (t) => {
       clusterId: 'c2',
     },
     hostname: 'cart.example',
+    extensions: [{ name: 'another' }, { name: 'sidestep.dev/same-node-direct' }],
   })
   t.same(decoded, {
     kind: 'workload',
@@ -87,7 +88,7 @@ t.test('every field of a workload arrives', async (t) => {
       services: { 'shop/cart.shop.svc': { 80: 8080 } },
       authorizationPolicies: ['shop/p'],
       ...{ workloadName: 'cart-7', workloadType: 'job', canonicalName: 'cart', canonicalRevision: 'v2' },
-      ...{ clusterId: 'c2', hostname: 'cart.example' },
+      ...{ clusterId: 'c2', hostname: 'cart.example', sameNode: 'direct' },
     },
   })
 })

@@ -132,6 +132,7 @@ t.test('a description is the same as long as nothing in it has changed', async (
     { ...view, policies: [policy] },
     { ...view, hosts: new Map([['s.shop', { vip: '10.9.0.1', ports: new Map([[80, 9091]]) }]]) },
     { ...view, fronted: new Set(['10.9.0.9']) },
+    { ...view, isSameNodeDirect: true },
     { ...view, guard: { identities: [], addresses: [], ways: [] } },
     { ...view, workload: { ...view.workload, canonicalRevision: 'v2' } },
     { ...view, applicationTunnel: { protocol: 'NONE' as const, port: 1 } },

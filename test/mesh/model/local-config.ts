@@ -61,7 +61,7 @@ workloads:
    waypoint: {destination: a/wp.a, hboneMtlsPort: 15008}, networkGateway: {destination: net2/10.0.0.9, hboneMtlsPort: 15443},
    nativeTunnel: true, applicationTunnel: {protocol: PROXY, port: 9}, authorizationPolicies: [a/p], status: Unhealthy,
    clusterId: c, locality: {region: r, zone: z, subzone: s}, workloadName: wn, workloadType: deployment, canonicalName: cn,
-   canonicalRevision: v1, capacity: 0}
+   canonicalRevision: v1, capacity: 0, sameNode: direct}
 services:
 - {name: s, namespace: a, hostname: S.a, vips: ["net/fd00::9"], cidrVips: ["/10.1.2.3/16"], ports: {80: 0, "81": 8081},
    subjectAltNames: ["spiffe://td/ns/a/sa/b"], waypoint: ~,
@@ -87,6 +87,7 @@ policies:
       applicationTunnel: { protocol: 'PROXY', port: 9 },
       status: 'Unhealthy',
       capacity: 0,
+      sameNode: 'direct',
     },
     ...{
       locality: { region: 'r', zone: 'z', subzone: 's' },

@@ -57,6 +57,29 @@ t.test('a failed handshake leaves the error queue empty: the next connection is 
   t.equal(Number(ERR_get_error()), 0)
 })
 
+t.test('credentials are of use until they end or are revoked', async (t) => {
+  const nobody = { size: 0, hasCertificate: () => false }
+  const own = new TlsCredentials([good.certificatePem], good.privateKeyPem)
+  t.ok(own.isUsable(nobody))
+  const asked: string[] = []
+  const list = (isListed: boolean) => ({
+    size: 1,
+    hasCertificate: (_issuer: Uint8Array, serial: Uint8Array) => {
+      asked.push(BigInt(`0x${Buffer.from(serial).toString('hex')}`).toString())
+      return isListed
+    },
+  })
+  t.ok(own.isUsable(list(false)))
+  t.notOk(own.isUsable(list(true)))
+  t.ok(own.isRevoked(list(true)))
+  t.same(new Set(asked), new Set([own.presented.serialNumber]))
+  const expired = await authority.signBad('expired', identity)
+  const old = new TlsCredentials([expired.certificatePem], expired.privateKeyPem)
+  t.notOk(old.isUsable(nobody))
+  t.notOk(old.isRevoked(nobody))
+  for (const each of [own, old]) each.release()
+})
+
 t.test('contexts and credentials may be freed while connections still use them', async (t) => {
   const before = openHandles()
   const reactor = new Reactor()
