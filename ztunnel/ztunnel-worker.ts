@@ -26,6 +26,7 @@ import { NodePressure } from './carry/node-pressure.ts'
 import { PayloadCapture } from './carry/payload-capture.ts'
 import { pressureSource } from './carry/pressure-source.ts'
 import { RevokedPeers } from './carry/revoked-peers.ts'
+import { SameNodePods } from './carry/same-node-pods.ts'
 import { ServedPod } from './carry/served-pod.ts'
 import { TraceSampler } from './carry/trace-sampler.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
@@ -124,6 +125,7 @@ export class ZtunnelWorker {
       identities: new WorkerIdentities(),
       callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
       revoked: new RevokedPeers(reactor, (reporter) => post({ type: 'peer-revoked', reporter })),
+      sameNode: new SameNodePods(),
       grace:
         data.grace === null
           ? null

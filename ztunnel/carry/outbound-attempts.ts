@@ -21,7 +21,6 @@ import { noHandler } from './downstream.ts'
 import { GatewayTunnel } from './gateway-tunnel.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'
-import { SameNodeConnect, sameNodeTarget } from './same-node.ts'
 import type { ServedPod } from './served-pod.ts'
 
 /** Hears how it goes. */
@@ -89,7 +88,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
       return
     }
     this.#current = decision
-    const local = sameNodeTarget(this.#pod, decision, this.#client)
+    const local = this.#pod.context.sameNode.targetOf(this.#pod, decision, this.#client)
     this.#owner.onAttempt(decision, local !== null)
     if (this.#isAnotherLeft(decision)) {
       const { reactor } = this.#pod.context
@@ -121,7 +120,8 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   }
 
   #handOver(decision: TunnelDecision, target: ServedPod): void {
-    this.#connect = new SameNodeConnect(this.#pod, target, decision, this.#client, {
+    const { sameNode } = this.#pod.context
+    this.#connect = sameNode.connect(this.#pod, target, decision, this.#client, {
       onConnected: (stream) => this.#onUpstream(stream),
       onRefused: (refusal) => this.#onFailure(refusal),
     })

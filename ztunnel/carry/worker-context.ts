@@ -37,7 +37,7 @@ import type { Callers } from './callers.ts'
 import type { WorkerIdentities } from './identities.ts'
 import type { NodePressure } from './node-pressure.ts'
 import type { RevokedPeers } from './revoked-peers.ts'
-import { SameNodePods } from './same-node-pods.ts'
+import type { SameNodePods } from './same-node-pods.ts'
 import type { ConnectionTrace, TraceSampler } from './trace-sampler.ts'
 import type { WorkloadLimits } from './workload-limits.ts'
 
@@ -106,7 +106,7 @@ export class WorkerContext {
   readonly traces: TraceSampler | null
   /** Somebody listens: connections are told when they open, too. */
   isTapped = false
-  readonly sameNode = new SameNodePods()
+  readonly sameNode: SameNodePods
   /** Endpoints that have just failed a pod of this worker. */
   readonly demotions = new Demotions()
   readonly retryBudget: RetryBudget
@@ -122,6 +122,7 @@ export class WorkerContext {
     readonly identities: WorkerIdentities
     readonly callers: Callers
     readonly revoked: RevokedPeers
+    readonly sameNode: SameNodePods
     readonly grace: CertificateGrace | null
     readonly originalSource: boolean
     readonly isSocks5Enabled: boolean
@@ -143,6 +144,7 @@ export class WorkerContext {
     this.identities = parts.identities
     this.callers = parts.callers
     this.revoked = parts.revoked
+    this.sameNode = parts.sameNode
     this.grace = parts.grace
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
