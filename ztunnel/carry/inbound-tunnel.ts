@@ -166,7 +166,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   onConnect(connect: InboundConnect): void {
     const facts = this.#facts(connect.authority)
     facts.source = this.#sourceOf(connect.baggage, facts)
-    facts.trace = context.traces?.begin(connect.traceparent) ?? null
+    facts.trace = this.#pod.context.traces?.begin(connect.traceparent) ?? null
     const downstream = new StreamDownstream(connect, this.#pod.baggage)
     const { host, port } = connect.target
     const arrival = {

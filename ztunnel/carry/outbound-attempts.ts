@@ -122,6 +122,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   #handOver(decision: TunnelDecision, target: ServedPod): void {
     const { sameNode } = this.#pod.context
     this.#connect = sameNode.connect(this.#pod, target, decision, this.#client, {
+      traceparent: this.#owner.traceparent,
       onConnected: (stream) => this.#onUpstream(stream),
       onRefused: (refusal) => this.#onFailure(refusal),
     })

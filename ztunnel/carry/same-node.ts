@@ -23,6 +23,8 @@ import { ConnectionFacts } from './worker-context.ts'
 
 /** Hears one of the two, once, in a later turn, unless it cancelled. */
 export interface SameNodeOwner {
+  /** What a tunnel stream would say of its trace. */
+  readonly traceparent: string
   /** Set the stream's handler before returning. */
   onConnected(stream: ByteStream): void
   onRefused(refusal: Refusal): void
@@ -63,6 +65,7 @@ export class SameNodeConnect implements Cancellable, Downstream {
   readonly #client: SocketAddress
   /** Of both pods, as a handshake would have seen them. */
   readonly #credentials: TlsCredentials[]
+  readonly #traceparent: string
   #owner: SameNodeOwner | null
   #inbound: InboundConnection | null = null
 
@@ -78,6 +81,7 @@ export class SameNodeConnect implements Cancellable, Downstream {
     this.#decision = decision
     this.#client = client
     this.#owner = owner
+    this.#traceparent = owner.traceparent
     this.#credentials = [source, target].map(usableCredentials).filter((each) => each !== null)
     for (const credentials of this.#credentials) credentials.retain()
     source.context.sameNode.onOpened(this)
@@ -101,6 +105,7 @@ export class SameNodeConnect implements Cancellable, Downstream {
       `${this.#client.ip}:${this.#client.port}`,
     )
     facts.transport = 'LOCAL'
+    facts.trace = context.traces?.begin(this.#traceparent) ?? null
     facts.source = this.#source.source?.workload ?? null
     facts.sourceIdentity = identity
     facts.destinationAddress = authority
