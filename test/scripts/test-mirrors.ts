@@ -179,6 +179,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/watch/schema/shape.ts',
   ],
   'test/ztunnel/dns/dns-server.ts': ['ztunnel/dns/dns-resources.ts'],
+  'test/ztunnel/decide/explanation.ts': ['ztunnel/decide/explained-side.ts'],
   'test/ztunnel/decide/outbound-facts.ts': ['ztunnel/decide/inbound-facts.ts', 'ztunnel/decide/node-view.ts'],
   'test/ztunnel/dns/dns-decision.ts': ['ztunnel/dns/dns-names.ts'],
   'test/ztunnel/supervisor/pod-sockets.ts': ['ztunnel/pods.ts'],

@@ -45,11 +45,18 @@ export interface IstioLab {
   readonly istio: IstioZtunnel
 }
 
-/** Everything serves when this resolves; it ends with the test. */
-export async function startIstioLab(t: Test): Promise<IstioLab> {
+/** Everything serves when this resolves; it ends with the test. `change` makes another mesh, `enrolled` are pods of n1. */
+export async function startIstioLab(
+  t: Test,
+  change: (mesh: string) => string = (mesh) => mesh,
+  enrolled: readonly LabPod[] = ['front', 'batch'],
+): Promise<IstioLab> {
   istioBinary() // before anything is built
   const directory = t.testdir({})
-  const lab = await MeshLab.start(directory, MESH)
+  const lab = await MeshLab.start(directory, change(MESH), {}, async (started) => {
+    started.enrolled = { n1: enrolled, n2: ['cart'] }
+    return { n1: {}, n2: {} }
+  })
   t.teardown(() => lab.close())
   const namespace = lab.namespaceOf('stranger')
   const istio = await IstioZtunnel.start({

@@ -5,7 +5,7 @@ import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { WaypointGuard } from '../../mesh/model/waypoint-guard.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { type Arrival, decideEntrance, waypointNames } from './entrance.ts'
-import { type ExplainedSide, refused } from './explanation.ts'
+import { type ExplainedSide, refused } from './explained-side.ts'
 
 /** Where it is diverted to and why, or why that is refused; null: it goes straight to the application. */
 export function explainEntrance(guard: WaypointGuard | null, arrival: Arrival): ExplainedSide | null {

@@ -5,15 +5,17 @@ import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, evaluate, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { explain } from '../../mesh/authz/explain.ts'
 import { DestinationPicker } from '../../mesh/balance/destination-picker.ts'
-import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
-import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
+import { isRefusal } from '../../mesh/errors/refusal.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import { describeDestination } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { type Policy, policyKey } from '../../mesh/model/policy.ts'
 import { writtenKey } from '../../mesh/model/reserved-policy.ts'
+import { describeGuard } from '../../mesh/model/waypoint-guard.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import { workloadFacts } from '../../mesh/model/workload-facts.ts'
+import { explainEntrance } from './explain-entrance.ts'
+import { type ExplainedSide, refused } from './explained-side.ts'
 import { decideOutbound, type OutboundDecision, type TunnelDecision } from './outbound-decision.ts'
 
 /** One connection somebody asks about. `ip` is canonical. */
@@ -23,18 +25,6 @@ export interface ExplainedConnection {
   readonly port: number
   readonly network: string
   readonly isSocks5Enabled: boolean
-}
-
-/** What one side would do. */
-export interface ExplainedSide {
-  /** OK, or why it would be refused. */
-  readonly code: ReasonCode
-  /** One sentence. */
-  readonly reason: string
-  /** What to change; '' when nothing is wrong. */
-  readonly fix: string
-  /** `namespace/name` of the deciding policy, as its user named it where that can be told; '' without one. */
-  readonly policy: string
 }
 
 /** Both sides' answers. `inbound` is null when the destination is not a workload of this model, or never reached. */
@@ -54,12 +44,6 @@ export function explainConnection(state: MeshState, asked: ExplainedConnection):
   const explanation = { source: identityOf(source), destination: `${ip}:${port}` }
   if (isRefusal(decision)) return { ...explanation, outbound: refused(decision), inbound: null }
   return { ...explanation, outbound: carried(decision), inbound: explainInbound(state, source, decision) }
-}
-
-/** What a refusal means for the side that gives it. */
-export function refused({ code, detail }: Refusal): ExplainedSide {
-  const { fix } = REASONS[code]
-  return { code, reason: detail === '' ? fix : detail, fix, policy: '' }
 }
 
 /** Where a connection that is carried goes. */
@@ -96,10 +80,11 @@ function explainInbound(
   const { ip } = decision.dial
   const port = decision.kind === 'hbone' ? portOf(decision.authority) : decision.dial.port
   const proven = identity === null || isRefusal(identity) ? null : identity
-  return explainPolicies(
-    state.policiesFor(target),
-    new AuthzConnection(source.workloadIps[0] ?? '', proven, ip, port),
-  )
+  const sourceIp = source.workloadIps[0] ?? ''
+  const policies = explainPolicies(state.policiesFor(target), new AuthzConnection(sourceIp, proven, ip, port))
+  if (policies.code !== 'OK') return policies
+  const arrival = { identity: proven, sourceIp, ip, port, isDiverted: false }
+  return explainEntrance(describeGuard(state, target), arrival) ?? policies
 }
 
 /** What the policies of a destination say to a connection, and which of them. */

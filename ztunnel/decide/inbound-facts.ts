@@ -8,7 +8,8 @@ import { describeGuard } from '../../mesh/model/waypoint-guard.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { HBONE_PORT } from '../../mesh/net/mesh-ports.ts'
 import { explainEntrance } from './explain-entrance.ts'
-import { type ExplainedSide, explainPolicies } from './explanation.ts'
+import type { ExplainedSide } from './explained-side.ts'
+import { explainPolicies } from './explanation.ts'
 import {
   healthOf,
   type IdentityFacts,

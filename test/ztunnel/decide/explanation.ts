@@ -55,6 +55,26 @@ t.test('a policy made by the controller is named as its user named it', async (t
   t.match(guard?.fix, /shop\/gate/)
 })
 
+t.test('what would go round a waypoint is told where it goes instead', async (t) => {
+  const guarded = MESH.replace(
+    'services: {shop/cart.shop.svc.cluster.local: {80: 8080}}',
+    'services: {shop/cart.shop.svc.cluster.local: {80: 8080}}, ' +
+      'authorizationPolicies: [shop/sidestep_waypoint_only_shop_wp]',
+  ).replace(
+    'ports: {80: 8080}}',
+    'ports: {80: 8080}, waypoint: {destination: shop/gone, hboneMtlsPort: 15008}}',
+  )
+  t.match(ask(meshOf(guarded), 'front', '10.2.0.1', 8080).inbound, {
+    code: 'WAYPOINT_MISSING',
+    reason: 'shop/gone',
+  })
+  t.match(
+    ask(meshOf(guarded), 'batch', '10.2.0.1', 8080).inbound,
+    { code: 'POLICY_DENY' },
+    'policies come first',
+  )
+})
+
 t.test('what the source refuses never reaches the destination', async (t) => {
   const { outbound, inbound } = ask(meshOf(MESH), 'front', '10.96.0.11', 80)
   t.equal(outbound.code, 'NO_ENDPOINT')
