@@ -16,6 +16,7 @@ import { poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
 import { processOf } from '../support/pod-processes.ts'
 import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
+import { looksAround } from '../support/shop-cli.ts'
 import {
   crowd,
   DENY_FRONT,
@@ -182,6 +183,8 @@ t.test('a policy refuses front at cart by its identity, and is taken back', asyn
   )
   t.same(await shop.goesOn(shop.mark()), [])
 })
+
+t.test('the command line shows all of it to whoever has the kubeconfig', (t) => looksAround(t, cluster, shop))
 
 t.test('where only mTLS is taken, those outside are refused, and nobody else', async (t) => {
   const sinceMs = Date.now()
