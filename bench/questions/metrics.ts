@@ -141,7 +141,7 @@ export const QUESTION_TEXT: Readonly<Record<QuestionName, readonly [title: strin
   ],
   'same-node': [
     'Two pods of one node',
-    'As requests and bulk, client and server on one node; ours with SIDESTEP_SAME_NODE_DIRECT.',
+    'As requests and bulk, client and server on one node; ours opted in to `sameNode: direct`.',
   ],
   passthrough: ['Passed through', 'As requests and bulk, to a server that is not in the mesh: no tunnel.'],
   neighbour: [

@@ -4,9 +4,9 @@
 import { writeFile } from 'node:fs/promises'
 import { type Lab, podsOf, WEB_PORT } from '../lab.ts'
 
-function workload(name: string, ips: readonly string[], protocol: 'HBONE' | 'TCP', node: string): string {
+function workload(name: string, ips: readonly string[], protocol: 'HBONE' | 'TCP', more: string): string {
   return `- {uid: ${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, trustDomain: cluster.local,
-   workloadIps: ${JSON.stringify(ips)}, protocol: ${protocol}, ${node}services: {}}
+   workloadIps: ${JSON.stringify(ips)}, protocol: ${protocol}, ${more}services: {}}
 `
 }
 
@@ -16,12 +16,13 @@ function rule(index: number): string {
   return `[[{principals: [!Exact cluster.local/ns/shop/sa/${account}], destinationPorts: [${WEB_PORT}]}]]`
 }
 
-/** Writes mesh.yaml into the lab; its path. `knowsNodes`: the ztunnel serves only what is on its node. */
-export async function writeMeshFile(lab: Lab, knowsNodes: boolean): Promise<string> {
+/** Writes mesh.yaml into the lab; its path. `isOurs`: with what only Sidestep serves: nodes, and pairs of one without tunnel. */
+export async function writeMeshFile(lab: Lab, isOurs: boolean): Promise<string> {
   const path = lab.file('mesh.yaml')
   const workloads = podsOf(lab.place).map(({ name, ip, node, isInMesh }) => {
     const ips = name === 'server' ? [ip, ...lab.destinations] : [ip]
-    return workload(name, ips, isInMesh ? 'HBONE' : 'TCP', knowsNodes ? `node: ${node}, ` : '')
+    const wish = lab.place.isSameNode ? 'sameNode: direct, ' : ''
+    return workload(name, ips, isInMesh ? 'HBONE' : 'TCP', isOurs ? `node: ${node}, ${wish}` : '')
   })
   const rules = Array.from({ length: lab.place.ruleCount }, (_, index) => rule(index))
   await writeFile(

@@ -47,8 +47,10 @@ export function sameNodeTarget(
   const ids = [parseSpiffeId(source.identity), parseSpiffeId(target.identity)] as const
   if (isRefusal(ids[0]) || isRefusal(ids[1]) || ids[0].trustDomain !== ids[1].trustDomain) return null
   const hasCertificates = [source, target].every((pod) => usableCredentials(pod) !== null)
-  // The address in the model may be another pod's by now: only what the pod itself has is asked there.
-  return hasCertificates && target.dialer.owns(decision.dial.ip) ? target : null
+  // The address in the model may be another pod's by now: only what the pod itself has is asked there. And who comes from
+  // elsewhere into the source (SOCKS5, a machine inside the pod) would be seen with the source's address out of a tunnel.
+  const areOwn = target.dialer.owns(decision.dial.ip) && source.dialer.owns(client.ip)
+  return hasCertificates && areOwn ? target : null
 }
 
 function usableCredentials({ context, identity }: ServedPod): TlsCredentials | null {
