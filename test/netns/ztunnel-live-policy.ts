@@ -71,12 +71,13 @@ async function echoes(socket: LabSocket, word: string): Promise<boolean> {
 /** Puts a configuration in force in all workers of cart's node. */
 async function configure(lab: MeshLab, mesh: string): Promise<void> {
   const version = async (): Promise<number> => {
-    const { text } = await lab.admin('n2', '/node')
-    return (JSON.parse(text) as { version: { model: number } }).version.model // as: the route's answer
+    const { text } = await lab.admin('n2', '/workers')
+    const { model } = JSON.parse(text) as { model: { inForce?: { version?: number } | null } } // as: the route's answer
+    return model.inForce?.version ?? 0
   }
   const before = await version()
   await lab.configure(mesh)
-  await poll('a new model', async () => (await version()) > before || null)
+  await poll('a new model in force', async () => (await version()) > before || null)
 }
 
 async function isLetIn(lab: MeshLab): Promise<boolean> {

@@ -27,12 +27,15 @@ interface Wish {
   /** Who opted in. */
   readonly direct?: readonly string[]
   readonly policies?: string
+  /** batch is behind a waypoint that nobody knows yet. */
+  readonly isGuarded?: boolean
   /** The address the model has of batch. */
   readonly batchIp?: string
 }
 const BOTH = ['front', 'batch']
 
-function mesh({ direct = BOTH, policies = '', batchIp = BATCH_IP }: Wish): string {
+function mesh({ direct = BOTH, policies = '', isGuarded = false, batchIp = BATCH_IP }: Wish): string {
+  const guard = isGuarded ? ' authorizationPolicies: [shop/sidestep_waypoint_only_shop_wp],' : ''
   const opted = (name: string): string => (direct.includes(name) ? ', sameNode: direct' : '')
   return labMesh([])
     .replace(/(uid: front,.*)\}\n/, `$1${opted('front')}}\n`)
@@ -40,6 +43,7 @@ function mesh({ direct = BOTH, policies = '', batchIp = BATCH_IP }: Wish): strin
       /(uid: batch,.*)services: \{\}\}\n/,
       `$1services: {"shop/${HOST}": ${PORTS}}${opted('batch')}}\n`,
     )
+    .replace('uid: batch,', `uid: batch,${guard}`)
     .replace(`workloadIps: ["${BATCH_IP}"]`, `workloadIps: ["${batchIp}"]`)
     .replace(
       'services:\n',
@@ -217,6 +221,25 @@ async function testLive(t: Test, lab: MeshLab): Promise<void> {
     t.equal(local?.outbound.reason, tunnelled?.outbound.reason)
     t.equal(local?.inbound.reason, tunnelled?.inbound.reason)
   })
+
+  await t.test(
+    'a waypoint before the destination is not gone round inside the node either',
+    ONE_TEST,
+    async (t) => {
+      await configure(lab, {})
+      const known = (await lab.records('n1')).length
+      const open = lab.connect('front', VIP, 91)
+      await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+      await configure(lab, { isGuarded: true })
+      await open.until('the end', ({ isClosed }) => isClosed)
+      t.match((await recordsOf(lab, known)).inbound, { transport: 'LOCAL', reason: 'POLICY_CHANGED' })
+      const then = (await lab.records('n1')).length
+      const refused = lab.connect('front', VIP, 91)
+      await refused.until('the end', ({ isClosed }) => isClosed)
+      t.equal(refused.text, '')
+      t.match((await recordsOf(lab, then)).inbound, { transport: 'LOCAL', reason: 'WAYPOINT_MISSING' })
+    },
+  )
 
   await t.test('a client that breaks off is told at both ends', ONE_TEST, async (t) => {
     await configure(lab, {})
