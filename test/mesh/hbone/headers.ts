@@ -185,6 +185,11 @@ t.test('a CONNECT carries its headers in ztunnel’s order, without empty ones',
     ],
   )
   t.same(connectHeaders({ authority: 'a:1', baggage: '' }), [':method', 'CONNECT', ':authority', 'a:1'])
+  t.same(
+    connectHeaders({ authority: 'a:1', forwardedNetwork: '' }).slice(4),
+    ['x-forwarded-network', ''],
+    'the default network is one too',
+  )
 })
 
 t.test('a status other than 200 has a reason', async (t) => {

@@ -45,6 +45,21 @@ t.test('both sides of a connection are explained by the functions that decide', 
   t.match(denied.inbound?.fix, /shop\/no-batch/)
 })
 
+t.test('behind the gateway of another network its own node decides', async (t) => {
+  const far = MESH.replace(
+    workload('cart', '10.2.0.1', 'services: {shop/cart.shop.svc.cluster.local: {80: 8080}}'),
+    workload(
+      'cart',
+      '10.2.0.1',
+      'network: far, networkGateway: {destination: /10.1.0.2, hboneMtlsPort: 15008}, ' +
+        'services: {shop/cart.shop.svc.cluster.local: {80: 8080}}',
+    ),
+  ).replace('ports: {80: 8080}}', 'ports: {80: 8080}, subjectAltNames: ["spiffe://x/ns/shop/sa/cart"]}')
+  const { outbound, inbound } = ask(meshOf(far), 'batch', '10.96.0.10', 80)
+  t.match(outbound.reason, /through the gateway of another network 10\.1\.0\.2:15008 .* as cart\.shop\.svc/)
+  t.equal(inbound, null)
+})
+
 t.test('a policy made by the controller is named as its user named it', async (t) => {
   const mesh = (name: string): MeshState => meshOf(MESH.replace('name: no-batch', `name: ${name}`))
   const l7 = ask(mesh('sidestep_needs_l7_by-header_80'), 'batch', '10.96.0.10', 80).inbound
