@@ -10,7 +10,7 @@ const tier = (name, tierNumber, forbiddenRooms) => ({
 const fence = (name, packages, allowed) => ({
   name,
   severity: 'error',
-  from: { path: '^(mesh|ztunnel|controller|cli|demo|bench)/', pathNot: allowed },
+  from: { path: '^(mesh|ztunnel|waypoint|controller|cli|demo|bench)/', pathNot: allowed },
   to: { path: `node_modules/(${packages})/` },
 })
 const HIGHER_THAN = {
@@ -52,13 +52,15 @@ module.exports = {
     {
       name: 'product-imports-no-test',
       severity: 'error',
-      from: { path: '^(mesh|ztunnel|controller|cli|demo)/' },
+      from: { path: '^(mesh|ztunnel|waypoint|controller|cli|demo)/' },
       to: { path: '^(test|bench)/' },
     },
     {
       name: 'decisions-do-no-io',
       severity: 'error',
-      from: { path: '^(ztunnel/decide|controller/translate|mesh/authz|mesh/model|mesh/balance)/' },
+      from: {
+        path: '^(ztunnel/decide|waypoint/decide|controller/translate|mesh/authz|mesh/model|mesh/balance)/',
+      },
       to: { path: '^(node:)?(net|tls|http|http2|https|fs|fs/promises|child_process|dgram|worker_threads)$' },
     },
     {
@@ -101,6 +103,7 @@ module.exports = {
     fence('redis-fence', 'ioredis', '^mesh/redis/'),
     fence('kubernetes-fence', '@kubernetes', '^(controller/kubernetes/|cli/fleet/cluster\\.ts$)'),
     fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
+    fence('regex-fence', 're2js', '^(waypoint/decide|controller/translate)/'),
     fence('commander-fence', 'commander', '^(cli/main\\.ts$|demo/|bench/)'),
   ],
   options: {

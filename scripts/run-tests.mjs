@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const UNIT = ['mesh', 'ztunnel', 'controller', 'cli', 'demo', 'bench', 'image', 'scripts'].map(
+const UNIT = ['mesh', 'ztunnel', 'waypoint', 'controller', 'cli', 'demo', 'bench', 'image', 'scripts'].map(
   (room) => `test/${room}/**/*.ts`,
 )
 const LEVELS = {

@@ -261,6 +261,8 @@ const ROWS = {
     'others may read or write the node’s state: chmod 600 the file, 700 the directory; remove node.key if it was read'],
   SNAPSHOT_NOT_SAVED: [173, 500, 8, 'INTERNAL_ERROR', '-',
     'the state directory cannot be written: traffic goes on, a restart knows less; free the disk or mend the directory'],
+  PATH_AMBIGUOUS: [186, 400, 3, 'PROTOCOL_ERROR', '-',
+    'the path has no single spelling, so rules could be gone round: see the detail'],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

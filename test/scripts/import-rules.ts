@@ -38,6 +38,7 @@ const PLANTED: ReadonlyArray<[rule: string, files: Readonly<Record<string, strin
     'decisions-carry-nothing',
     { 'ztunnel/carry/a.ts': leaf, 'ztunnel/decide/b.ts': "import '../carry/a.ts'\n" },
   ],
+  ['regex-fence', { 'ztunnel/a.ts': "import 're2js'\n" }],
   ['koffi-fence', { 'ztunnel/a.ts': "import 'koffi'\n" }],
   ['no-cycles', { 'mesh/net/a.ts': "import './b.ts'\n", 'mesh/net/b.ts': "import './a.ts'\n" }],
 ]

@@ -320,7 +320,7 @@ const OWN_SUBJECT: Readonly<Record<string, string>> = {
   'test/mesh/reactor/tls-socket-end.ts': 'the end of a TLS stream without room for it',
 }
 
-const sources = globSync('{mesh,ztunnel,controller,cli}/**/*.ts', { cwd: root }).toSorted()
+const sources = globSync('{mesh,ztunnel,waypoint,controller,cli}/**/*.ts', { cwd: root }).toSorted()
 const excused = new Set([
   ...TYPES_ONLY,
   ...VALUES_ONLY,
@@ -359,7 +359,7 @@ t.test('every source file has a test of its own, or its reason is given', async 
 })
 
 t.test('every test of a unit has its source, or its subject is given', async (t) => {
-  const tests = globSync('test/{mesh,ztunnel,controller}/**/*.ts', { cwd: root })
+  const tests = globSync('test/{mesh,ztunnel,waypoint,controller}/**/*.ts', { cwd: root })
   const orphans = tests.filter((path) => !existsSync(join(root, path.slice('test/'.length))))
   t.same(orphans.toSorted(), Object.keys(OWN_SUBJECT).toSorted())
 })
