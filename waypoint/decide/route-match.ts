@@ -5,11 +5,18 @@ import type { HttpMatch, HttpRoutes, HttpRule } from '../../proto/generated/side
 import type { RequestFacts } from './request-facts.ts'
 import { compilePath, compileValue, type PathTest, segmentPrefix, type ValueTest } from './value-match.ts'
 
+/** What of a path a prefix match took, and a rewrite of the prefix replaces. */
+export interface MatchedPrefix {
+  readonly length: number
+  /** Of whole segments, without a slash at its end; false: of characters. */
+  readonly isOfSegments: boolean
+}
+
 /** The rule of a request. */
 export interface RouteHit {
   readonly rule: HttpRule
-  /** Characters of the path that a prefix match took; a rewrite of the prefix replaces them. 0: there was none. */
-  readonly prefixLength: number
+  /** null: it was matched otherwise. */
+  readonly prefix: MatchedPrefix | null
 }
 
 /** Deeper paths are asked as if they ended here, and those rules that need more of them then do not match. */
@@ -27,7 +34,7 @@ class Entry {
 
   constructor(ordinal: number, rule: HttpRule, match: HttpMatch | undefined) {
     this.ordinal = ordinal
-    this.hit = { rule, prefixLength: prefixLengthOf(match) }
+    this.hit = { rule, prefix: prefixOf(match) }
     this.#match = match
     this.#path = compilePath(match?.path)
     this.#headers = [
@@ -54,10 +61,10 @@ class Entry {
   }
 }
 
-function prefixLengthOf(match: HttpMatch | undefined): number {
+function prefixOf(match: HttpMatch | undefined): MatchedPrefix | null {
   const kind = match?.path?.kind
-  if (kind?.case === 'prefix') return segmentPrefix(kind.value).length
-  return kind?.case === 'characterPrefix' ? kind.value.length : 0
+  if (kind?.case === 'prefix') return { length: segmentPrefix(kind.value).length, isOfSegments: true }
+  return kind?.case === 'characterPrefix' ? { length: kind.value.length, isOfSegments: false } : null
 }
 
 /** Exact, or `*.suffix`, which takes any number of labels but not none. */

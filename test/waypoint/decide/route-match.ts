@@ -133,9 +133,12 @@ t.test('a host is itself, a wildcard takes labels and not none', async (t) => {
 })
 
 t.test('a prefix says how much of the path it took', async (t) => {
-  t.equal(tableOf([prefix('/a/b/')]).find(request('/a/b/c'))?.prefixLength, 4)
-  t.equal(tableOf([prefix('/')]).find(request('/a'))?.prefixLength, 0)
-  t.equal(tableOf([exact('/a')]).find(request('/a'))?.prefixLength, 0)
+  const prefixOf = (match: Match, path: string) => tableOf([match]).find(request(path))?.prefix
+  t.same(prefixOf(prefix('/a/b/'), '/a/b/c'), { length: 4, isOfSegments: true })
+  t.same(prefixOf(prefix('/'), '/a'), { length: 0, isOfSegments: true })
+  const characters: Match = { path: { kind: { case: 'characterPrefix', value: '/a/' } } }
+  t.same(prefixOf(characters, '/a/b'), { length: 3, isOfSegments: false })
+  t.equal(prefixOf(exact('/a'), '/a'), null)
 })
 
 t.test('whatever the entries, the first that matches is found', async () => {
