@@ -103,7 +103,7 @@ module.exports = {
     fence('redis-fence', 'ioredis', '^mesh/redis/'),
     fence('kubernetes-fence', '@kubernetes', '^(controller/kubernetes/|cli/fleet/cluster\\.ts$)'),
     fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
-    fence('regex-fence', 're2js', '^(waypoint/decide|controller/translate)/'),
+    fence('regex-fence', 're2js', '^(waypoint|controller/translate)/'),
     fence('commander-fence', 'commander', '^(cli/main\\.ts$|demo/|bench/)'),
   ],
   options: {
