@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kubernetes' Services. SPEC HBONE §9.1.
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { anyPack } from '@bufbuild/protobuf/wkt'
+import { PORT_NAMES } from '../../mesh/discovery/protocol.ts'
 import { ipToBytes } from '../../mesh/net/address.ts'
 import {
   IPFamilies,
@@ -9,6 +11,7 @@ import {
   ServiceSchema,
   Visibility,
 } from '../../proto/generated/istio/workload_pb.js'
+import { PortNamesSchema } from '../../proto/generated/sidestep/v1/services_pb.js'
 import type { ConfigObject } from '../watch/config-object.ts'
 import { appProtocolOf } from './app-protocol.ts'
 import { type Balancing, balancingOf } from './balancing.ts'
@@ -97,7 +100,19 @@ export function serviceMessage(facts: ServiceFacts, waypoint: ServiceWaypoint): 
           ]
         : [],
     visibility: facts.visibility,
+    ...portNames(info.ports),
   })
+}
+
+/** For SRV questions; Istio's ztunnel reads no extensions of services. */
+function portNames(
+  ports: readonly ServicePort[],
+): Pick<MessageInitShape<typeof ServiceSchema>, 'extensions'> {
+  const names = ports.filter(({ name }) => name !== '').map(({ name, servicePort: port }) => ({ name, port }))
+  if (names.length === 0) return {}
+  return {
+    extensions: [{ name: PORT_NAMES, config: anyPack(PortNamesSchema, create(PortNamesSchema, { names })) }],
+  }
 }
 
 function canaryWeightOf({ request, canary }: ServiceWaypoint): number {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // istio.workload.Address → the model. What Istio's ztunnel refuses is refused here too (SPEC XDS §0.5); what is unset
 // gets its default. Pure.
+import { fromBinary } from '@bufbuild/protobuf'
 import {
   type Address,
   IPFamilies,
@@ -18,6 +19,7 @@ import {
   type Workload as WireWorkload,
   WorkloadType,
 } from '../../proto/generated/istio/workload_pb.js'
+import { PortNamesSchema } from '../../proto/generated/sidestep/v1/services_pb.js'
 import type {
   IpFamilies,
   LoadBalancer,
@@ -29,13 +31,14 @@ import type {
 import type { GatewayAddress, PortMap, Workload } from '../model/workload.ts'
 import { formatIp } from '../net/address.ts'
 import { formatCidr } from '../net/cidr.ts'
-import { SAME_NODE_DIRECT } from './protocol.ts'
+import { PORT_NAMES, SAME_NODE_DIRECT } from './protocol.ts'
 import { ResourceError } from './resource-error.ts'
 
 export type DecodedAddress =
   | { readonly kind: 'workload'; readonly workload: Workload }
   | { readonly kind: 'service'; readonly service: Service }
 
+const NO_NAMES: Readonly<Record<string, number>> = {}
 const DEFAULT_TRUST_DOMAIN = 'cluster.local'
 const DEFAULT_SERVICE_ACCOUNT = 'default'
 const DEFAULT_CLUSTER = 'Kubernetes'
@@ -118,6 +121,7 @@ function decodeService(wire: WireService): Service {
     vips,
     cidrVips,
     ports: decodePorts(wire.ports),
+    portNames: decodePortNames(wire),
     subjectAltNames: wire.subjectAltNames.filter((name) => name.startsWith('spiffe://')),
     waypoint: decodeGateway(wire.waypoint),
     weightedWaypoints: wire.weightedWaypoints.map(({ destination, weight }) => {
@@ -130,6 +134,18 @@ function decodeService(wire: WireService): Service {
     canonical: wire.canonical,
     // SPEC XDS §0.5: of all enums only this one has a default for what is unknown.
     visibility: wire.visibility === Visibility.NAMESPACE ? 'Namespace' : 'Public',
+  }
+}
+
+/** What cannot be read names no ports: a service is worth more than its SRV records. */
+function decodePortNames({ extensions }: WireService): Readonly<Record<string, number>> {
+  const config = extensions.find(({ name }) => name === PORT_NAMES)?.config
+  if (config === undefined) return NO_NAMES
+  try {
+    const { names } = fromBinary(PortNamesSchema, config.value)
+    return Object.fromEntries(names.map(({ name, port }) => [name.toLowerCase(), port & 0xffff]))
+  } catch {
+    return NO_NAMES
   }
 }
 

@@ -15,3 +15,6 @@ export const DIVERTS_METADATA = 'sidestep.dev/diverts'
 
 /** Name of an extension of a Workload, without content: its connections inside its node may take no tunnel. */
 export const SAME_NODE_DIRECT = 'sidestep.dev/same-node-direct'
+
+/** Name of an extension of a Service, a `sidestep.v1.PortNames`. */
+export const PORT_NAMES = 'sidestep.dev/port-names'

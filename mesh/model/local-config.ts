@@ -25,10 +25,11 @@ const MAX_PORT = 65_535
 const MAX_UINT32 = 4_294_967_295
 const NAME = /^[A-Za-z0-9._-]*$/ // what an identity and a `namespace/name` key can hold
 const HOSTNAME = /^(\*\.)?[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?$/
+const PORT_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 const WORKLOAD_FIELDS = Object.keys(WORKLOAD_DEFAULTS)
 const SERVICE_FIELDS = [
-  ...['name', 'namespace', 'hostname', 'vips', 'cidrVips', 'ports', 'subjectAltNames', 'waypoint'],
-  ...['weightedWaypoints', 'loadBalancer', 'ipFamilies', 'canonical', 'visibility'],
+  ...['name', 'namespace', 'hostname', 'vips', 'cidrVips', 'ports', 'portNames', 'subjectAltNames'],
+  ...['waypoint', 'weightedWaypoints', 'loadBalancer', 'ipFamilies', 'canonical', 'visibility'],
 ]
 const SCOPES: readonly RoutingScope[] = ['Region', 'Zone', 'Subzone', 'Node', 'Cluster', 'Network']
 
@@ -175,6 +176,7 @@ function readService(reader: YamlReader, node: Node, path: string): Service | un
     vips: reader.list(fields, 'vips', (item, at) => readNetworkAddress(reader, item, at)),
     cidrVips: reader.list(fields, 'cidrVips', (item, at) => readNetworkCidr(reader, item, at)),
     ports: ports === undefined ? {} : readPorts(reader, ports, fields.pathOf('ports')),
+    portNames: readPortNames(reader, fields),
     subjectAltNames: reader.list(fields, 'subjectAltNames', (item, at) => reader.readText(item, at)),
     waypoint: readGatewayField(reader, fields, 'waypoint'),
     weightedWaypoints: reader.list(fields, 'weightedWaypoints', (item, at) => readWeighted(reader, item, at)),
@@ -253,6 +255,19 @@ function readPorts(reader: YamlReader, node: Node, path: string): PortMap {
     if (target !== undefined) ports[port] = target
   }
   return ports
+}
+
+/** Ours; Istio's file has no names of ports. */
+function readPortNames(reader: YamlReader, fields: Fields): Record<string, number> {
+  const names: Record<string, number> = {}
+  const raw = fields.get('portNames')
+  if (raw === undefined) return names
+  for (const { key, keyNode, value, path } of reader.entries(raw, fields.pathOf('portNames')) ?? []) {
+    if (!PORT_NAME.test(key)) reader.fail(keyNode, path, `no name of a port: ${quote(key)}`)
+    const port = reader.readInteger(value, path, 1, MAX_PORT)
+    if (port !== undefined) names[key] = port
+  }
+  return names
 }
 
 function readMemberships(reader: YamlReader, fields: Fields): Record<string, PortMap> {

@@ -46,6 +46,8 @@ export interface Service {
   readonly vips: readonly NetworkAddress[]
   readonly cidrVips: readonly NetworkCidr[]
   readonly ports: PortMap
+  /** Ports by the names that SRV questions call them by; those without a name are not in it. */
+  readonly portNames: Readonly<Record<string, number>>
   /** Further identities its endpoints may have, `spiffe://…`. */
   readonly subjectAltNames: readonly string[]
   readonly waypoint: GatewayAddress | null
@@ -66,6 +68,7 @@ export const SERVICE_DEFAULTS: Service = {
   vips: [],
   cidrVips: [],
   ports: {},
+  portNames: {},
   subjectAltNames: [],
   waypoint: null,
   weightedWaypoints: [],

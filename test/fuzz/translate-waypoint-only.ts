@@ -19,7 +19,7 @@ import {
   AuthorizationSchema,
 } from '../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, type Workload, WorkloadSchema } from '../../proto/generated/istio/workload_pb.js'
-import { SETTINGS } from '../support/translated.ts'
+import { EXTENSIONS, SETTINGS } from '../support/translated.ts'
 import {
   ACCOUNTS,
   boundTo,
@@ -100,7 +100,7 @@ t.test('every mistake in the rule is noticed', async (t) => {
 function textOf({ workloads, services, authorizations, findings, enforcement }: Translation): string {
   const lists = [
     [...workloads.values()].map((each) => toJson(WorkloadSchema, each)),
-    [...services.values()].map((each) => toJson(ServiceSchema, each)),
+    [...services.values()].map((each) => toJson(ServiceSchema, each, { registry: EXTENSIONS })),
     [...authorizations.values()].map((each) => toJson(AuthorizationSchema, each)),
   ]
   return JSON.stringify([...lists, findings, enforcement])

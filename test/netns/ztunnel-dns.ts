@@ -20,7 +20,7 @@ const MESH = labMesh([])
     'services:\n',
     `services:
 - {name: db, namespace: shop, hostname: db.shop.svc.cluster.local, vips: [], ports: {80: 8080}}
-- {name: api, namespace: shop, hostname: api.example.com, vips: ["/240.240.0.1", "/2001:2::1"], ports: {443: 443}}
+- {name: api, namespace: shop, hostname: api.example.com, vips: ["/240.240.0.1", "/2001:2::1"], ports: {443: 443}, portNames: {https: 443}}
 - {name: wild, namespace: shop, hostname: "*.wild.example", vips: ["/240.240.0.2"], ports: {443: 443}}
 `,
   )
@@ -49,7 +49,12 @@ function words(answer: Buffer | undefined): string {
   if (answer === undefined) return 'nothing'
   const read = dnsPacket.decode(answer)
   const { rcode } = read as { rcode?: string } // as: the types forget it
-  const records = (read.answers ?? []).map((record) => `${record.type} ${(record as { data: unknown }).data}`)
+  const records = (read.answers ?? []).map((record) => {
+    const { data } = record as { data: unknown } // as: answers have it
+    if (record.type !== 'SRV') return `${record.type} ${data}`
+    const { port, target } = data as { port: number; target: string } // as: of SRV
+    return `SRV ${port} ${target}`
+  })
   return [rcode, read.flag_aa ? 'AA' : '', read.flag_tc ? 'TC' : '', ...records.toSorted()]
     .filter((word) => word !== '')
     .join(' ')
@@ -74,6 +79,7 @@ for (const protocol of ['udp', 'tcp'] as const)
       ['api.example.com', 'AAAA', 'NOERROR AA AAAA 2001:2::1'],
       ['api.example.com.shop.svc.cluster.local', 'A', 'NOERROR AA A 240.240.0.1 CNAME api.example.com'],
       ['a.b.wild.example', 'A', 'NOERROR AA A 240.240.0.2'],
+      ['_https._tcp.api.example.com', 'SRV', 'NOERROR AA SRV 443 api.example.com'],
     ] as const) {
       const message = query(name, type)
       const [answer] = await ask(protocol, message)
@@ -90,7 +96,7 @@ for (const protocol of ['udp', 'tcp'] as const)
     const questions: readonly (readonly [string, Buffer, number?])[] = [
       ['an unknown name', query('www.example.org')],
       ['mixed case', query('wWw.ExAmPlE.oRg')],
-      ['SRV of a name of the mesh', query('_http._tcp.cart.shop.svc.cluster.local', 'SRV')],
+      ['SRV of a port that the mesh does not name', query('_http._tcp.cart.shop.svc.cluster.local', 'SRV')],
       ['MX of a name of the mesh', query('cart.shop.svc.cluster.local', 'MX')],
       ['EDNS with DO', query('www.example.org', 'A', { edns: true })],
       ['UPDATE', Buffer.concat([update, Buffer.from('c00c00010001000000000000', 'hex')])],

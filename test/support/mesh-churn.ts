@@ -11,6 +11,9 @@ const WIDTH = 20
 /** Sockets that dialers keep ready: eight each, in two workers of two nodes. */
 const SPARE_SOCKETS = 32
 
+/** Of what is told when it fails. */
+const [MAX_LOG_LENGTH, MAX_BAD_RECORDS] = [20_000, 100] as const
+
 /** What a churn was. */
 export interface MeshChurn {
   readonly connectionCount: number
@@ -69,9 +72,24 @@ export async function churnMesh(directory: string, durationMs: number): Promise<
       leftDescriptors: Math.max(0, descriptors() - before - SPARE_SOCKETS),
       records,
     }
+  } catch (error) {
+    throw new Error(`${error}\n${await evidence(lab)}`)
   } finally {
     await lab.close()
   }
+}
+
+/** What the nodes say of what went wrong: the ends of their logs, and records of what did not end in order. */
+async function evidence(lab: MeshLab): Promise<string> {
+  const lines: string[] = []
+  for (const node of ['n1', 'n2'] as const) {
+    const records = await lab.records(node).catch(() => [])
+    const bad = records.filter(({ reason }) => reason !== 'OK' && reason !== 'HALF_CLOSE_TIMEOUT')
+    lines.push(node, lab.log(node).slice(-MAX_LOG_LENGTH))
+    lines.push(...bad.slice(-MAX_BAD_RECORDS).map((record) => JSON.stringify(record)))
+    lines.push('the last', ...records.slice(-MAX_BAD_RECORDS).map((record) => JSON.stringify(record)))
+  }
+  return lines.join('\n')
 }
 
 function residentKb(pids: readonly number[]): number {

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Translations for tests: of YAML, with the settings that most of them share.
+import { createRegistry } from '@bufbuild/protobuf'
 import { Translator } from '../../controller/translate/translate.ts'
 import type { TranslateSettings, Translation } from '../../controller/translate/translation.ts'
+import { PortNamesSchema } from '../../proto/generated/sidestep/v1/services_pb.js'
 import { parseObjects, viewOf } from './yaml-objects.ts'
+
+/** What resources carry as extensions, for their JSON. */
+export const EXTENSIONS = createRegistry(PortNamesSchema)
 
 export const SETTINGS: TranslateSettings = {
   clusterId: 'Kubernetes',

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which DNS questions the mesh answers, and how: services by their addresses, headless ones by those of their pods.
-// Everything else is forwarded. SPEC HBONE §8. Pure.
+// Which DNS questions the mesh answers, and how: services by their addresses, headless ones by those of their pods,
+// named ports of services that have addresses. Everything else is forwarded. SPEC HBONE §8. Pure.
 import type { Endpoint } from '../../mesh/model/address-index.ts'
 import type { Service } from '../../mesh/model/service.ts'
 import { ipToBytes } from '../../mesh/net/address.ts'
-import { type DnsRecord, TYPE_A, TYPE_AAAA } from './dns-message.ts'
+import { type DnsRecord, TYPE_A, TYPE_AAAA, TYPE_SRV } from './dns-message.ts'
 import { type NameContext, nameCandidates } from './dns-names.ts'
 
 /** Who asks. */
@@ -37,6 +37,7 @@ export function decideDns(
   directory: DnsDirectory,
   random: () => number,
 ): DnsDecision {
+  if (type === TYPE_SRV) return decideSrv(name, client, directory)
   if (type !== TYPE_A && type !== TYPE_AAAA) return FORWARD
   for (const candidate of nameCandidates(name, client)) {
     for (const host of candidate.hosts) {
@@ -52,6 +53,37 @@ export function decideDns(
         (bytes): DnsRecord => ({ kind: type === TYPE_A ? 'A' : 'AAAA', name: owner, bytes }),
       )
       return { kind: 'answer', records: [...alias, ...records], service }
+    }
+  }
+  return FORWARD
+}
+
+/** `_name._tcp.<service>`; a port that the mesh does not know is the resolver's to deny. SPEC RFC2782. */
+function decideSrv(name: string, client: DnsClient, directory: DnsDirectory): DnsDecision {
+  const match = /^(_([^.]+)\._tcp\.)(.+)$/.exec(name)
+  const [prefix, portName, host] = [match?.[1], match?.[2], match?.[3]]
+  if (prefix === undefined || portName === undefined || host === undefined) return FORWARD
+  for (const candidate of nameCandidates(host, client)) {
+    // A wildcard is no name that somebody could be sent to.
+    const service = directory.serviceByHost(candidate.name, client.namespace)
+    if (service === undefined || service.vips.length === 0) continue
+    const port = Object.hasOwn(service.portNames, portName) ? service.portNames[portName] : undefined
+    if (port === undefined) return FORWARD
+    const target = service.hostname
+    const hasAlias = candidate.isStripped && candidate.name !== host
+    const owner = hasAlias ? `${prefix}${candidate.name}` : null
+    const alias: readonly DnsRecord[] = owner === null ? [] : [{ kind: 'CNAME', name: null, target: owner }]
+    const addresses = ([TYPE_A, TYPE_AAAA] as const).flatMap((type) =>
+      addressesOf(service, type, client, directory).map(
+        (bytes): DnsRecord => ({
+          ...{ kind: type === TYPE_A ? 'A' : 'AAAA', name: target, bytes, isAdditional: true },
+        }),
+      ),
+    )
+    return {
+      kind: 'answer',
+      records: [...alias, { kind: 'SRV', name: owner, target, port }, ...addresses],
+      service,
     }
   }
   return FORWARD

@@ -5,6 +5,7 @@
 export const TYPE_A = 1
 export const TYPE_CNAME = 5
 export const TYPE_AAAA = 28
+export const TYPE_SRV = 33
 const TYPE_OPT = 41
 const CLASS_IN = 1
 /** What every message begins with. */
@@ -41,8 +42,15 @@ export interface DnsQuery {
 
 /** One record of an answer. `name` null: the name that was asked for. */
 export type DnsRecord =
-  | { readonly kind: 'A' | 'AAAA'; readonly name: string | null; readonly bytes: Uint8Array }
+  | {
+      readonly kind: 'A' | 'AAAA'
+      readonly name: string | null
+      readonly bytes: Uint8Array
+      /** True: not asked for, but of use; stands behind all others, and may be left out without saying so. */
+      readonly isAdditional?: boolean
+    }
   | { readonly kind: 'CNAME'; readonly name: string | null; readonly target: string }
+  | { readonly kind: 'SRV'; readonly name: string | null; readonly target: string; readonly port: number }
 
 /** Reads a query from `bytes[start, end)`. Null: not one simple question; it is to be forwarded. */
 export function parseQuery(bytes: Uint8Array, start: number, end: number): DnsQuery | null {
@@ -145,6 +153,8 @@ class Writer {
   }
 }
 
+/** What Kubernetes' DNS says of the only target there is. */
+const [SRV_PRIORITY, SRV_WEIGHT] = [0, 100] as const
 /** Longest record: two names and what is between. */
 const MAX_RECORD_BYTES = 2 * (MAX_NAME_BYTES + 1) + 20
 
@@ -169,6 +179,7 @@ export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number
   const wanted = query.payloadBytes > 0 ? Math.min(query.payloadBytes, MAX_PAYLOAD_BYTES) : MIN_PAYLOAD_BYTES
   const limit = at + (isUdp ? wanted : 65_535) - optBytes
   let count = 0
+  let additionalCount = 0
   for (const record of records) {
     const before = writer.at
     // Records are written where there is surely room and taken back when they are beyond the limit.
@@ -178,12 +189,13 @@ export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number
       writer.at = before
       break
     }
-    count++
+    if (isAdditional(record)) additionalCount++
+    else count++
   }
   if (optBytes > 0) writeOpt(writer, query.payloadBytes)
   const end = writer.at
   writer.at = at
-  const isTruncated = count < records.length
+  const isTruncated = count < records.filter((record) => !isAdditional(record)).length
   writer.word(query.id)
   writer.word(
     FLAG_RESPONSE |
@@ -195,15 +207,25 @@ export function writeReply(reply: DnsReply, out: Uint8Array, at: number): number
   writer.word(1)
   writer.word(count)
   writer.word(0)
-  writer.word(optBytes > 0 ? 1 : 0)
+  writer.word(additionalCount + (optBytes > 0 ? 1 : 0))
   return end
 }
 
+function isAdditional(record: DnsRecord): boolean {
+  return (record.kind === 'A' || record.kind === 'AAAA') && record.isAdditional === true
+}
+
 function writeRecord(writer: Writer, record: DnsRecord, ttlSeconds: number): void {
-  const type = { A: TYPE_A, AAAA: TYPE_AAAA, CNAME: TYPE_CNAME }[record.kind]
+  const type = { A: TYPE_A, AAAA: TYPE_AAAA, CNAME: TYPE_CNAME, SRV: TYPE_SRV }[record.kind]
   const start = writer.record(record.name, type, ttlSeconds)
   if (record.kind === 'CNAME') writer.name(record.target)
-  else {
+  else if (record.kind === 'SRV') {
+    // SPEC RFC2782: priority, weight, port, then a name that is written in full.
+    writer.word(SRV_PRIORITY)
+    writer.word(SRV_WEIGHT)
+    writer.word(record.port)
+    writer.name(record.target)
+  } else {
     writer.bytes.set(record.bytes, writer.at)
     writer.at += record.bytes.length
   }

@@ -20,6 +20,7 @@ import {
   questionType,
   TYPE_A,
   TYPE_AAAA,
+  TYPE_SRV,
   writeFailure,
   writeReply,
 } from './dns-message.ts'
@@ -37,6 +38,9 @@ interface Asker {
   readonly peer: SocketAddress
   readonly local: SocketAddress
 }
+
+/** What may be answered; all other questions are the resolver's. */
+const OWN_TYPES: ReadonlySet<number> = new Set([TYPE_A, TYPE_AAAA, TYPE_SRV])
 
 /** DNS of a pod. */
 export class DnsServer {
@@ -108,7 +112,7 @@ export class DnsServer {
   /** What the mesh may know; null for everything that is the resolver's. */
   ownQuery(bytes: Uint8Array, start: number, end: number): DnsQuery | null {
     const query = parseQuery(bytes, start, end)
-    return query !== null && (query.type === TYPE_A || query.type === TYPE_AAAA) ? query : null
+    return query !== null && OWN_TYPES.has(query.type) ? query : null
   }
 
   /** Writes an answer to the shared memory at MESSAGE_AT; returns where it ends. */
@@ -223,7 +227,8 @@ export class DnsServer {
 
   /** The same records, the addresses beginning with another one each time; a CNAME stays in front. */
   #turned(records: readonly DnsRecord[]): readonly DnsRecord[] {
-    const first = records[0]?.kind === 'CNAME' ? 1 : 0
+    const first = records.findIndex(({ kind }) => kind === 'A' || kind === 'AAAA')
+    if (first < 0) return records
     const count = records.length - first
     if (count < 2) return records
     const by = first + (this.#rotation++ % count)

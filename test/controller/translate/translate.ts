@@ -10,7 +10,7 @@ import type { TranslateSettings, Translation } from '../../../controller/transla
 import { refKey } from '../../../controller/watch/config-object.ts'
 import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
-import { SETTINGS, translateYaml } from '../../support/translated.ts'
+import { EXTENSIONS, SETTINGS, translateYaml } from '../../support/translated.ts'
 import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 
 const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'translate')
@@ -24,7 +24,10 @@ const SETTINGS_OF: Readonly<Record<string, Partial<TranslateSettings>>> = {
 function render({ workloads, services, authorizations, findings, enforcement }: Translation): string {
   const json = {
     workloads: [...workloads].map(([key, each]) => [key, toJson(WorkloadSchema, each)]),
-    services: [...services].map(([key, each]) => [key, toJson(ServiceSchema, each)]),
+    services: [...services].map(([key, each]) => [
+      key,
+      toJson(ServiceSchema, each, { registry: EXTENSIONS }),
+    ]),
     authorizations: [...authorizations].map(([key, each]) => [key, toJson(AuthorizationSchema, each)]),
     enforcement: enforcement.map(({ object, kind, message, caveat, selects, waypoints }) => {
       const labels = Object.entries(selects?.labels ?? {}).map(([key, value]) => ` ${key}=${value}`)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import { anyPack } from '@bufbuild/protobuf/wkt'
 import t from 'tap'
 import { decodeAddress } from '../../../mesh/discovery/decode-workload.ts'
+import { PORT_NAMES } from '../../../mesh/discovery/protocol.ts'
 import { SERVICE_DEFAULTS } from '../../../mesh/model/service.ts'
 import { WORKLOAD_DEFAULTS } from '../../../mesh/model/workload.ts'
 import {
@@ -9,6 +11,7 @@ import {
   type ServiceSchema,
   type WorkloadSchema,
 } from '../../../proto/generated/istio/workload_pb.js'
+import { PortNamesSchema } from '../../../proto/generated/sidestep/v1/services_pb.js'
 
 /** As it comes from the wire. */
 const workload = (value: MessageInitShape<typeof WorkloadSchema>) =>
@@ -102,6 +105,13 @@ t.test('every field of a service arrives', async (t) => {
         { network: 'n1', address: ip(10, 97, 0, 1), length: 16 },
       ],
       ports: [{ servicePort: 80, targetPort: 8080 }],
+      extensions: [
+        { name: 'of.others/x', config: anyPack(PortNamesSchema, create(PortNamesSchema, {})) },
+        {
+          name: PORT_NAMES,
+          config: anyPack(PortNamesSchema, create(PortNamesSchema, { names: [{ name: 'HTTP', port: 80 }] })),
+        },
+      ],
       subjectAltNames: ['spiffe://td/ns/a/sa/b', 'not one'],
       waypoint: { ...gateway, hboneMtlsPort: 15008 },
       weightedWaypoints: [{ destination: { ...gateway, hboneMtlsPort: 15008 }, weight: 3 }],
@@ -121,6 +131,7 @@ t.test('every field of a service arrives', async (t) => {
         vips: [{ network: 'n1', ip: '10.96.0.1' }],
         cidrVips: [{ network: 'n1', cidr: '10.97.0.0/16' }],
         ports: { 80: 8080 },
+        portNames: { http: 80 },
         subjectAltNames: ['spiffe://td/ns/a/sa/b'],
         waypoint: {
           destination: { kind: 'hostname', namespace: 'shop', hostname: 'wp.shop.svc' },

@@ -55,7 +55,15 @@ function service(
   balancer: LoadBalancer | null,
 ): Service {
   return {
-    ...{ name: hostname, namespace: 'shop', hostname, vips: [{ network: '', ip: vip }], cidrVips: [], ports },
+    ...{
+      name: hostname,
+      namespace: 'shop',
+      hostname,
+      vips: [{ network: '', ip: vip }],
+      cidrVips: [],
+      ports,
+      portNames: {},
+    },
     ...{ subjectAltNames: ['spiffe://td/ns/shop/sa/far'], waypoint: null, weightedWaypoints: [] },
     ...{ loadBalancer: balancer, ipFamilies: null, canonical: false, visibility: 'Public' },
   }

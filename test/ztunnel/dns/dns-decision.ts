@@ -6,7 +6,7 @@ import { AddressIndex } from '../../../mesh/model/address-index.ts'
 import { SERVICE_DEFAULTS, type Service } from '../../../mesh/model/service.ts'
 import { WORKLOAD_DEFAULTS, type Workload } from '../../../mesh/model/workload.ts'
 import { type DnsClient, decideDns } from '../../../ztunnel/dns/dns-decision.ts'
-import { parseQuery, TYPE_A, TYPE_AAAA, writeReply } from '../../../ztunnel/dns/dns-message.ts'
+import { parseQuery, TYPE_A, TYPE_AAAA, TYPE_SRV, writeReply } from '../../../ztunnel/dns/dns-message.ts'
 import { nameCandidates } from '../../../ztunnel/dns/dns-names.ts'
 
 const CLIENT: DnsClient = { namespace: 'shop', network: '', clusterDomain: 'cluster.local' }
@@ -44,13 +44,18 @@ const INDEX = new AddressIndex(
         { network: '', ip: 'fd00:96::1' },
         { network: 'elsewhere', ip: '10.97.0.1' },
       ],
+      portNames: { http: 80, 'tcp-x': 9000 },
     }),
     service('front.other.svc.cluster.local'),
     service('secret.other.svc.cluster.local', { visibility: 'Namespace' }),
-    service(HEADLESS, { vips: [] }),
+    service(HEADLESS, { vips: [], portNames: { redis: 6379 } }),
     service('none.shop.svc.cluster.local', { vips: [] }),
-    service('api.example.com', { namespace: 'shop', vips: [{ network: '', ip: '240.240.0.1' }] }),
-    service('*.wild.example', { namespace: 'shop', vips: [{ network: '', ip: '240.240.0.2' }] }),
+    service('api.example.com', {
+      ...{ namespace: 'shop', vips: [{ network: '', ip: '240.240.0.1' }], portNames: { https: 443 } },
+    }),
+    service('*.wild.example', {
+      ...{ namespace: 'shop', vips: [{ network: '', ip: '240.240.0.2' }], portNames: { http: 80 } },
+    }),
     service('unresolved.example', { namespace: 'shop', vips: [] }),
     service('v4only.shop.svc.cluster.local', { ipFamilies: 'IPv4' }),
   ],
@@ -63,9 +68,43 @@ function ask(name: string, type = TYPE_A, client = CLIENT): readonly string[] | 
   return decision.records.map((record) => {
     const owner = record.name === null ? '' : `${record.name} `
     if (record.kind === 'CNAME') return `${owner}CNAME ${record.target}`
+    if (record.kind === 'SRV') return `${owner}SRV ${record.port} ${record.target}`
     return `${owner}${record.kind} ${record.kind === 'A' ? [...record.bytes].join('.') : Buffer.from(record.bytes).toString('hex')}`
   })
 }
+
+t.test('a named port of a service that has addresses is an SRV record', async (t) => {
+  const answer = [
+    ...['SRV 80 cart.shop.svc.cluster.local', 'cart.shop.svc.cluster.local A 10.96.0.1'],
+    'cart.shop.svc.cluster.local AAAA fd000096000000000000000000000001',
+  ]
+  for (const name of ['cart', 'cart.shop', 'cart.shop.svc', 'cart.shop.svc.cluster.local'])
+    t.same(ask(`_http._tcp.${name}`, TYPE_SRV), answer, name)
+  t.same(ask('_tcp-x._tcp.cart', TYPE_SRV)[0], 'SRV 9000 cart.shop.svc.cluster.local')
+  t.same(ask('_https._tcp.api.example.com', TYPE_SRV), [
+    ...['SRV 443 api.example.com', 'api.example.com A 240.240.0.1'],
+  ])
+  t.same(ask('_https._tcp.api.example.com.shop.svc.cluster.local', TYPE_SRV), [
+    ...['CNAME _https._tcp.api.example.com', '_https._tcp.api.example.com SRV 443 api.example.com'],
+    'api.example.com A 240.240.0.1',
+  ])
+})
+
+t.test('other SRV questions are the resolver’s', async (t) => {
+  for (const name of [
+    ...[
+      '_grpc._tcp.cart',
+      '_http._udp.cart',
+      'cart',
+      '_http.cart',
+      '_http._tcp',
+      '_tcp.cart',
+      '_http._tcp.nobody',
+    ],
+    ...['_redis._tcp.db', '_http._tcp.a.wild.example', '_http._tcp.secret.other', '_constructor._tcp.cart'],
+  ])
+    t.equal(ask(name, TYPE_SRV), 'forward', name)
+})
 
 t.test('a service is found under every name a pod may use', async (t) => {
   for (const name of ['cart', 'cart.shop', 'cart.shop.svc', 'cart.shop.svc.cluster.local'])
@@ -80,7 +119,6 @@ t.test('addresses are of the family that was asked for and of the client’s net
   t.same(ask('cart', TYPE_A, { ...CLIENT, network: 'elsewhere' }), ['A 10.97.0.1'])
   t.same(ask('front.other', TYPE_AAAA), [], 'a name without such an address exists all the same')
   t.same(ask('v4only', TYPE_AAAA), [])
-  t.same(ask('cart', 33), 'forward', 'SRV: the cluster’s DNS knows the names of ports')
 })
 
 t.test('a headless service is its healthy pods of the network, one address each', async (t) => {
@@ -143,9 +181,20 @@ t.test('candidates stand in the order of the field', async (t) => {
 })
 
 t.test('bytes that are answered get the answer of their own name, and of no other', async (t) => {
-  const hosts = ['cart.shop.svc.cluster.local', 'db.shop', 'api.example.com', 'a.wild.example', 'cart']
+  const hosts = [
+    '_http._tcp.cart.shop',
+    'cart.shop.svc.cluster.local',
+    'db.shop',
+    'api.example.com',
+    'a.wild.example',
+    'cart',
+  ]
   const valid = hosts.map((name) =>
-    dnsPacket.encode({ type: 'query', id: 7, questions: [{ type: 'A', name, class: 'IN' }] }),
+    dnsPacket.encode({
+      type: 'query',
+      id: 7,
+      questions: [{ type: name.startsWith('_') ? 'SRV' : 'A', name, class: 'IN' }],
+    }),
   )
   const changes = fc.array(fc.tuple(fc.nat({ max: 60 }), fc.nat({ max: 255 })), { maxLength: 4 })
   let answered = 0
