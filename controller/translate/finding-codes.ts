@@ -135,6 +135,11 @@ export const FINDING_CODES = {
     'principals are written without spiffe://; this one never matches',
     'take spiffe:// away',
   ),
+  SAME_NODE_IGNORED: row(
+    'warning',
+    'a pod asks to skip the tunnel inside its node (sidestep.dev/same-node: direct) and does not get it; it is tunnelled',
+    'remove the annotation, or what stands against it: no enrolment, strict, a NetworkPolicy that selects the pod',
+  ),
 } as const satisfies Record<string, FindingCodeRow>
 
 export type FindingCode = keyof typeof FINDING_CODES

@@ -5,6 +5,7 @@ import { modeOf } from './enrolment.ts'
 import { type LocalityText, nodeLocality } from './locality.ts'
 import { Memo } from './memo.ts'
 import { Notes } from './notes.ts'
+import { sameNodeWish } from './same-node.ts'
 import type { ConfigFinding } from './translation.ts'
 import { requestedWaypoint } from './waypoint-request.ts'
 
@@ -42,6 +43,7 @@ export class Places {
         const notes = new Notes(namespace)
         modeOf(namespace, notes)
         requestedWaypoint(namespace, undefined, notes)
+        sameNodeWish(namespace, notes)
         return notes.findings
       }),
     )

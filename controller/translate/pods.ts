@@ -15,6 +15,7 @@ import { Fields } from './fields.ts'
 import { type LocalityText, labelOf, parseLocality } from './locality.ts'
 import { Notes, quote } from './notes.ts'
 import { canonicalName, canonicalRevision, ownerOf } from './owner.ts'
+import { type SameNodeVerdict, sameNodeExtensions } from './same-node.ts'
 import { MAX_PORT, type ServiceInfo } from './service-info.ts'
 import type { TranslateSettings } from './translation.ts'
 import type { Tunnel, Waypoints } from './waypoints.ts'
@@ -41,6 +42,7 @@ export interface PodSurroundings {
   readonly unreachable: readonly string[]
   readonly waypoint: WorkloadWaypoint | null
   readonly tunnel: Tunnel | undefined
+  readonly sameNode: SameNodeVerdict
 }
 
 const FINISHED = ['Succeeded', 'Failed']
@@ -109,6 +111,7 @@ export function podWorkload(
     clusterId: settings.clusterId,
     networkMode: isHostNetwork ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
     ...(locality === undefined ? {} : { locality }),
+    extensions: sameNodeExtensions(around.sameNode, pod, isEnrolled, notes),
   })
   return { workload, findings: notes.findings }
 }

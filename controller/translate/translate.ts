@@ -5,6 +5,7 @@
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
 import { boundFindings } from './bounded-findings.ts'
 import { Places } from './namespaces.ts'
+import { NetworkPolicyStage } from './network-policies.ts'
 import { PolicyStage } from './policy-stage.ts'
 import { ServiceStage } from './service-stage.ts'
 import { targetFinder } from './target-finder.ts'
@@ -23,6 +24,7 @@ export class Translator {
   readonly #waypoints: Waypoints
   readonly #services: ServiceStage
   readonly #policies: PolicyStage
+  readonly #networkPolicies = new NetworkPolicyStage()
   readonly #workloads: WorkloadStage
 
   constructor(settings: TranslateSettings) {
@@ -62,7 +64,8 @@ export class Translator {
     })
     const policies = this.#policies.run(view, find)
     const ofWorkloads: ConfigFinding[] = []
-    const around = { namespaces, localities, services, slices, policies }
+    const networkPolicies = this.#networkPolicies.run(view)
+    const around = { namespaces, localities, services, slices, policies, networkPolicies }
     const workloads = this.#workloads.run(view, entries, around, ofWorkloads)
     return {
       workloads: workloads.messages,

@@ -15,8 +15,10 @@ import {
 import type { LocalityText } from './locality.ts'
 import { Memo } from './memo.ts'
 import type { Localities } from './namespaces.ts'
+import type { NetworkPolicies } from './network-policies.ts'
 import { nodeOf, podWorkload } from './pods.ts'
 import type { PoliciesResult } from './policy-stage.ts'
+import { sameNodeVerdict } from './same-node.ts'
 import type { Labels } from './selectors.ts'
 import { type EndpointsPart, entryEndpoints } from './service-entry-endpoints.ts'
 import type { ServiceInfo } from './service-info.ts'
@@ -53,6 +55,7 @@ export interface Surroundings {
   readonly services: ServicesResult
   readonly slices: SlicesResult
   readonly policies: PoliciesResult
+  readonly networkPolicies: NetworkPolicies
 }
 
 interface GuardedPart {
@@ -201,6 +204,7 @@ export class WorkloadStage {
       this.#waypoints.context,
       ...(around.services.selectors.get(home)?.items ?? []),
       ...around.policies.contextOf(home),
+      ...around.networkPolicies.contextOf(home),
     ]
     const context = this.#contexts.get(home, inputs, () => ({}))
     this.#contextByNamespace.set(home, context)
@@ -224,12 +228,16 @@ export class WorkloadStage {
     const named = around.policies.namedBy(home, labels, all, missingWaypoint(waypoint))
     const policies = withGuard(named, guard)
     const tunnel = this.#waypoints.tunnelOf(pod)
+    const sameNode = sameNodeVerdict(pod, namespace, policies, () =>
+      around.networkPolicies.selecting(home, labels),
+    )
     const inputs = [
       pod,
       namespace,
       locality,
       waypoint?.binding,
       tunnel,
+      sameNode,
       policies.join(),
       unreachable.join(),
       ...services,
@@ -238,7 +246,7 @@ export class WorkloadStage {
     const part = this.#pods.get(key, inputs, () =>
       podWorkload(
         pod,
-        { namespace, locality, services, slices, policies, unreachable, waypoint, tunnel },
+        { namespace, locality, services, slices, policies, unreachable, waypoint, tunnel, sameNode },
         this.#settings,
         this.#waypoints,
       ),

@@ -10,7 +10,8 @@ import { quote, type ValueMistake, type ValueMistakes } from './value-mistakes.t
 /** Kinds that share a file with ours and are none of our business. */
 const KINDS_OF_OTHERS = new Set([
   ...['ConfigMap', 'Secret', 'ServiceAccount', 'Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet', 'Job'],
-  ...['CronJob', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding', 'NetworkPolicy', 'Ingress'],
+  ...['CronJob', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding', 'Ingress'],
+  'NetworkPolicy', // of other groups than Kubernetes' own
   ...[
     'PersistentVolume',
     'PersistentVolumeClaim',
@@ -54,7 +55,8 @@ export function admitObject(value: unknown, origin: ObjectOrigin | null): Admiss
 
 // Translation reads a broken policy as refusing whatever it might have meant.
 function broken(partial: ConfigObject, mistakes: ValueMistakes): Admission {
-  const closing = groupOf(partial.apiVersion) === 'security.istio.io' ? partial : null
+  const isPolicy = groupOf(partial.apiVersion) === 'security.istio.io' || partial.kind === 'NetworkPolicy'
+  const closing = isPolicy ? partial : null
   return { verdict: 'broken', ref: refOf(partial), closing, mistakes: mistakes.all }
 }
 

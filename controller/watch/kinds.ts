@@ -39,6 +39,7 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind('', 'Pod', 'pods', ['v1']),
   kind('', 'Service', 'services', ['v1']),
   kind('discovery.k8s.io', 'EndpointSlice', 'endpointslices', ['v1']),
+  kind('networking.k8s.io', 'NetworkPolicy', 'networkpolicies', ['v1']),
   kind(NETWORKING, 'ServiceEntry', 'serviceentries', ISTIO_VERSIONS),
   kind(NETWORKING, 'WorkloadEntry', 'workloadentries', ISTIO_VERSIONS),
   kind(SECURITY, 'AuthorizationPolicy', 'authorizationpolicies', ['v1', 'v1beta1']),

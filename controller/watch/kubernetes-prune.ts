@@ -23,6 +23,8 @@ export function pruneObject(kind: string, value: unknown): unknown {
       ...replaced(value, 'status', prunePodStatus),
     }
   }
+  if (kind === 'NetworkPolicy')
+    return { ...pruned, ...replaced(value, 'spec', (spec) => pick(spec, ['podSelector'])) }
   if (kind === 'Node')
     return { ...pruned, ...replaced(value, 'spec', (spec) => pick(spec, NODE_SPEC)), status: {} }
   return pruned

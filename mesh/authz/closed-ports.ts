@@ -32,6 +32,12 @@ export function closedPorts(policies: readonly Policy[]): PortSet {
   return unitePorts(denied, otherPorts(portsOfAll('Allow')))
 }
 
+/** True when policies refuse whoever has no identity, on some port: what strict comes to. */
+export function refusesPlaintext(policies: readonly Policy[]): boolean {
+  const { isAllBut, ports } = closedPorts(policies.filter(({ action }) => action === 'Deny'))
+  return isAllBut || ports.length > 0
+}
+
 /** Where a DENY surely refuses, or an ALLOW perhaps admits, whoever has no identity. */
 function policyPorts(policy: Policy): PortSet {
   const certainty = policy.action === 'Deny' ? 'surely' : 'perhaps'

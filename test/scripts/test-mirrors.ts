@@ -83,6 +83,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'controller/translate/pods.ts',
     'controller/translate/policy-stage.ts',
     'controller/translate/policy-targets.ts',
+    'controller/translate/same-node.ts',
     'controller/translate/service-entries.ts',
     'controller/translate/service-entry-endpoints.ts',
     'controller/translate/service-info.ts',

@@ -2,13 +2,12 @@
 // One pod in one worker: its own configuration, its policies, what it knows of destinations, its tunnels and its
 // live connections.
 import { isDeepStrictEqual } from 'node:util'
-import { closedPorts } from '../../mesh/authz/closed-ports.ts'
+import { refusesPlaintext } from '../../mesh/authz/closed-ports.ts'
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import { InboundBudget } from '../../mesh/h2/session-resources.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
-import type { Policy } from '../../mesh/model/policy.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
@@ -222,12 +221,6 @@ export class ServedPod {
     this.context.sameNode.configure(this, null)
     this.dialer.close()
   }
-}
-
-/** True when policies refuse whoever has no identity, on some port: what strict comes to. */
-function refusesPlaintext(policies: readonly Policy[]): boolean {
-  const { isAllBut, ports } = closedPorts(policies.filter(({ action }) => action === 'Deny'))
-  return isAllBut || ports.length > 0
 }
 
 /** Policies are one object per worker as long as they are the same. */

@@ -17,6 +17,7 @@ import { workloadFacts } from '../../mesh/model/workload-facts.ts'
 import { explainEntrance } from './explain-entrance.ts'
 import { type ExplainedSide, refused } from './explained-side.ts'
 import { decideOutbound, type OutboundDecision, type TunnelDecision } from './outbound-decision.ts'
+import { explainSameNode } from './same-node-explained.ts'
 
 /** One connection somebody asks about. `ip` is canonical. */
 export interface ExplainedConnection {
@@ -43,7 +44,11 @@ export function explainConnection(state: MeshState, asked: ExplainedConnection):
   const decision = decideOutbound(from, view, new DestinationPicker(view, () => 0))
   const explanation = { source: identityOf(source), destination: `${ip}:${port}` }
   if (isRefusal(decision)) return { ...explanation, outbound: refused(decision), inbound: null }
-  return { ...explanation, outbound: carried(decision), inbound: explainInbound(state, source, decision) }
+  // Certificates are not of the model: they are taken for valid, as everywhere here.
+  const inside = explainSameNode(state, source, decision, () => true)
+  const side = carried(decision)
+  const outbound = inside === null ? side : { ...side, reason: `${side.reason}; ${inside.text}` }
+  return { ...explanation, outbound, inbound: explainInbound(state, source, decision) }
 }
 
 /** Where a connection that is carried goes. */

@@ -6,7 +6,7 @@ import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
 import { type DestinationView, describeDestination } from '../../mesh/model/destination.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
-import type { Workload } from '../../mesh/model/workload.ts'
+import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import { workloadFacts } from '../../mesh/model/workload-facts.ts'
 import { formatSocketAddress, parseSocketAddress } from '../../mesh/net/address.ts'
 import type { DnsFailure } from '../dns-failures.ts'
@@ -24,6 +24,7 @@ import {
 import { decideOutbound, type OutboundDecision } from './outbound-decision.ts'
 import { type PairAttempts, pairAttempts } from './pair-attempts.ts'
 import { findSource, findTarget, type NamedTarget } from './pair-names.ts'
+import { explainSameNode } from './same-node-explained.ts'
 
 /** A pair as people name it. `port` 0: nobody said. */
 export interface PairAsked {
@@ -37,6 +38,8 @@ export interface PairWay {
   readonly kind: 'hbone' | 'plain'
   /** Somebody behind the next hop decides: it is a waypoint, or the gateway of another network. */
   readonly isWaypoint: boolean
+  /** Both pods are of this node and are joined there without a tunnel. */
+  readonly isLocal: boolean
   /** One sentence. */
   readonly text: string
   /** `ip:port` of the next hop's socket. */
@@ -127,7 +130,8 @@ function waysOf(
   while (ways.length < MAX_WAYS) {
     const decision = decideOutbound(from, destination, picker, tried.size === 0 ? null : tried)
     if (isRefusal(decision)) return ways.length === 0 ? decision : ways
-    ways.push(wayOf(state, decision, destination, isServed || source.protocol === 'HBONE'))
+    const way = wayOf(state, decision, destination, isServed || source.protocol === 'HBONE')
+    ways.push(isServed ? insideNode(view, state, source, decision, way) : way)
     if (decision.uid === '') return ways
     tried.add(decision.uid)
   }
@@ -151,13 +155,30 @@ function wayOf(
       ...way,
       kind: decision.kind,
       isWaypoint: endsElsewhere(decision),
+      isLocal: false,
       text: carried(decision).reason + waypointText(decision, view),
       dial: formatSocketAddress(dial.ip, dial.port),
     }
   }
   const to = formatSocketAddress(address.ip, address.port)
   const text = `goes to ${to} in plain text: the caller is not enrolled`
-  return { ...way, kind: 'plain', isWaypoint: false, text, dial: to }
+  return { ...way, kind: 'plain', isWaypoint: false, isLocal: false, text, dial: to }
+}
+
+/** A way that stays inside the node says so, and whether it takes the tunnel. */
+function insideNode(
+  view: NodeView,
+  state: MeshState,
+  source: Workload,
+  decision: OutboundDecision,
+  way: PairWay,
+): PairWay {
+  const hasCertificate = (workload: Workload): boolean => {
+    const facts = identityFacts(view, identityOf(workload))
+    return facts !== null && facts.chainPem.length > 0 && Date.parse(facts.expirationTime) > view.nowMs
+  }
+  const facts = explainSameNode(state, source, decision, hasCertificate)
+  return facts === null ? way : { ...way, isLocal: facts.isLocal, text: `${way.text}; ${facts.text}` }
 }
 
 /** Which waypoint it is, and why it goes there. */

@@ -3,7 +3,17 @@
 // have nothing that we read.
 import { type ConfigObject, groupOf, kindKey } from '../config-object.ts'
 import type { ValueMistakes } from '../value-mistakes.ts'
-import { ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, NAMESPACE, NODE, POD, POD_STATUS, SERVICE } from './core.ts'
+import {
+  ENDPOINT_SLICE,
+  GATEWAY,
+  GATEWAY_CLASS,
+  NAMESPACE,
+  NETWORK_POLICY,
+  NODE,
+  POD,
+  POD_STATUS,
+  SERVICE,
+} from './core.ts'
 import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION, SERVICE_ENTRY, WORKLOAD_ENTRY_SPEC } from './istio.ts'
 import { checkShape, fields, type Shape } from './shape.ts'
 
@@ -22,6 +32,7 @@ const SHAPES: ReadonlyMap<string, KindShape> = new Map<string, KindShape>([
   ['Pod', { spec: POD, status: POD_STATUS }],
   ['Service', { spec: SERVICE }],
   ['EndpointSlice.discovery.k8s.io', { rest: ENDPOINT_SLICE }],
+  ['NetworkPolicy.networking.k8s.io', { spec: NETWORK_POLICY }],
   ['AuthorizationPolicy.security.istio.io', { spec: AUTHORIZATION_POLICY }],
   ['PeerAuthentication.security.istio.io', { spec: PEER_AUTHENTICATION }],
   ['ServiceEntry.networking.istio.io', { spec: SERVICE_ENTRY }],

@@ -119,6 +119,9 @@ const LABEL_SELECTOR: FieldsShape = fields({
   ),
 })
 
+/** Whom it selects is all that is read of it. */
+export const NETWORK_POLICY = openFields({ podSelector: LABEL_SELECTOR })
+
 const LISTENER = fields(
   {
     name: TEXT,

@@ -28,6 +28,18 @@ t.test('a broken policy still closes when there is no better version', async (t)
   t.equal(broken.closing?.metadata.name, 'p')
 })
 
+t.test('a broken NetworkPolicy still selects; one of another group is none of ours', async (t) => {
+  const value = {
+    kind: 'NetworkPolicy',
+    metadata: { name: 'p', namespace: 'shop' },
+    spec: { podSelector: 7 },
+  }
+  const broken = admitObject({ apiVersion: 'networking.k8s.io/v1', ...value }, null)
+  if (broken.verdict !== 'broken') throw new Error(broken.verdict)
+  t.equal(broken.closing?.metadata.name, 'p')
+  t.equal(admitObject({ apiVersion: 'projectcalico.org/v3', ...value }, null).verdict, 'ignored')
+})
+
 t.test('a kind or version that is not there is an error with what was meant', async (t) => {
   for (const [apiVersion, kind, suggestion] of [
     ['security.istio.io/v1', 'AuthorizatonPolicy', 'AuthorizationPolicy'],

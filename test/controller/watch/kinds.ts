@@ -15,5 +15,5 @@ t.test('every kind is listed once, with its plural and the versions in order of 
 
 t.test('only what an apiserver has by itself may be missing nowhere', async (t) => {
   const core = WATCHED_KINDS.filter(({ origin }) => origin === 'core').map(({ kind }) => kind)
-  t.same(core, ['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice'])
+  t.same(core, ['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy'])
 })
