@@ -3,6 +3,7 @@
 // long-lived connections; so whoever accepts while it holds more than the least loaded one hands the descriptor
 // over through a ring in shared memory and an eventfd. Descriptors belong to the process, so nothing is copied.
 import { close } from './ffi/libc.ts'
+import { setResetOnClose } from './socket-options.ts'
 import { wake } from './worker.ts'
 
 /** Kinds of connections counted apart: a tunnel carries many streams. */
@@ -119,11 +120,16 @@ function drainRing(ring: Int32Array, adopt: Adopt): void {
   }
 }
 
-/** After a worker's death, on main: nobody hands it anything, and what waited for it is closed. */
+function reset(fd: number): void {
+  setResetOnClose(fd)
+  close(fd)
+}
+
+/** After a worker's death, on main: nobody hands it anything, and what waited for it is reset. */
 export function retireFromAcceptShare(memory: AcceptShareMemory, worker: number): void {
   const counts = new Int32Array(memory.counts)
   for (let i = 0; i < 3; i++) Atomics.store(counts, worker * 3 + i, 0)
   for (let from = 0; from < memory.workers; from++) {
-    if (from !== worker) drainRing(ringOf(memory, from, worker), (fd) => close(fd))
+    if (from !== worker) drainRing(ringOf(memory, from, worker), reset)
   }
 }

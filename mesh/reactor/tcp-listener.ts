@@ -23,7 +23,14 @@ import {
   SOCKADDR_BYTES,
   type SocketAddress,
 } from './socket-address.ts'
-import { createSocket, setIpv6Only, setNoDelay, setReuseAddress, systemError } from './socket-options.ts'
+import {
+  createSocket,
+  setIpv6Only,
+  setNoDelay,
+  setResetOnClose,
+  setReuseAddress,
+  systemError,
+} from './socket-options.ts'
 
 /** Connections taken per turn: the rest waits in the kernel's queue, so that established ones are served between. */
 const MAX_ACCEPTS_PER_TURN = 64
@@ -101,7 +108,10 @@ export class TcpListener implements ReadinessHandler {
     const error = systemError('accept4', code)
     this.#closeReserve()
     const fd = accept4(this.fd, 0, 0, SOCK_CLOEXEC)
-    if (fd >= 0) close(fd)
+    if (fd >= 0) {
+      setResetOnClose(fd) // an end in order would look like an answer without a byte
+      close(fd)
+    }
     this.#openReserve()
     // Somebody else took the last number: nobody can be told now, and asking again at once would spin.
     if (fd < 0 || this.#reserve < 0) this.#pause()
