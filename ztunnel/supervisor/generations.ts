@@ -158,6 +158,9 @@ export class Generations {
     for (const generation of this.#accepting)
       if (generation.given.has(uid)) generation.process.send({ type: 'pod-returned', uid })
       else give(generation, sockets) // it was started meanwhile
+    // Said while it left, and not again.
+    const ports = this.#serving?.closedPorts.get(uid)
+    if (ports !== undefined) this.#options.handler.onClosedPorts(uid, ports)
   }
 
   /** To the one that serves. False: there is none. */
