@@ -261,6 +261,13 @@ const ROWS = {
     'others may read or write the node’s state: chmod 600 the file, 700 the directory; remove node.key if it was read'],
   SNAPSHOT_NOT_SAVED: [173, 500, 8, 'INTERNAL_ERROR', '-',
     'the state directory cannot be written: traffic goes on, a restart knows less; free the disk or mend the directory'],
+  HTTP1_MALFORMED: [180, 400, 13, 'PROTOCOL_ERROR', '-', 'the peer broke HTTP/1.1: see the detail'],
+  HTTP1_AMBIGUOUS: [181, 400, 13, 'PROTOCOL_ERROR', '-',
+    'two readers could take the message for two different ones, as in request smuggling: see the detail'],
+  HTTP1_HOST: [182, 400, 3, 'PROTOCOL_ERROR', '-', 'the request does not name one host: see the detail'],
+  HTTP_HEADERS_TOO_LARGE: [183, 431, 8, 'ENHANCE_YOUR_CALM', '-', 'the head is larger than docs/limits.md allows'],
+  HTTP_VERSION: [184, 505, 12, 'HTTP_1_1_REQUIRED', '-', 'only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken'],
+  HTTP_TRANSFER_CODING: [185, 501, 12, 'PROTOCOL_ERROR', '-', 'no transfer coding but chunked is passed on'],
   PATH_AMBIGUOUS: [186, 400, 3, 'PROTOCOL_ERROR', '-',
     'the path has no single spelling, so rules could be gone round: see the detail'],
 } as const satisfies Record<string, Row>

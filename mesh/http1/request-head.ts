@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The head of a request: its line, where it goes, how long its body is. Gives the form HTTP/2 gives, pseudo-header fields first,
+// so that everything after the codec knows one form. Hostile input: never throws. SPEC RFC9112 §3, RFC9110 §7.2.
+import { type Refusal, refuse } from '../errors/refusal.ts'
+import type { HeaderList } from '../h2/hpack/decoder.ts'
+import { ambiguous, type Fields, malformed, parseFields } from './head.ts'
+import { CR, endOfTarget, endOfToken, isAuthority, LF, SP } from './syntax.ts'
+
+/** How a body ends. */
+export type BodyLength =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bytes'; readonly bytes: number }
+  | { readonly kind: 'chunked' }
+  /** Answers only: with the connection. */
+  | { readonly kind: 'until-close' }
+
+export const NO_BODY: BodyLength = { kind: 'none' }
+export const CHUNKED_BODY: BodyLength = { kind: 'chunked' }
+
+/** A request without its body. */
+export interface RequestHead {
+  readonly kind: 'request'
+  readonly method: string
+  /** `:method`, `:scheme`, `:authority`, `:path`, then the fields. CONNECT has neither scheme nor path. */
+  readonly headers: HeaderList
+  readonly body: BodyLength
+  /** The connection may be used again after it. */
+  readonly isKeptAlive: boolean
+  /** HTTP/1.0: knows neither chunks nor interim answers. */
+  readonly isOld: boolean
+  /** What the client would change to; ''. */
+  readonly upgrade: string
+}
+
+/** `text`: from the request line to the empty line. `scheme`: of the connection it came on. */
+export function parseRequestHead(text: string, scheme: string): RequestHead | Refusal {
+  const methodEnd = endOfToken(text, 0)
+  if (methodEnd === 0 || text.charCodeAt(methodEnd) !== SP) return malformed('the method')
+  const targetEnd = endOfTarget(text, methodEnd + 1)
+  if (targetEnd === methodEnd + 1 || text.charCodeAt(targetEnd) !== SP) return malformed('the request target')
+  const lineEnd = targetEnd + 9
+  if (
+    text.charCodeAt(lineEnd) !== CR ||
+    text.charCodeAt(lineEnd + 1) !== LF ||
+    !text.startsWith('HTTP/', targetEnd + 1)
+  )
+    return malformed('the request line')
+  const version = text.substring(targetEnd + 6, lineEnd)
+  if (version !== '1.1' && version !== '1.0') {
+    const isVersion = /^\d\.\d$/.test(version)
+    return isVersion ? refuse('HTTP_VERSION', version) : malformed('the version')
+  }
+  const fields = parseFields(text, lineEnd + 2)
+  if (fields.kind === 'refusal') return fields
+  const method = text.substring(0, methodEnd)
+  const isOld = version === '1.0'
+  if (fields.isChunked && isOld) return ambiguous('Transfer-Encoding in HTTP/1.0')
+  const target = placeOf(method, text.substring(methodEnd + 1, targetEnd), fields, isOld, scheme)
+  if (target.kind === 'refusal') return target
+  const { pseudo } = target
+  const te = fields.hasTrailersTe ? ['te', 'trailers'] : NOTHING
+  return {
+    kind: 'request',
+    method,
+    headers: [...pseudo, ...fields.headers, ...te],
+    body: bodyOf(fields),
+    isKeptAlive: isOld ? fields.wantsKeepAlive && !fields.wantsClose : !fields.wantsClose,
+    isOld,
+    upgrade: isOld ? '' : fields.upgrade,
+  }
+}
+
+const NOTHING: readonly string[] = []
+
+function bodyOf({ isChunked, contentLength }: Fields): BodyLength {
+  if (isChunked) return CHUNKED_BODY
+  return contentLength > 0 ? { kind: 'bytes', bytes: contentLength } : NO_BODY
+}
+
+type Place = { readonly kind: 'place'; readonly pseudo: HeaderList }
+
+/** SPEC RFC9112 §3.2: four forms of a target, and the one Host that goes with each. */
+function placeOf(
+  method: string,
+  target: string,
+  { hosts }: Fields,
+  isOld: boolean,
+  scheme: string,
+): Place | Refusal {
+  const [host = ''] = hosts
+  if (hosts.length > 1) return refuse('HTTP1_HOST', 'Host twice')
+  if (hosts.length === 0 && !isOld) return refuse('HTTP1_HOST', 'no Host')
+  if (hosts.length === 1 && !isAuthority(host)) return refuse('HTTP1_HOST', 'no host is named so')
+  const authority = host.toLowerCase()
+  const place = (of: string, at: string): Place => ({
+    kind: 'place',
+    pseudo: [':method', method, ':scheme', scheme, ':authority', of, ':path', at],
+  })
+  if (method === 'CONNECT') {
+    const isTunnel = isAuthority(target) && /:\d+$/.test(target)
+    if (!isTunnel) return malformed('CONNECT needs host:port')
+    if (hosts.length === 1 && authority !== target.toLowerCase())
+      return ambiguous('CONNECT to one host, Host of another')
+    return { kind: 'place', pseudo: [':method', method, ':authority', target.toLowerCase()] }
+  }
+  if (target.startsWith('/')) return place(authority, target)
+  if (target === '*') return method === 'OPTIONS' ? place(authority, target) : malformed('the request target')
+  // SPEC RFC9112 §3.2.2: the absolute form wins over Host; whoever sends two different ones wants readers to differ.
+  const absolute = /^https?:\/\/([^/?]+)(\/.*|\?.*)?$/i.exec(target)
+  const named = absolute?.[1]?.toLowerCase()
+  if (named === undefined || !isAuthority(named)) return malformed('the request target')
+  if (hosts.length === 1 && named !== authority) return ambiguous('the target names one host, Host another')
+  const rest = absolute?.[2] ?? ''
+  if (rest === '' && method === 'OPTIONS') return place(named, '*')
+  return place(named, rest.startsWith('/') ? rest : `/${rest}`)
+}
