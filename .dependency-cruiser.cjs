@@ -15,9 +15,10 @@ const fence = (name, packages, allowed) => ({
 })
 const HIGHER_THAN = {
   errors:
-    'runtime|net|reactor|telemetry|kubernetes|h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
-  runtime: 'reactor|telemetry|kubernetes|h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
-  reactor: 'h2|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+    'runtime|net|reactor|telemetry|kubernetes|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+  runtime:
+    'reactor|telemetry|kubernetes|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+  reactor: 'h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
   h2: 'identity|model|authz|balance|hbone|redis|discovery|admin',
   authz: 'hbone|admin|balance',
 }
@@ -95,7 +96,11 @@ module.exports = {
     tier('tier-errors', 0, HIGHER_THAN.errors),
     tier('tier-runtime-and-net', 1, HIGHER_THAN.runtime),
     tier('tier-reactor-and-telemetry-and-kubernetes', 2, HIGHER_THAN.reactor),
-    tier('tier-h2-and-http1-and-identity-and-model', 3, HIGHER_THAN.h2.replace('identity|model|', '')),
+    tier(
+      'tier-h2-and-http1-and-http-and-identity-and-model',
+      3,
+      HIGHER_THAN.h2.replace('identity|model|', ''),
+    ),
     tier('tier-authz-and-balance-and-hbone', 4, 'admin|discovery'),
     fence('koffi-fence', 'koffi', '^mesh/reactor/ffi/'),
     fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),

@@ -9,6 +9,7 @@ import { ALL_FINDING_CODES, FINDING_CODES } from '../controller/translate/findin
 import { REASON_CODES, REASONS } from '../mesh/errors/reasons.ts'
 import { H2_LIMITS, type Limit } from '../mesh/h2/limits.ts'
 import { HBONE_LIMITS } from '../mesh/hbone/limits.ts'
+import { HTTP1_LIMITS } from '../mesh/http1/limits.ts'
 import { environmentName, flagName, type OptionTable } from '../mesh/runtime/options.ts'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
 import { LATENCY_METRICS, Latencies } from '../mesh/telemetry/latencies.ts'
@@ -148,9 +149,10 @@ export function limitsPage(root: string): string {
   const headings = ['Limit', 'Value', 'Meaning and reason']
   return page(
     'Limits',
-    'mesh/h2/limits.ts, mesh/hbone/limits.ts and scripts/source-limits.ts',
+    'mesh/h2/limits.ts, mesh/http1/limits.ts, mesh/hbone/limits.ts and scripts/source-limits.ts',
     'What peers, pods and files may ask of a node, and why just so much.',
     `## HTTP/2\n\n${table(headings, rowsOf(H2_LIMITS))}
+## HTTP/1.1\n\n${table(headings, rowsOf(HTTP1_LIMITS))}
 ## Tunnels\n\n${table(headings, rowsOf(HBONE_LIMITS))}
 ## Elsewhere\n\n${table([...headings, 'Where'], others)}`,
   )

@@ -270,6 +270,9 @@ const ROWS = {
   HTTP_TRANSFER_CODING: [185, 501, 12, 'PROTOCOL_ERROR', '-', 'no transfer coding but chunked is passed on'],
   PATH_AMBIGUOUS: [186, 400, 3, 'PROTOCOL_ERROR', '-',
     'the path has no single spelling, so rules could be gone round: see the detail'],
+  HTTP_BODY_LENGTH: [187, 502, 13, 'PROTOCOL_ERROR', '-',
+    'a body is shorter or longer than its content-length says: fix the application that sends it'],
+  HTTP_HEAD_TIMEOUT: [188, 408, 4, 'CANCEL', '-', 'the peer began a head and did not end it in time'],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

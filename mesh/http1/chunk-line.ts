@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the line before a chunk, byte by byte, wherever packets cut it. SPEC RFC9112 §7.1: hexadecimal digits, perhaps an
-// extension, which is skipped, CR LF and nothing else: a bare LF, white space or a sign has made others smuggle.
+// extension of tokens, which is skipped, CR LF and nothing else: a bare LF, white space or a sign has made others smuggle.
 import { HTTP1_LIMITS } from './limits.ts'
-import { CR, endOfFieldValue, HTAB, hexDigit, LF, SP } from './syntax.ts'
+import { CR, hexDigit, isTokenByte, LF } from './syntax.ts'
 
 /** More digits could not be counted exactly. */
 const MAX_DIGITS = 13
 const SEMICOLON = 0x3b
+const EQUALS = 0x3d
 
 /** `open`: more is to come. `done`: `size` is known. Else what is wrong. */
 export type ChunkLineState = 'open' | 'done' | 'digits' | 'size' | 'extension' | 'line'
@@ -15,7 +16,10 @@ export class ChunkLine {
   size = 0
   #digits = 0
   #bytes = 0
-  #isInExtension = false
+  /** Of the extension: none yet, a name, a value. */
+  #part: 'none' | 'name' | 'value' = 'none'
+  /** The name or the value has begun. */
+  #hasToken = false
   #isAfterCr = false
 
   /** For the next chunk. */
@@ -23,7 +27,8 @@ export class ChunkLine {
     this.size = 0
     this.#digits = 0
     this.#bytes = 0
-    this.#isInExtension = false
+    this.#part = 'none'
+    this.#hasToken = false
     this.#isAfterCr = false
   }
 
@@ -32,10 +37,11 @@ export class ChunkLine {
     if (this.#isAfterCr) return byte === LF ? 'done' : 'line'
     if (byte === CR) {
       if (this.#digits === 0) return 'digits'
+      if (this.#part !== 'none' && !this.#hasToken) return 'extension'
       this.#isAfterCr = true
       return 'open'
     }
-    if (this.#isInExtension) return isExtensionByte(byte) ? 'open' : 'extension'
+    if (this.#part !== 'none') return this.#pushExtension(byte)
     const digit = hexDigit(byte)
     if (digit >= 0) {
       if (++this.#digits > MAX_DIGITS) return 'size'
@@ -43,11 +49,21 @@ export class ChunkLine {
       return 'open'
     }
     if (byte !== SEMICOLON || this.#digits === 0) return 'digits'
-    this.#isInExtension = true
+    this.#part = 'name'
     return 'open'
   }
-}
 
-function isExtensionByte(byte: number): boolean {
-  return byte === HTAB || byte === SP || endOfFieldValue(String.fromCharCode(byte), 0) === 1
+  /** SPEC RFC9112 §7.1.1, without white space and quoted values, which readers end at different places. */
+  #pushExtension(byte: number): ChunkLineState {
+    if (isTokenByte(byte)) {
+      this.#hasToken = true
+      return 'open'
+    }
+    if (!this.#hasToken) return 'extension'
+    this.#hasToken = false
+    if (byte === SEMICOLON) this.#part = 'name'
+    else if (byte === EQUALS && this.#part === 'name') this.#part = 'value'
+    else return 'extension'
+    return 'open'
+  }
 }

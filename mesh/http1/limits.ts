@@ -18,11 +18,44 @@ export const HTTP1_LIMITS = {
   chunkLine: {
     value: 256,
     unit: 'bytes',
-    meaning: 'longest line before a chunk: sixteen digits and an extension, which is skipped',
+    meaning: 'longest line before a chunk: its digits and an extension, which is skipped',
   },
   interim: {
     value: 16,
     unit: 'count',
     meaning: 'answers of 1xx to one request: 100 and a few of 103 are used, more is a flood',
+  },
+  headTimeout: {
+    value: 10_000,
+    unit: 'ms',
+    meaning: 'from the first byte of a head to its last: nobody holds a connection with a byte now and then',
+  },
+  idleTimeout: {
+    value: 300_000,
+    unit: 'ms',
+    meaning:
+      'a client’s connection without a request: longer than clients keep theirs, so that they close first',
+  },
+  exchangesPerTurn: {
+    value: 32,
+    unit: 'count',
+    meaning: 'requests of one packet that are answered in one turn: others are served between',
+  },
+  discard: {
+    value: 65_536,
+    unit: 'bytes',
+    meaning:
+      'rest of a request that is read after its answer, to keep the connection; more costs more than a new one',
+  },
+  inPlaceChunk: {
+    value: 8_192,
+    unit: 'bytes',
+    meaning:
+      'part of a body from which writing it where it lies is cheaper than copying it to its neighbours',
+  },
+  linger: {
+    value: 1_000,
+    unit: 'ms',
+    meaning: 'time a finished connection gets to take the end of its last answer, while it takes nothing',
   },
 } as const satisfies Record<string, Limit>

@@ -8,7 +8,9 @@ import { ChunkLine } from './chunk-line.ts'
 import { malformed, parseTrailers } from './head.ts'
 import { HTTP1_LIMITS } from './limits.ts'
 import type { BodyLength } from './request-head.ts'
-import { CR, endOfToken, LF } from './syntax.ts'
+import { CR, isTokenByte, LF } from './syntax.ts'
+
+const NOTHING = Buffer.alloc(0)
 
 /** Hears what a reader cuts, within its call of read() or end(). */
 export interface MessageHandler {
@@ -46,13 +48,18 @@ export class MessageReader {
   readonly #handler: MessageHandler
   readonly #line = new ChunkLine()
   #state: ReaderState = 'head'
-  /** Of the head or the trailers: what has come so far. */
-  #held = ''
+  /** Of a head or trailers that packets cut: what has come so far. */
+  #held: Buffer = NOTHING
+  #heldBytes = 0
+  /** Nothing has come of the line that is being collected. */
+  #isLineEmpty = false
   /** Of the body or the chunk: what is still to come. */
   #leftBytes = 0
-  /** Of the two bytes after a chunk. */
+  /** The byte before this one was the CR of a line's end. */
   #hasCr = false
   #isPaused = false
+  /** Granted from within onHead. */
+  #isRawNext = false
   /** Of an empty line before the head: may come, has begun, came or will not. */
   #leading: 'any' | 'cr' | 'none' = 'any'
 
@@ -62,12 +69,23 @@ export class MessageReader {
 
   /** True between two messages, with no byte of the next one. */
   get isIdle(): boolean {
-    return (this.#state === 'head' && this.#held === '') || this.#state === 'done'
+    return this.#state === 'done' || (this.#state === 'head' && !this.isInHead)
+  }
+
+  /** A message is complete, and the next one was not asked for. */
+  get isDone(): boolean {
+    return this.#state === 'done'
   }
 
   /** A head has begun and is not complete. */
   get isInHead(): boolean {
-    return this.#state === 'head' && this.#held !== ''
+    return this.#state === 'head' && (this.#heldBytes > 0 || this.#leading === 'cr')
+  }
+
+  /** After a head without a body (101, CONNECT): all that follows are bytes of no message, until the peer ends. */
+  beginRaw(): void {
+    if (this.#state === 'done') this.#state = 'until-close'
+    else this.#isRawNext = true
   }
 
   /** After onMessageEnd: the next message may be read. */
@@ -108,7 +126,7 @@ export class MessageReader {
           at = this.#readChunkEnd(block.bytes[at] ?? 0, at)
           break
         case 'trailers':
-          at = this.#readTrailers(block.bytes, at, end)
+          at = this.#collect(block.bytes, at, end, HTTP1_LIMITS.trailers.value)
           break
         default:
           return at
@@ -138,37 +156,68 @@ export class MessageReader {
       return start + 1
     }
     this.#leading = 'none'
-    if (this.#held === '') {
+    if (this.#heldBytes === 0) {
+      if (!isTokenByte(bytes[start] ?? 0)) {
+        this.#fail(malformed('this is not HTTP'))
+        return end
+      }
       const headEnd = findHeadEnd(bytes, start, end)
       if (headEnd > 0 && headEnd - start <= HTTP1_LIMITS.head.value) {
         this.#onHead(bytes.toString('latin1', start, headEnd))
         return headEnd
       }
+      this.#isLineEmpty = false
     }
-    return this.#collect(bytes, start, end, HTTP1_LIMITS.head.value, (text) => this.#onHead(text))
+    return this.#collect(bytes, start, end, HTTP1_LIMITS.head.value)
   }
 
-  /** Keeps what comes until an empty line ends it. Where reading goes on. */
-  #collect(
-    bytes: Buffer,
-    start: number,
-    end: number,
-    mostBytes: number,
-    onText: (text: string) => void,
-  ): number {
-    const before = this.#held.length
-    const text = this.#held + bytes.toString('latin1', start, Math.min(end, start + mostBytes + 1 - before))
-    const found = text.indexOf('\r\n\r\n', Math.max(0, before - 3))
-    if (found >= 0 && found + 4 <= mostBytes) {
-      this.#held = ''
-      onText(text.substring(0, found + 4))
-      return start + found + 4 - before
+  /** Keeps what comes until an empty line ends it, each byte looked at once. Where reading goes on. */
+  #collect(bytes: Buffer, start: number, end: number, mostBytes: number): number {
+    const to = Math.min(end, start + mostBytes - this.#heldBytes)
+    for (let at = start; at < to; at++) {
+      const byte = bytes[at]
+      if (this.#hasCr ? byte !== LF : byte === LF) {
+        this.#fail(malformed('a line does not end in CR LF'))
+        return end
+      }
+      if (this.#hasCr) {
+        this.#hasCr = false
+        if (this.#isLineEmpty) {
+          this.#onCollected(bytes, start, at + 1)
+          return at + 1
+        }
+        this.#isLineEmpty = true
+      } else if (byte === CR) this.#hasCr = true
+      else this.#isLineEmpty = false
     }
-    if (text.length > mostBytes) this.#fail(refuse('HTTP_HEADERS_TOO_LARGE', `more than ${mostBytes} bytes`))
-    else if (/(?:^|[^\r])\n|\r[^\n]/.test(text)) this.#fail(malformed('a line does not end in CR LF'))
-    else if (this.#state === 'head' && endOfToken(text, 0) === 0) this.#fail(malformed('this is not HTTP'))
-    else this.#held = text
+    this.#hold(bytes, start, to)
+    if (this.#heldBytes >= mostBytes)
+      this.#fail(refuse('HTTP_HEADERS_TOO_LARGE', `more than ${mostBytes} bytes`))
     return end
+  }
+
+  #onCollected(bytes: Buffer, start: number, end: number): void {
+    const text = this.#held.toString('latin1', 0, this.#heldBytes) + bytes.toString('latin1', start, end)
+    this.#dropHeld()
+    if (this.#state === 'head') this.#onHead(text)
+    else if (text.length === 2) this.#finish()
+    else this.#onTrailers(text)
+  }
+
+  #hold(bytes: Buffer, start: number, end: number): void {
+    const needed = this.#heldBytes + end - start
+    if (needed > this.#held.length) {
+      const larger = Buffer.allocUnsafe(Math.max(1_024, needed, this.#held.length * 2))
+      this.#held.copy(larger, 0, 0, this.#heldBytes)
+      this.#held = larger
+    }
+    bytes.copy(this.#held, this.#heldBytes, start, end)
+    this.#heldBytes = needed
+  }
+
+  #dropHeld(): void {
+    this.#held = NOTHING
+    this.#heldBytes = 0
   }
 
   #onHead(text: string): void {
@@ -216,6 +265,7 @@ export class MessageReader {
       }
       this.#leftBytes = this.#line.size
       this.#state = this.#leftBytes > 0 ? 'chunk' : 'trailers'
+      this.#isLineEmpty = true
       return at + 1
     }
     return end
@@ -234,20 +284,6 @@ export class MessageReader {
     return at + 1
   }
 
-  #readTrailers(bytes: Buffer, start: number, end: number): number {
-    // Without trailers the empty line comes at once: two bytes, not four.
-    if (this.#held === '' && bytes[start] === CR && start + 1 < end && bytes[start + 1] === LF) {
-      this.#finish()
-      return start + 2
-    }
-    if (this.#held === '\r' && bytes[start] === LF) {
-      this.#held = ''
-      this.#finish()
-      return start + 1
-    }
-    return this.#collect(bytes, start, end, HTTP1_LIMITS.trailers.value, (text) => this.#onTrailers(text))
-  }
-
   #onTrailers(text: string): void {
     const trailers = parseTrailers(text)
     if (trailers.kind === 'refusal') {
@@ -259,13 +295,18 @@ export class MessageReader {
   }
 
   #finish(): void {
+    if (this.#isRawNext) {
+      this.#isRawNext = false
+      this.#state = 'until-close'
+      return
+    }
     this.#state = 'done'
     this.#handler.onMessageEnd()
   }
 
   #fail(refusal: Refusal): void {
     this.#state = 'failed'
-    this.#held = ''
+    this.#dropHeld()
     this.#handler.onFault(refusal)
   }
 }

@@ -28,7 +28,7 @@ export interface RequestHead {
   readonly isKeptAlive: boolean
   /** HTTP/1.0: knows neither chunks nor interim answers. */
   readonly isOld: boolean
-  /** What the client would change to; ''. */
+  /** What the client would change to, which stands in `headers` too; ''. CONNECT asks for no less. */
   readonly upgrade: string
 }
 
@@ -58,19 +58,30 @@ export function parseRequestHead(text: string, scheme: string): RequestHead | Re
   const target = placeOf(method, text.substring(methodEnd + 1, targetEnd), fields, isOld, scheme)
   if (target.kind === 'refusal') return target
   const { pseudo } = target
-  const te = fields.hasTrailersTe ? ['te', 'trailers'] : NOTHING
+  const body = bodyOf(fields)
+  const upgrade = isOld || body.kind !== 'none' ? '' : upgradeOf(fields)
+  const te = fields.hasTrailersTe ? TE_TRAILERS : NOTHING
   return {
     kind: 'request',
     method,
-    headers: [...pseudo, ...fields.headers, ...te],
-    body: bodyOf(fields),
+    headers: [...pseudo, ...fields.headers, ...te, ...(upgrade === '' ? NOTHING : ['upgrade', upgrade])],
+    body,
     isKeptAlive: isOld ? fields.wantsKeepAlive && !fields.wantsClose : !fields.wantsClose,
     isOld,
-    upgrade: isOld ? '' : fields.upgrade,
+    upgrade,
   }
 }
 
 const NOTHING: readonly string[] = []
+const TE_TRAILERS: readonly string[] = ['te', 'trailers']
+
+/**
+ * SPEC RFC9110 §7.8: whoever does not want to change ignores the field. Another version of HTTP behind a 101 would carry requests
+ * that no rule is asked about.
+ */
+function upgradeOf({ upgrade }: Fields): string {
+  return /h2c|http|tls/i.test(upgrade) ? '' : upgrade
+}
 
 function bodyOf({ isChunked, contentLength }: Fields): BodyLength {
   if (isChunked) return CHUNKED_BODY
@@ -83,7 +94,7 @@ type Place = { readonly kind: 'place'; readonly pseudo: HeaderList }
 function placeOf(
   method: string,
   target: string,
-  { hosts }: Fields,
+  { hosts, isChunked, contentLength }: Fields,
   isOld: boolean,
   scheme: string,
 ): Place | Refusal {
@@ -97,6 +108,7 @@ function placeOf(
     pseudo: [':method', method, ':scheme', scheme, ':authority', of, ':path', at],
   })
   if (method === 'CONNECT') {
+    if (isChunked || contentLength > 0) return ambiguous('CONNECT with a body')
     const isTunnel = isAuthority(target) && /:\d+$/.test(target)
     if (!isTunnel) return malformed('CONNECT needs host:port')
     if (hosts.length === 1 && authority !== target.toLowerCase())

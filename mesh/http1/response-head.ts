@@ -37,14 +37,15 @@ export function parseResponseHead(text: string, method: string): ResponseHead | 
   const body = bodyOf(fields, status, method)
   if (body.kind === 'refusal') return body
   const keepsAlive = minor === 0 ? fields.wantsKeepAlive && !fields.wantsClose : !fields.wantsClose
-  const hosts = fields.hosts.flatMap((value) => ['host', value])
+  const upgrade = status === 101 ? fields.upgrade : ''
+  if (status === 101 && upgrade === '') return malformed('101 without Upgrade')
   return {
     kind: 'response',
     status,
-    headers: [':status', String(status), ...fields.headers, ...hosts],
+    headers: [':status', String(status), ...fields.headers, ...(upgrade === '' ? [] : ['upgrade', upgrade])],
     body,
     isKeptAlive: keepsAlive && body.kind !== 'until-close',
-    upgrade: status === 101 ? fields.upgrade : '',
+    upgrade,
   }
 }
 

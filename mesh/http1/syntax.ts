@@ -14,8 +14,8 @@ const TOKEN = table("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH
 const TARGET = range(0x21, 0x7e, '#')
 const FIELD_VALUE = range(0x20, 0xff, '\x7f')
 FIELD_VALUE[HTAB] = 1
-// SPEC RFC3986 §3.2: no user information, nothing that ends an authority.
-const AUTHORITY = table("-._~%!$&'()*+,;=:[]0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+// SPEC RFC3986 §3.2.2, without what only some decode (%) or take for a list (,): what hosts are really named by.
+const AUTHORITY = table('-._~:[]0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ')
 const HEX = new Int8Array(256).fill(-1)
 for (let digit = 0; digit < 16; digit++) {
   HEX[digit.toString(16).charCodeAt(0)] = digit
@@ -55,6 +55,11 @@ export function endOfTarget(text: string, at: number): number {
 export function endOfFieldValue(text: string, at: number): number {
   while (FIELD_VALUE[text.charCodeAt(at)] === 1) at++
   return at
+}
+
+/** True for a byte of a token. */
+export function isTokenByte(byte: number): boolean {
+  return TOKEN[byte] === 1
 }
 
 /** True for a method, a field name, an option of Connection. */
