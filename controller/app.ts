@@ -77,6 +77,10 @@ const NO_TRANSLATION: Translation = {
   workloads: new Map(),
   services: new Map(),
   authorizations: new Map(),
+  routes: new Map(),
+  trafficPolicies: new Map(),
+  waypointScopes: new Map(),
+  routeStates: [],
   findings: [],
   enforcement: [],
 }
@@ -313,6 +317,6 @@ export class App {
     })
     if (caller === null) throw new MeshError('IDENTITY_MISSING', { detail: 'neither token nor certificate' })
     if (isRefusal(caller)) throw new MeshError(caller.code, { detail: caller.detail })
-    return { node: caller.node, description: caller.account }
+    return { node: caller.node, account: caller.account, description: caller.account }
   }
 }

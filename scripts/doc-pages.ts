@@ -225,7 +225,10 @@ Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_re
 
 /** One of everything that controllerMetrics reads. */
 function sampleController(): MeasuredApp {
-  const translation = { workloads: new Map(), services: new Map(), authorizations: new Map(), findings: [] }
+  const translation = {
+    ...{ workloads: new Map(), services: new Map(), authorizations: new Map(), findings: [] },
+    ...{ routes: new Map(), trafficPolicies: new Map(), waypointScopes: new Map(), routeStates: [] },
+  }
   return {
     translation: { ...translation, enforcement: [] },
     pending: () => [],

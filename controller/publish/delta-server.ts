@@ -27,6 +27,8 @@ const MAX_REFUSALS = 1000
 export interface DiscoveryCaller {
   /** null: no node in particular; then policies of all nodes are sent. */
   readonly node: string | null
+  /** `<namespace>/<name>` of a service account, as which waypoints are known; else nobody's. */
+  readonly account: string
   /** For people: `token of istio-system/ztunnel on node-a`. */
   readonly description: string
 }
@@ -149,7 +151,7 @@ export class DeltaServer {
       return
     }
     if (stream.signal.aborted) return
-    const source = publisher.sourceFor(caller.node, (refusal) => this.#onRefused(client, refusal))
+    const source = publisher.sourceFor(caller, (refusal) => this.#onRefused(client, refusal))
     const client = new Client(caller, stream, new DeltaSession(source), clock.nowMs)
     this.#makeRoom(caller)
     this.#clients.add(client)

@@ -7,6 +7,8 @@ import {
   DIVERTS_METADATA,
   REVOCATIONS_NAME,
   REVOCATIONS_TYPE,
+  SERVICE_ROUTES_TYPE,
+  TRAFFIC_POLICY_TYPE,
 } from '../../mesh/discovery/protocol.ts'
 import { isDiverting } from '../../mesh/model/reserved-policy.ts'
 import type { DeltaDiscoveryRequest } from '../../proto/generated/envoy/discovery_pb.js'
@@ -22,6 +24,12 @@ import {
   type Workload,
 } from '../../proto/generated/istio/workload_pb.js'
 import { RevocationsSchema } from '../../proto/generated/sidestep/v1/revocations_pb.js'
+import { type ServiceRoutes, ServiceRoutesSchema } from '../../proto/generated/sidestep/v1/routes_pb.js'
+import {
+  type TrafficPolicy,
+  TrafficPolicySchema,
+} from '../../proto/generated/sidestep/v1/traffic_policy_pb.js'
+import type { WaypointScope } from '../translate/translation.ts'
 import { AddressNames, serviceAliases, workloadAliases } from './address-names.ts'
 import type { Refusal, SessionSource } from './delta-session.ts'
 import { NodeScopes } from './node-scopes.ts'
@@ -43,11 +51,30 @@ export interface Published {
   readonly workloads: ReadonlyMap<string, Workload>
   readonly services: ReadonlyMap<string, Service>
   readonly authorizations: ReadonlyMap<string, Authorization>
+  readonly routes: ReadonlyMap<string, ServiceRoutes>
+  readonly trafficPolicies: ReadonlyMap<string, TrafficPolicy>
+  /** By `<namespace>/<service account>`. */
+  readonly waypointScopes: ReadonlyMap<string, WaypointScope>
 }
 
-const NOTHING: Published = { workloads: new Map(), services: new Map(), authorizations: new Map() }
-/** Whatever a client asks for by name, it is told no policies but those of its node. */
-const NODE_ONLY: NameResolver = { resolve: (key, always) => (always.has(key) ? [key] : []) }
+/** Whom a source is for. */
+export interface SourceCaller {
+  /** null: a client that belongs to no node. */
+  readonly node: string | null
+  /** `<namespace>/<service account>`, or nobody's. */
+  readonly account: string
+}
+
+const NOTHING: Published = {
+  workloads: new Map(),
+  services: new Map(),
+  authorizations: new Map(),
+  routes: new Map(),
+  trafficPolicies: new Map(),
+  waypointScopes: new Map(),
+}
+/** Whatever a client asks for by name, it is told what concerns it and nothing else. */
+const SCOPE_ONLY: NameResolver = { resolve: (key, always) => (always.has(key) ? [key] : []) }
 const ITSELF: NameResolver = { resolve: (key) => [key] }
 /** What is published beside Istio's types. */
 const OWN_TYPES = [REVOCATIONS_TYPE]
@@ -63,6 +90,10 @@ export class Publisher {
     OWN_TYPES.map((typeUrl) => [typeUrl, new ResourceLog(typeUrl)]),
   )
   readonly #scopes = new NodeScopes()
+  readonly #routes = new ResourceLog(SERVICE_ROUTES_TYPE)
+  readonly #trafficPolicies = new ResourceLog(TRAFFIC_POLICY_TYPE)
+  /** Grows with every publication that changed what waypoints are told. */
+  #waypointRevision = 0
   readonly #names = new AddressNames(NOTHING)
   #published: Published = NOTHING
 
@@ -95,7 +126,27 @@ export class Publisher {
       this.#names.update(next)
       this.#scopes.updateWorkloads(next.workloads.values())
     }
-    return hasPolicies || hasAddresses
+    const hasRoutes = this.#publishRoutes(before, next)
+    return hasPolicies || hasAddresses || hasRoutes
+  }
+
+  #publishRoutes(before: Published, next: Published): boolean {
+    const routes = difference(before.routes, next.routes, (each, name) => ({
+      name,
+      aliases: [],
+      bytes: toBinary(ServiceRoutesSchema, each),
+    }))
+    const policies = difference(before.trafficPolicies, next.trafficPolicies, (each, name) => ({
+      name,
+      aliases: [],
+      bytes: toBinary(TrafficPolicySchema, each),
+    }))
+    const hasRoutes = this.#routes.update(routes.changed, routes.removed)
+    const hasPolicies = this.#trafficPolicies.update(policies.changed, policies.removed)
+    const hasScopes = !isSameScopes(before.waypointScopes, next.waypointScopes)
+    if (!hasRoutes && !hasPolicies && !hasScopes) return false
+    this.#waypointRevision++
+    return true
   }
 
   /**
@@ -119,22 +170,26 @@ export class Publisher {
     return log.update(changed, removed) || isFirst
   }
 
-  /** What a session of this node's client works with; null: a client that belongs to no node. */
-  sourceFor(node: string | null, onRefused: (refusal: Refusal) => void): SessionSource {
+  /** What a session of this client works with. */
+  sourceFor(caller: SourceCaller, onRefused: (refusal: Refusal) => void): SessionSource {
     return {
-      subscribe: (typeUrl, first) => this.#subscribe(typeUrl, first, node),
+      subscribe: (typeUrl, first) => this.#subscribe(typeUrl, first, caller),
       isReady: (typeUrl) => this.#families.get(typeUrl)?.isPublished ?? true,
       instead: (typeUrl, name) => (typeUrl === AUTHORIZATION_TYPE ? this.#denyAll(name) : null),
       onRefused,
     }
   }
 
-  #subscribe(typeUrl: string, first: DeltaDiscoveryRequest, node: string | null): Subscription | null {
+  #subscribe(
+    typeUrl: string,
+    first: DeltaDiscoveryRequest,
+    { node, account }: SourceCaller,
+  ): Subscription | null {
     const held = new Map(Object.entries(first.initialResourceVersions))
     if (typeUrl === AUTHORIZATION_TYPE) {
       return new NamedSubscription(
         this.authorizations,
-        NODE_ONLY,
+        SCOPE_ONLY,
         diverts(first)
           ? () => withoutGuards(this.#scopes.policiesOf(node))
           : () => this.#scopes.policiesOf(node),
@@ -142,6 +197,9 @@ export class Publisher {
         held,
       )
     }
+    if (typeUrl === SERVICE_ROUTES_TYPE) return this.#subscribeToScope(this.#routes, account, 'served', held)
+    if (typeUrl === TRAFFIC_POLICY_TYPE)
+      return this.#subscribeToScope(this.#trafficPolicies, account, 'used', held)
     const family = this.#families.get(typeUrl)
     if (family !== undefined) return subscribeToFamily(family, first, held)
     if (typeUrl !== ADDRESS_TYPE) return null
@@ -155,6 +213,22 @@ export class Publisher {
     )
     subscription.subscribe(namesOf(first))
     return subscription
+  }
+
+  /** All that concerns a waypoint, whatever it asks for; nothing for everybody else. */
+  #subscribeToScope(
+    log: ResourceLog,
+    account: string,
+    part: keyof WaypointScope,
+    held: ReadonlyMap<string, string>,
+  ): Subscription {
+    return new NamedSubscription(
+      log,
+      SCOPE_ONLY,
+      () => this.#published.waypointScopes.get(account)?.[part] ?? [],
+      () => this.#waypointRevision,
+      held,
+    )
   }
 
   /** A client that cannot read a policy and has no earlier one refuses what the policy covers. */
@@ -176,6 +250,19 @@ export class Publisher {
       bytes: toBinary(AuthorizationSchema, denial),
     })
   }
+}
+
+function isSameScopes(left: Published['waypointScopes'], right: Published['waypointScopes']): boolean {
+  if (left === right) return true
+  const isSame = (before: readonly string[] = [], after: readonly string[] = []): boolean =>
+    before.length === after.length && before.every((key, index) => key === after[index])
+  return (
+    left.size === right.size &&
+    [...right].every(([account, { served, used }]) => {
+      const before = left.get(account)
+      return isSame(before?.served, served) && isSame(before?.used, used)
+    })
+  )
 }
 
 function subscribeToFamily(

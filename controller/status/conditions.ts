@@ -99,10 +99,43 @@ export const LISTENER_REFS = {
   },
 } as const satisfies ConditionTable
 
+export const ROUTE_ACCEPTED = {
+  type: 'Accepted',
+  on: 'parent of a route',
+  reasons: {
+    Accepted: yes('a waypoint of ours acts on it'),
+    NoMatchingParent: no('the Service has no such port'),
+    NotAllowedByListeners: no('it names a waypoint; routes name the Services that are behind it'),
+    UnsupportedValue: no('none of its rules can be acted on as it is written; they answer 500'),
+    UnsupportedProtocol: no('no port of the Service speaks what the route is about'),
+    Conflicted: no('a route of a more specific kind has the port'),
+  },
+} as const satisfies ConditionTable
+
+export const ROUTE_REFS = {
+  type: 'ResolvedRefs',
+  on: 'parent of a route',
+  reasons: {
+    ResolvedRefs: yes('everything that it sends to is there'),
+    RefNotPermitted: no('it sends to another namespace without a ReferenceGrant; that share is answered 500'),
+    InvalidKind: no('it sends to something that is no Service; that share is answered 500'),
+    BackendNotFound: no('it sends to a Service or port that is not there; that share is answered 500'),
+  },
+} as const satisfies ConditionTable
+
+export const ROUTE_PARTIAL = {
+  type: 'PartiallyInvalid',
+  on: 'parent of a route',
+  reasons: {
+    UnsupportedValue: yes('some of its rules cannot be acted on as they are written; they answer 500'),
+  },
+} as const satisfies ConditionTable
+
 /** Every table, in the order of the documentation. */
 export const CONDITION_TABLES: readonly ConditionTable[] = [
   ...[ENFORCED, CLASS_ACCEPTED, CLASS_VERSION, GATEWAY_ACCEPTED, GATEWAY_PROGRAMMED],
   ...[LISTENER_ACCEPTED, LISTENER_PROGRAMMED, LISTENER_REFS],
+  ...[ROUTE_ACCEPTED, ROUTE_REFS, ROUTE_PARTIAL],
 ]
 
 /** A condition of a table; its status follows from the reason. */

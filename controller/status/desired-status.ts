@@ -10,6 +10,7 @@ import { type ConfigObject, kindKey, refKey } from '../watch/config-object.ts'
 import { type CountReady, classStatus, gatewayStatus } from './gateway-status.ts'
 import { policyCondition } from './policy-status.ts'
 import { measureReach } from './reach.ts'
+import { routeStatuses } from './route-status.ts'
 import { patchOf, type StatusPatch } from './status-patch.ts'
 
 const GATEWAY_GROUP = 'gateway.networking.k8s.io'
@@ -24,7 +25,11 @@ export type StatusSettings = Pick<TranslateSettings, 'clusterId' | 'clusterDomai
 
 /** In the order in which translation has the objects; one patch per object. */
 export function desiredStatus(view: StatusView, settings: StatusSettings): StatusPatch[] {
-  return [...gatewayStatuses(view, settings), ...policyStatuses(view, settings)]
+  return [
+    ...gatewayStatuses(view, settings),
+    ...policyStatuses(view, settings),
+    ...routeStatuses(view.objects, view.translation.routeStates),
+  ]
 }
 
 function policyStatuses({ objects, translation }: StatusView, settings: StatusSettings): StatusPatch[] {

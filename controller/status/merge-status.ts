@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts what is ours into a status and leaves the rest as it stands: conditions of others, and fields of others, keep
 // every byte and their order. Pure; what stands there may be anything.
+
+import { WAYPOINT_CONTROLLER } from '../translate/waypoint-class.ts'
 import { isMap, own, type RawMap } from '../watch/value-mistakes.ts'
-import type { StatusPatch, WantedCondition } from './status-patch.ts'
+import { isOurParent } from './route-status.ts'
+import type { StatusPatch, WantedCondition, WantedParent } from './status-patch.ts'
 
 /** How much a status changes: not at all, in its words only, or in what it says. */
 export type StatusChange = 'none' | 'words' | 'facts'
@@ -22,6 +25,10 @@ export function mergeStatus(current: RawMap, patch: StatusPatch, nowMs: number):
     changes.push(merged.change)
     return merged.conditions
   }
+  if (patch.parents !== null) {
+    const parents = mergeParents(listOf(own(current, 'parents')), patch.parents, merge, changes)
+    return { status: { ...current, parents }, change: strongest(changes) }
+  }
   const conditions = merge(own(current, 'conditions'), patch.conditions)
   const { gateway } = patch
   if (gateway === null) return { status: { ...current, conditions }, change: strongest(changes) }
@@ -40,8 +47,57 @@ export function mergeStatus(current: RawMap, patch: StatusPatch, nowMs: number):
   return { status, change: strongest(changes) }
 }
 
+type MergeConditions = (before: unknown, wanted: readonly WantedCondition[]) => readonly unknown[]
+
+/** Entries of other controllers stay as they stand; of ours there is one for each parent, and no other. */
+function mergeParents(
+  before: readonly unknown[],
+  wanted: readonly WantedParent[],
+  merge: MergeConditions,
+  changes: StatusChange[],
+): readonly unknown[] {
+  const left = new Map(wanted.map((each) => [refText(each.parentRef), each]))
+  const parents: unknown[] = []
+  for (const each of before) {
+    if (!isMap(each) || !isOurParent(each)) {
+      parents.push(each)
+      continue
+    }
+    const key = refText(own(each, 'parentRef'))
+    const want = left.get(key)
+    if (!left.delete(key) || want === undefined) {
+      changes.push('facts') // a parent that is not ours any more, or was told twice
+      continue
+    }
+    const types = new Set(want.conditions.map(({ type }) => type))
+    const known = listOf(own(each, 'conditions'))
+    const kept = known.filter((condition) => !isMap(condition) || types.has(String(own(condition, 'type'))))
+    if (kept.length !== known.length) changes.push('facts')
+    parents.push({ ...each, conditions: merge(kept, want.conditions) })
+  }
+  for (const { parentRef, conditions } of left.values()) {
+    changes.push('facts')
+    parents.push({ parentRef, controllerName: WAYPOINT_CONTROLLER, conditions: merge([], conditions) })
+  }
+  return parents
+}
+
+/** The same whatever the order of its fields, and with the defaults that an apiserver writes. SPEC GATEWAY-API ParentReference. */
+function refText(ref: unknown): string {
+  const fields = isMap(ref) ? ref : {}
+  const withDefaults = { group: 'gateway.networking.k8s.io', kind: 'Gateway', ...fields }
+  return JSON.stringify(Object.entries(withDefaults).toSorted(([left], [right]) => (left < right ? -1 : 1)))
+}
+
 /** True when somebody has spoken for us about a later version of the object: what we have read is older. */
-export function isAhead(current: RawMap, { conditions, generation }: StatusPatch): boolean {
+export function isAhead(current: RawMap, { conditions, generation, parents }: StatusPatch): boolean {
+  if (parents !== null) {
+    return listOf(own(current, 'parents'))
+      .filter(isMap)
+      .filter(isOurParent)
+      .flatMap((each) => listOf(own(each, 'conditions')))
+      .some((each) => isMap(each) && generationOf(each) > generation)
+  }
   const ours = new Set(conditions.map(({ type }) => type))
   return listOf(own(current, 'conditions')).some(
     (each) => isMap(each) && ours.has(String(own(each, 'type'))) && generationOf(each) > generation,

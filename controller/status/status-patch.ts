@@ -24,6 +24,12 @@ export interface WantedGateway {
   readonly listeners: readonly WantedListener[]
 }
 
+/** One of a route's parents, as its author names it. */
+export interface WantedParent {
+  readonly parentRef: Readonly<Record<string, unknown>>
+  readonly conditions: readonly WantedCondition[]
+}
+
 /** What is ours in one status. Whatever it does not name is somebody else's. */
 export interface StatusPatch {
   readonly object: ObjectRef
@@ -36,6 +42,8 @@ export interface StatusPatch {
   readonly conditions: readonly WantedCondition[]
   /** null: the object is no Gateway. */
   readonly gateway: WantedGateway | null
+  /** All of a route that are ours to speak of; null: the object is no route. */
+  readonly parents: readonly WantedParent[] | null
 }
 
 /** A condition has no room for more (SPEC Kubernetes metav1.Condition: 32768), and people read less. */
@@ -51,7 +59,28 @@ export function patchOf(
   const told = conditions.map((each, index) =>
     index > 0 ? each : { ...each, message: messageOf(unreadText(object), each.message) },
   )
-  return { object: refOf(object), apiVersion: object.apiVersion, uid, generation, conditions: told, gateway }
+  return {
+    object: refOf(object),
+    apiVersion: object.apiVersion,
+    uid,
+    generation,
+    conditions: told,
+    gateway,
+    parents: null,
+  }
+}
+
+/** The patch of a route. Of one that broke, the first condition of each parent says so. */
+export function routePatch(
+  object: ConfigObject,
+  generation: number,
+  parents: readonly WantedParent[],
+): StatusPatch {
+  const told = parents.map(({ parentRef, conditions }) => ({
+    parentRef,
+    conditions: patchOf(object, conditions).conditions,
+  }))
+  return { ...patchOf(object, []), generation, parents: told }
 }
 
 function unreadText({ unread, metadata }: ConfigObject): string {

@@ -60,9 +60,10 @@ export class StatusReport {
       counts: { ...this.#counts },
       failures: [...this.#failures.values()],
       recent: this.#writes,
-      wanted: this.#patches.map(({ object, generation, conditions, gateway }) => ({
+      wanted: this.#patches.map(({ object, generation, conditions, gateway, parents }) => ({
         ...{ object: refKey(object), generation, conditions },
         ...(gateway === null ? {} : { gateway }),
+        ...(parents === null ? {} : { parents }),
       })),
     }
   }

@@ -140,6 +140,36 @@ export const FINDING_CODES = {
     'a pod asks to skip the tunnel inside its node (sidestep.dev/same-node: direct) and does not get it; it is tunnelled',
     'remove the annotation, or what stands against it: no enrolment, strict, a NetworkPolicy that selects the pod',
   ),
+  ROUTE_NOT_ATTACHED: row(
+    'warning',
+    'a route names what it cannot be for: a service or port that is not there, a port of another protocol, a waypoint',
+    'name a Service, and a port that it has',
+  ),
+  ROUTE_NEEDS_WAYPOINT: row(
+    'warning',
+    'a route is for a service without waypoint; its traffic goes to it as it is',
+    'annotate the service with sidestep.dev/waypoint: auto',
+  ),
+  ROUTE_CONFLICT: row(
+    'warning',
+    'another route has the traffic that this one is for',
+    'merge them, or remove one',
+  ),
+  ROUTE_BACKEND_NOT_FOUND: row(
+    'error',
+    'a route sends to what is not there; its share of the requests is answered 500',
+    'create the service, or mend name and port',
+  ),
+  ROUTE_REF_NOT_PERMITTED: row(
+    'error',
+    'a route sends to another namespace without leave; its share of the requests is answered 500',
+    'write a ReferenceGrant in that namespace',
+  ),
+  ROUTE_TOO_MANY: row(
+    'error',
+    'a service has more matches than a waypoint is given; the ports beyond are closed',
+    'write fewer routes, or for fewer ports',
+  ),
 } as const satisfies Record<string, FindingCodeRow>
 
 export type FindingCode = keyof typeof FINDING_CODES

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes' and Istio's objects in, resources for ztunnels out: nodes and namespaces, then services, slices, policies,
-// then the workloads that all of them say something about. Pure but for what it remembers: a result whose inputs are the
+// Kubernetes' and Istio's objects in, resources for ztunnels and waypoints out: nodes and namespaces, then services, slices,
+// policies and routes, then the workloads that all of them say something about. Pure but for what it remembers: a result whose inputs are the
 // same objects is the same object again, so that identity says "unchanged" to whoever publishes.
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
 import { boundFindings } from './bounded-findings.ts'
 import { Places } from './namespaces.ts'
 import { NetworkPolicyStage } from './network-policies.ts'
 import { PolicyStage } from './policy-stage.ts'
+import { hostIndex } from './routes/backend-finder.ts'
+import { RouteStage } from './routes/route-stage.ts'
+import { waypointScopes } from './routes/waypoint-scopes.ts'
 import { ServiceStage } from './service-stage.ts'
 import { targetFinder } from './target-finder.ts'
 import type { ConfigFinding, TranslateSettings, Translation } from './translation.ts'
@@ -26,6 +29,7 @@ export class Translator {
   readonly #policies: PolicyStage
   readonly #networkPolicies = new NetworkPolicyStage()
   readonly #workloads: WorkloadStage
+  readonly #routes = new RouteStage()
 
   constructor(settings: TranslateSettings) {
     this.#settings = settings
@@ -63,6 +67,8 @@ export class Translator {
       rootNamespace: this.#settings.rootNamespace,
     })
     const policies = this.#policies.run(view, find)
+    const hosts = hostIndex(services, this.#settings.clusterDomain)
+    const routes = this.#routes.run({ view, services, waypoints, hosts })
     const ofWorkloads: ConfigFinding[] = []
     const networkPolicies = this.#networkPolicies.run(view)
     const around = { namespaces, localities, services, slices, policies, networkPolicies }
@@ -71,11 +77,16 @@ export class Translator {
       workloads: workloads.messages,
       services: services.messages,
       authorizations: new Map([...policies.messages, ...workloads.guards]),
+      routes: routes.messages,
+      trafficPolicies: new Map(),
+      waypointScopes: waypointScopes(services, routes.backends, (name) => waypoints.identitiesOf(name)),
+      routeStates: routes.states,
       findings: boundFindings([
         ...this.#places.findings(view),
         ...services.findings,
         ...slices.findings,
         ...policies.findings,
+        ...routes.findings,
         ...ofWorkloads,
         ...unservedFindings(view),
       ]),

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What translation makes of the configuration: resources for ztunnels, and what is to be said about the rest.
+// What translation makes of the configuration: resources for ztunnels and waypoints, and what is to be said about the rest.
 import type { Authorization } from '../../proto/generated/istio/authorization_pb.js'
 import type { Service, Workload } from '../../proto/generated/istio/workload_pb.js'
+import type { ServiceRoutes } from '../../proto/generated/sidestep/v1/routes_pb.js'
+import type { TrafficPolicy } from '../../proto/generated/sidestep/v1/traffic_policy_pb.js'
 import type { ObjectOrigin, ObjectRef } from '../watch/config-object.ts'
+import type { RouteState } from './routes/route-state.ts'
 
 /** One thing that its author should know. Codes are stable. */
 export interface ConfigFinding {
@@ -16,6 +19,14 @@ export interface ConfigFinding {
   readonly message: string
   /** What to do. */
   readonly fix: string
+}
+
+/** Services, `<namespace>/<hostname>`, in order. */
+export interface WaypointScope {
+  /** Whose requests a waypoint has: it needs their routes. */
+  readonly served: readonly string[]
+  /** Those, and whereto their routes send: it needs their traffic policies. */
+  readonly used: readonly string[]
 }
 
 /** Where a policy is enforced, for its status. */
@@ -69,6 +80,13 @@ export interface Translation {
   readonly services: ReadonlyMap<string, Service>
   /** By `<namespace>/<name>`. */
   readonly authorizations: ReadonlyMap<string, Authorization>
+  /** By `<namespace>/<hostname>`. */
+  readonly routes: ReadonlyMap<string, ServiceRoutes>
+  /** By `<namespace>/<hostname>`. */
+  readonly trafficPolicies: ReadonlyMap<string, TrafficPolicy>
+  /** By `<namespace>/<service account>`: what waypoints that run under it are told. */
+  readonly waypointScopes: ReadonlyMap<string, WaypointScope>
+  readonly routeStates: readonly RouteState[]
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: readonly PolicyEnforcement[]
 }

@@ -28,10 +28,6 @@ export const UNSERVED_KINDS: ReadonlyMap<string, string> = new Map([
     kindKey('telemetry.istio.io', 'Telemetry'),
     'every connection is recorded as it is; nothing needs to be set',
   ],
-  [kindKey('gateway.networking.k8s.io', 'HTTPRoute'), ROUTES],
-  [kindKey('gateway.networking.k8s.io', 'GRPCRoute'), ROUTES],
-  [kindKey('gateway.networking.k8s.io', 'TCPRoute'), ROUTES],
-  [kindKey('gateway.networking.k8s.io', 'TLSRoute'), ROUTES],
   [kindKey('split.smi-spec.io', 'TrafficSplit'), ROUTES],
 ])
 

@@ -21,7 +21,7 @@ const KINDS_OF_OTHERS = new Set([
     'Lease',
   ],
   ...['HorizontalPodAutoscaler', 'CustomResourceDefinition', 'PriorityClass', 'ResourceQuota', 'LimitRange'],
-  ...['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration', 'APIService', 'ReferenceGrant'],
+  ...['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration', 'APIService'],
 ])
 
 /** What became of a value. */

@@ -45,6 +45,11 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind(SECURITY, 'AuthorizationPolicy', 'authorizationpolicies', ['v1', 'v1beta1']),
   kind(SECURITY, 'PeerAuthentication', 'peerauthentications', ['v1', 'v1beta1']),
   kind(GATEWAY, 'Gateway', 'gateways', ['v1', 'v1beta1']),
+  kind(GATEWAY, 'HTTPRoute', 'httproutes', ['v1', 'v1beta1']),
+  kind(GATEWAY, 'GRPCRoute', 'grpcroutes', ['v1']),
+  kind(GATEWAY, 'TCPRoute', 'tcproutes', ['v1alpha2']),
+  kind(GATEWAY, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2']),
+  kind(GATEWAY, 'ReferenceGrant', 'referencegrants', ['v1', 'v1beta1']),
   kind(GATEWAY, 'GatewayClass', 'gatewayclasses', ['v1', 'v1beta1'], { isNamespaced: false }),
   kind(NETWORKING, 'Gateway', 'gateways', ISTIO_VERSIONS, { isServed }),
   kind(NETWORKING, 'Sidecar', 'sidecars', ISTIO_VERSIONS, { isServed }),
@@ -56,10 +61,6 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind(NETWORKING, 'DestinationRule', 'destinationrules', ISTIO_VERSIONS, { isServed }),
   kind(SECURITY, 'RequestAuthentication', 'requestauthentications', ['v1', 'v1beta1'], { isServed }),
   kind('telemetry.istio.io', 'Telemetry', 'telemetries', ['v1', 'v1alpha1'], { isServed }),
-  kind(GATEWAY, 'HTTPRoute', 'httproutes', ['v1', 'v1beta1'], { isServed }),
-  kind(GATEWAY, 'GRPCRoute', 'grpcroutes', ['v1'], { isServed }),
-  kind(GATEWAY, 'TCPRoute', 'tcproutes', ['v1alpha2'], { isServed }),
-  kind(GATEWAY, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2'], { isServed }),
   kind('split.smi-spec.io', 'TrafficSplit', 'trafficsplits', ['v1alpha4', 'v1alpha2'], { isServed }),
 ]
 

@@ -7,6 +7,10 @@ export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorizat
 export const REVOCATIONS_TYPE = 'type.googleapis.com/sidestep.v1.Revocations'
 export const REVOCATIONS_NAME = 'default'
 
+/** Ours: what waypoints do with requests, and how they use endpoints; one resource per service, `<namespace>/<hostname>`. */
+export const SERVICE_ROUTES_TYPE = 'type.googleapis.com/sidestep.v1.ServiceRoutes'
+export const TRAFFIC_POLICY_TYPE = 'type.googleapis.com/sidestep.v1.TrafficPolicy'
+
 /**
  * Metadata of a node, `true`: its ztunnel diverts to the waypoint what would go round it, so that it needs no policies
  * that refuse such connections.

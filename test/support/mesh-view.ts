@@ -8,6 +8,10 @@ export class TestMeshView implements MeshView {
   isTranslated = false
   readonly translation = {
     workloads: new Map(),
+    routes: new Map(),
+    trafficPolicies: new Map(),
+    waypointScopes: new Map(),
+    routeStates: [],
     services: new Map(),
     authorizations: new Map(),
     findings: [],

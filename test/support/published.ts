@@ -50,6 +50,8 @@ export function policy(key: string, scope: Scope = Scope.WORKLOAD_SELECTOR, isDr
   return create(AuthorizationSchema, { namespace, name, scope, action: Action.DENY, dryRun: isDryRun })
 }
 
+const NO_ROUTES = { routes: new Map(), trafficPolicies: new Map(), waypointScopes: new Map() }
+
 /** Keyed as a translation is. */
 export function published(
   workloads: readonly Workload[],
@@ -60,5 +62,6 @@ export function published(
     workloads: new Map(workloads.map((each) => [each.uid, each])),
     services: new Map(services.map((each) => [`${each.namespace}/${each.hostname}`, each])),
     authorizations: new Map(policies.map((each) => [`${each.namespace}/${each.name}`, each])),
+    ...NO_ROUTES,
   }
 }

@@ -14,6 +14,7 @@ import {
   POD_STATUS,
   SERVICE,
 } from './core.ts'
+import { GRPC_ROUTE, HTTP_ROUTE, L4_ROUTE, REFERENCE_GRANT } from './gateway-routes.ts'
 import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION, SERVICE_ENTRY, WORKLOAD_ENTRY_SPEC } from './istio.ts'
 import { checkShape, fields, type Shape } from './shape.ts'
 
@@ -39,6 +40,11 @@ const SHAPES: ReadonlyMap<string, KindShape> = new Map<string, KindShape>([
   ['WorkloadEntry.networking.istio.io', { spec: WORKLOAD_ENTRY_SPEC }],
   ['Gateway.gateway.networking.k8s.io', { spec: GATEWAY }],
   ['GatewayClass.gateway.networking.k8s.io', { spec: GATEWAY_CLASS }],
+  ['HTTPRoute.gateway.networking.k8s.io', { spec: HTTP_ROUTE }],
+  ['GRPCRoute.gateway.networking.k8s.io', { spec: GRPC_ROUTE }],
+  ['TCPRoute.gateway.networking.k8s.io', { spec: L4_ROUTE }],
+  ['TLSRoute.gateway.networking.k8s.io', { spec: L4_ROUTE }],
+  ['ReferenceGrant.gateway.networking.k8s.io', { spec: REFERENCE_GRANT }],
 ])
 
 /** Notes what in an object is not as its kind wants it. */

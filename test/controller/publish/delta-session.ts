@@ -13,11 +13,14 @@ import { Action, Scope } from '../../../proto/generated/istio/authorization_pb.j
 import { deltaRequest, FakeDeltaClient } from '../../support/delta-client.ts'
 import { policy, published, service, workload } from '../../support/published.ts'
 
+const NODE_A = { node: 'node-a', account: '' }
 const CART = 'Kubernetes//Pod/shop/cart'
 
 function connect(publisher: Publisher, node: string | null = 'node-a') {
   const refusals: Refusal[] = []
-  const session = new DeltaSession(publisher.sourceFor(node, (refusal) => refusals.push(refusal)))
+  const session = new DeltaSession(
+    publisher.sourceFor({ node, account: '' }, (refusal) => refusals.push(refusal)),
+  )
   const client = new FakeDeltaClient(session)
   client.connect(session)
   return { client, session, refusals }
@@ -78,7 +81,7 @@ t.test('a client that comes back hears only what differs, from any replica', asy
   client.settle()
   const replica = new Publisher()
   replica.publish(published([workload('shop/cart'), workload('shop/api')]))
-  const sessionThere = new DeltaSession(replica.sourceFor('node-a', () => {}))
+  const sessionThere = new DeltaSession(replica.sourceFor(NODE_A, () => {}))
   client.responses.length = 0
   client.connect(sessionThere)
   client.settle()
@@ -111,7 +114,7 @@ t.test('a node that diverts is spared the policies that stand for it, and nothin
     ),
   )
   const toldTo = (metadata: JsonObject): string[] => {
-    const session = new DeltaSession(publisher.sourceFor('node-a', () => {}))
+    const session = new DeltaSession(publisher.sourceFor(NODE_A, () => {}))
     session.onRequest(
       deltaRequest({ typeUrl: AUTHORIZATION_TYPE, metadata, held: { [names[1] ?? '']: 'old' } }),
     )
@@ -236,7 +239,7 @@ t.test('a client that asks for single things gets them under the names it used',
   ]
   const own = workload('shop/own')
   publisher.publish(published([...members, own], [service('shop/cart.shop.svc', [10, 96, 0, 1])]))
-  const session = new DeltaSession(publisher.sourceFor('node-a', () => {}))
+  const session = new DeltaSession(publisher.sourceFor(NODE_A, () => {}))
   const ask = (fields: Omit<Parameters<typeof deltaRequest>[0], 'typeUrl'>) => {
     session.onRequest(deltaRequest({ typeUrl: ADDRESS_TYPE, ...fields }))
     const response = session.next()
@@ -321,7 +324,7 @@ t.test(
             for (const move of moves) {
               if (move === 'receive') client.receive()
               else if (move === 'answer') client.answer()
-              else client.connect(new DeltaSession(publisher.sourceFor('node-a', () => {})))
+              else client.connect(new DeltaSession(publisher.sourceFor(NODE_A, () => {})))
               for (const held of client.workloads.values()) {
                 if (held.node === 'node-b') continue
                 const open = held.authorizationPolicies.filter((each) => !client.policies.has(each))

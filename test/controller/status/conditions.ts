@@ -12,7 +12,9 @@ import { MAX_STATUS_MESSAGE } from '../../../controller/status/status-patch.ts'
 import { WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../../controller/translate/waypoint-class.ts'
 import { toObject } from '../../support/yaml-objects.ts'
 
-const golden = readFileSync(new URL('../../fixtures/status/mesh.json', import.meta.url), 'utf8')
+const golden = ['mesh', 'routes']
+  .map((name) => readFileSync(new URL(`../../fixtures/status/${name}.json`, import.meta.url), 'utf8'))
+  .join('')
 
 t.test('the status of a condition follows from its reason', async (t) => {
   const condition = { type: 'sidestep.dev/Enforced', status: 'True', reason: 'Exact', message: 'a; b' }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A golden file: every status of test/fixtures/status/mesh.yaml. After a wanted change run this file with --update, and
+// Golden files: every status of test/fixtures/status/*.yaml. After a wanted change run this file with --update, and
 // read the difference.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,6 @@ import { SETTINGS } from '../../support/translated.ts'
 
 const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'status')
 const YAML = readFileSync(join(directory, 'mesh.yaml'), 'utf8')
-const golden = join(directory, 'mesh.json')
 const NOW_MS = Date.UTC(2026, 5, 1)
 
 const desired = (world: StatusWorld): StatusPatch[] => desiredStatus(world, SETTINGS)
@@ -22,10 +21,13 @@ const textOf = (each: { status: string; reason: string; type: string; message: s
   `${each.type}=${each.status} ${each.reason}: ${each.message}`
 
 function render(patches: readonly StatusPatch[]): string {
-  const entries = patches.map(({ object, conditions, gateway }) => [
+  const entries = patches.map(({ object, conditions, gateway, parents }) => [
     refKey(object),
     {
       conditions: conditions.map(textOf),
+      ...(parents !== null && {
+        parents: parents.map(({ parentRef, conditions: own }) => [parentRef, ...own.map(textOf)]),
+      }),
       ...(gateway !== null && {
         addresses: gateway.addresses?.map(({ type, value }) => `${type} ${value}`) ?? 'as they are',
         listeners: Object.fromEntries(
@@ -38,10 +40,13 @@ function render(patches: readonly StatusPatch[]): string {
 }
 
 t.test('every object of ours is told what stands in the golden file, and no other', async (t) => {
-  const rendered = render(desired(new StatusWorld(YAML)))
-  if (process.argv.includes('--update')) writeFileSync(golden, rendered)
-  t.equal(rendered, readFileSync(golden, 'utf8'))
-  t.notMatch(rendered, /of-istio|Gateway\/shop\/of-another-name|going|GatewayClass\/\/istio/)
+  for (const name of ['mesh', 'routes']) {
+    const rendered = render(desired(new StatusWorld(readFileSync(join(directory, `${name}.yaml`), 'utf8'))))
+    const golden = join(directory, `${name}.json`)
+    if (process.argv.includes('--update')) writeFileSync(golden, rendered)
+    t.equal(rendered, readFileSync(golden, 'utf8'), name)
+    t.notMatch(rendered, /of-istio|Gateway\/shop\/of-another-name|going|GatewayClass\/\/istio/)
+  }
 })
 
 t.test('written once, everything is as it should be, and nobody is told anything new', async (t) => {

@@ -16,7 +16,14 @@ const written = { ...exact, observedGeneration: 2, lastTransitionTime: EARLIER }
 function patch(extra: Partial<StatusPatch> = {}): StatusPatch {
   return {
     object: { group: 'security.istio.io', kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a' },
-    ...{ apiVersion: 'security.istio.io/v1', uid: 'u', generation: 2, conditions: [exact], gateway: null },
+    ...{
+      apiVersion: 'security.istio.io/v1',
+      uid: 'u',
+      generation: 2,
+      conditions: [exact],
+      gateway: null,
+      parents: null,
+    },
     ...extra,
   }
 }

@@ -6,7 +6,14 @@ import { ApiError } from '../../../mesh/kubernetes/client.ts'
 
 const patch: StatusPatch = {
   object: { group: 'security.istio.io', kind: 'AuthorizationPolicy', namespace: 'shop', name: 'a' },
-  ...{ apiVersion: 'security.istio.io/v1', uid: 'u', generation: 1, conditions: [], gateway: null },
+  ...{
+    apiVersion: 'security.istio.io/v1',
+    uid: 'u',
+    generation: 1,
+    conditions: [],
+    gateway: null,
+    parents: null,
+  },
 }
 
 t.test('what fails for all of them is told apart from what fails for one', async (t) => {

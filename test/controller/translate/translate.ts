@@ -5,11 +5,14 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { toJson } from '@bufbuild/protobuf'
 import t from 'tap'
+import type { RouteParentState, RouteState } from '../../../controller/translate/routes/route-state.ts'
 import { Translator } from '../../../controller/translate/translate.ts'
 import type { TranslateSettings, Translation } from '../../../controller/translate/translation.ts'
 import { refKey } from '../../../controller/watch/config-object.ts'
 import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
+import { ServiceRoutesSchema } from '../../../proto/generated/sidestep/v1/routes_pb.js'
+import { TrafficPolicySchema } from '../../../proto/generated/sidestep/v1/traffic_policy_pb.js'
 import { EXTENSIONS, SETTINGS, translateYaml } from '../../support/translated.ts'
 import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 
@@ -21,7 +24,8 @@ const SETTINGS_OF: Readonly<Record<string, Partial<TranslateSettings>>> = {
 }
 
 /** A translation as people compare it; everything in the order in which it comes. */
-function render({ workloads, services, authorizations, findings, enforcement }: Translation): string {
+function render(translation: Translation): string {
+  const { workloads, services, authorizations, findings, enforcement } = translation
   const json = {
     workloads: [...workloads].map(([key, each]) => [key, toJson(WorkloadSchema, each)]),
     services: [...services].map(([key, each]) => [
@@ -29,6 +33,7 @@ function render({ workloads, services, authorizations, findings, enforcement }: 
       toJson(ServiceSchema, each, { registry: EXTENSIONS }),
     ]),
     authorizations: [...authorizations].map(([key, each]) => [key, toJson(AuthorizationSchema, each)]),
+    ...renderRoutes(translation),
     enforcement: enforcement.map(({ object, kind, message, caveat, selects, waypoints }) => {
       const labels = Object.entries(selects?.labels ?? {}).map(([key, value]) => ` ${key}=${value}`)
       const place = selects === null ? '' : ` [${selects.namespace ?? 'mesh'}${labels.join('')}]`
@@ -56,6 +61,27 @@ const namesOf = (extension: string): string[] =>
 const cases = namesOf('.yaml')
 const textOf = (name: string): string => readFileSync(join(directory, `${name}.yaml`), 'utf8')
 
+/** Nothing where there are none. */
+function renderRoutes({ routes, trafficPolicies, waypointScopes, routeStates }: Translation) {
+  const parentText = ({ ref, reason, message }: RouteParentState): string =>
+    `${JSON.stringify(ref)} ${reason}: ${message}`
+  const stateText = ({ object, parents, badRef, refused }: RouteState): string[] => [
+    ...[refKey(object), ...parents.map(parentText)],
+    ...(badRef === null ? [] : [`${badRef.reason}: ${badRef.message}`]),
+    ...(refused === null ? [] : [refused]),
+  ]
+  return {
+    ...(routes.size > 0 && {
+      routes: [...routes].map(([key, each]) => [key, toJson(ServiceRoutesSchema, each)]),
+      waypointScopes: [...waypointScopes],
+    }),
+    ...(trafficPolicies.size > 0 && {
+      trafficPolicies: [...trafficPolicies].map(([key, each]) => [key, toJson(TrafficPolicySchema, each)]),
+    }),
+    ...(routeStates.length > 0 && { routeStates: routeStates.map((each) => stateText(each).join(' | ')) }),
+  }
+}
+
 t.test('every case of the golden files is translated as it stands there', async (t) => {
   t.ok(cases.length >= 12)
   for (const name of cases) {
@@ -73,7 +99,7 @@ t.test('the same objects in any order and on a second translation give the same 
     const translator = new Translator(SETTINGS)
     const first = translator.translate(viewOf(objects))
     const second = translator.translate(viewOf(objects.toReversed()))
-    for (const kind of ['workloads', 'services', 'authorizations'] as const) {
+    for (const kind of ['workloads', 'services', 'authorizations', 'routes', 'trafficPolicies'] as const) {
       t.equal(second[kind].size, first[kind].size, `${file}: ${kind}`)
       for (const [key, each] of first[kind]) t.equal(second[kind].get(key), each, `${file}: ${key}`)
     }

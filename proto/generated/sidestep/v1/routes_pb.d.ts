@@ -43,14 +43,14 @@ export declare const ServiceRoutesSchema: GenMessage<ServiceRoutes>;
  */
 export declare type PortRoutes = Message<"sidestep.v1.PortRoutes"> & {
   /**
-   * Port of the service; 0: every one that has no list of its own.
+   * Port of the service; 0: every one that is not named here.
    *
    * @generated from field: uint32 port = 1;
    */
   port: number;
 
   /**
-   * A consumer's own routes stand before those for everybody, and replace them.
+   * A consumer's own routes stand before those for everybody, and replace them. None: the traffic goes to the service as it is.
    *
    * @generated from field: repeated sidestep.v1.RouteList lists = 2;
    */
@@ -460,6 +460,8 @@ export declare type Backend = Message<"sidestep.v1.Backend"> & {
   service: string;
 
   /**
+   * 0: the port that the request came to.
+   *
    * @generated from field: uint32 port = 2;
    */
   port: number;
@@ -1009,9 +1011,23 @@ export declare type TcpRule = Message<"sidestep.v1.TcpRule"> & {
   serverNames: string[];
 
   /**
+   * Weighted; none, or one that is broken: the connection is closed.
+   *
    * @generated from field: repeated sidestep.v1.Backend backends = 3;
    */
   backends: Backend[];
+
+  /**
+   * Labels that the caller's workload must all have.
+   *
+   * @generated from field: map<string, string> source_labels = 4;
+   */
+  sourceLabels: { [key: string]: string };
+
+  /**
+   * @generated from field: string source_namespace = 5;
+   */
+  sourceNamespace: string;
 };
 
 /**

@@ -17,6 +17,7 @@ function told(apiVersion: string, kind: string, parts: object): string[] {
 const SECURITY = 'security.istio.io/v1'
 const UNKNOWN_IN_POLICY = 'unknown field; what it may have meant to forbid is refused'
 const NETWORKING = 'networking.istio.io/v1'
+const GATEWAY = 'gateway.networking.k8s.io/v1'
 
 /** Specs with everything in them that people use. */
 const GOOD: readonly (readonly [string, string, object])[] = [
@@ -190,4 +191,35 @@ t.test('a wrong type or value is an error', async (t) => {
 
 t.test('kinds that are not served are not judged', async (t) => {
   t.same(told(NETWORKING, 'VirtualService', { spec: { anything: [1] }, more: 1 }), [])
+})
+
+t.test('fields of routes are known, and what is near one is told', async (t) => {
+  const rule = {
+    matches: [{ path: { type: 'Exact', value: '/' }, headers: [{ name: 'a', value: 'b' }], method: 'GET' }],
+    filters: [{ type: 'RequestMirror', requestMirror: { backendRef: { name: 'b', port: 80 }, percent: 5 } }],
+    backendRefs: [{ name: 'b', port: 80, weight: 1 }],
+    timeouts: { request: '1s' },
+  }
+  const parentRefs = [{ group: '', kind: 'Service', name: 'b', sectionName: 'http' }]
+  t.same(told(GATEWAY, 'HTTPRoute', { spec: { parentRefs, rules: [rule] } }), [])
+  t.same(
+    told(GATEWAY, 'HTTPRoute', {
+      spec: { parentRefs, rules: [{ matchs: [], backendRefs: [{ weight: -1 }] }] },
+    }),
+    [
+      'warning spec.rules[0].matchs: unknown field (matches)',
+      'error spec.rules[0].backendRefs[0].weight: expected a whole number from 0 to 1000000, found the number -1',
+      'error spec.rules[0].backendRefs[0].name: required field is missing',
+    ],
+  )
+  t.same(told(GATEWAY, 'GRPCRoute', { spec: { rules: [{ matches: [{ method: { type: 'Exakt' } }] }] } }), [
+    'error spec.rules[0].matches[0].method.type: expected one of Exact, RegularExpression, found "Exakt" (Exact)',
+  ])
+  t.same(told(`${GATEWAY}alpha2`, 'TCPRoute', { spec: { rules: [{ matches: [] }] } }), [
+    'warning spec.rules[0].matches: unknown field',
+  ])
+  t.same(told(`${GATEWAY}beta1`, 'ReferenceGrant', { spec: { from: [{ kind: 'HTTPRoute' }], to: [] } }), [
+    'error spec.from[0].group: required field is missing',
+    'error spec.from[0].namespace: required field is missing',
+  ])
 })

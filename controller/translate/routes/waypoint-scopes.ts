@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which services concern a waypoint, by the service account that it runs under: nobody is told the routes of others.
+import type { ServiceInfo } from '../service-info.ts'
+import type { ServicesResult } from '../service-stage.ts'
+import type { WaypointScope } from '../translation.ts'
+import type { WaypointName } from '../waypoint-request.ts'
+import { waypointOf } from './route-parents.ts'
+
+/** Principals of the pods of a waypoint: `<trust domain>/ns/<namespace>/sa/<account>`. */
+export type IdentitiesOf = (name: WaypointName) => readonly string[]
+
+/** By `<namespace>/<service account>`. */
+export function waypointScopes(
+  services: ServicesResult,
+  backends: ReadonlyMap<string, readonly string[]>,
+  identitiesOf: IdentitiesOf,
+): ReadonlyMap<string, WaypointScope> {
+  const served = new Map<string, Set<string>>()
+  for (const info of services.waypoints.keys())
+    for (const account of accountsOf(info, services, identitiesOf)) {
+      const keys = served.get(account) ?? new Set()
+      served.set(account, keys)
+      keys.add(info.key)
+    }
+  return new Map(
+    [...served].map(([account, keys]) => {
+      const used = new Set([...keys].flatMap((key) => [key, ...(backends.get(key) ?? [])]))
+      return [account, { served: [...keys].toSorted(), used: [...used].toSorted() }]
+    }),
+  )
+}
+
+function accountsOf(info: ServiceInfo, services: ServicesResult, identitiesOf: IdentitiesOf): string[] {
+  const request = waypointOf(info, services)
+  if (request === null) return []
+  const names = request.canary === null ? [request.primary] : [request.primary, request.canary]
+  return names.flatMap(identitiesOf).map(accountOf)
+}
+
+function accountOf(principal: string): string {
+  const [, namespace = '', , account = ''] = principal.slice(principal.indexOf('/ns/')).split('/').slice(1)
+  return `${namespace}/${account}`
+}
