@@ -54,6 +54,9 @@ interface Heard {
   readonly local: SocketAddress
 }
 
+/** Asked so often, each time waited for so long. */
+const [MAX_QUESTIONS, ANSWER_MS] = [5, 2000] as const
+
 /** An echo server and a client in the pod; asks `target` and tells what either heard. */
 function ask(
   namespace: NetworkNamespace,
@@ -76,8 +79,11 @@ function ask(
     onUndelivered() {},
   })
   const block = allocateBlock(64)
-  asking.send(block, 16, 40, target)
-  runUntil(reactor, () => client !== null)
+  // Datagrams may be lost, and an IPv6 address is not its link's at once.
+  for (let asked = 0; asked < MAX_QUESTIONS && client === null; asked++) {
+    asking.send(block, 16, 40, target)
+    runUntil(reactor, () => client !== null, ANSWER_MS)
+  }
   asking.close()
   answering.close()
   reactor.runTurn(0)

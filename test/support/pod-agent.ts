@@ -14,8 +14,9 @@ const MIRROR_PORT = 9000
 const GREETER_PORT = 9001
 /** Sends BULK_BYTES of a pattern as fast as its client reads, then ends. */
 const BULK_PORT = 9002
-/** Reads, says nothing and never ends its half. */
+/** Reads, says nothing and does not end its half, for HELD_MS. */
 const HOLD_PORT = 9003
+const HELD_MS = 120_000
 
 /** What the parent asks. */
 export interface AgentCommand {
@@ -110,6 +111,8 @@ if (process.argv.includes('serve')) {
   const hold = createServer({ allowHalfOpen: true }, (socket) => {
     socket.resume()
     socket.on('error', () => socket.destroy())
+    // Who has read an end hears of no reset any more: without this the application runs out of descriptors in a long test.
+    socket.on('end', () => setTimeout(() => socket.destroy(), HELD_MS).unref())
   })
   await Promise.all([
     listening(http, HTTP_PORT),
