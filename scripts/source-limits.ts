@@ -40,6 +40,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/carry/node-pressure.ts', 'ms', 'PRESSURE_HOLD_MS', 'SHED_HALF_CLOSED_MS'),
   ...limits('ztunnel/carry/destinations.ts', 'count', 'MAX_DESTINATIONS', 'MAX_WAITING'),
   ...limits('ztunnel/carry/destinations.ts', 'ms', 'RESOLVE_DEADLINE_MS'),
+  ...limits('ztunnel/demanded-destinations.ts', 'ms', 'DEMAND_WAIT_MS'),
   ...limits('ztunnel/carry/host-lookups.ts', 'count', 'MAX_LOOKUPS'),
   ...limits('ztunnel/carry/callers.ts', 'count', 'MAX_CALLERS'),
   ...limits('ztunnel/accept/socks5-listener.ts', 'bytes', 'MAX_REQUEST_BYTES'),
@@ -284,6 +285,8 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/kubernetes/list-watch.ts', 'count', 'MAX_EXPIRED_LISTS', 'MAX_CUTS'),
   ...limits('controller/watch/redis.ts', 'count', 'MAX_OBJECTS_PER_KIND'),
   ...limits('mesh/discovery/delta-client.ts', 'count', 'MAX_NACK_LENGTH'),
+  ...limits('mesh/discovery/demand.ts', 'count', 'MAX_DEMANDED_ADDRESSES'),
+  ...limits('mesh/discovery/demand.ts', 'ms', 'DEMAND_IDLE_MS'),
   ...limits(
     'mesh/discovery/discovery-client.ts',
     'ms',

@@ -2,6 +2,7 @@
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
+import { refuse } from '../mesh/errors/refusal.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
@@ -21,6 +22,7 @@ import { NodeCertificateGrace } from './certificate-grace.ts'
 import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
+import { DemandedDestinations, isAddressKnown } from './demanded-destinations.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
 import { NodeEvents } from './events/node-events.ts'
@@ -97,6 +99,7 @@ export class App {
   drainingSinceMs: number | null = null
   readonly #trim = new QuietTrim(systemClock)
   #hasSnapshot = false
+  readonly #demanded: DemandedDestinations
   #wasReady = false
   #drainedWorkers = new Set<number>()
   #onDrained: (() => void) | null = null
@@ -136,7 +139,13 @@ export class App {
       onRevocations: (lists) => this.revocations.receive(lists),
       edges: () => this.workers.counters.edges(),
       journal: this.snapshot.journal,
+      onAnswers: () => this.#demanded.onAnswers(),
+      // What workers know without asking they ask for again: so it is known to be used.
+      onAgeing: () => this.workers.broadcast({ type: 'model', version: this.model.state?.version ?? 0 }),
     })
+    this.#demanded = new DemandedDestinations(this.sources.model.demand, systemClock, (ip) =>
+      isAddressKnown(this.model.state, config.network, ip),
+    )
     this.revocations = new Revocations({
       ...{ directory: config.stateDirectory, clock: systemClock, log },
       onChange: (memory) => {
@@ -398,11 +407,19 @@ export class App {
   }
 
   #resolve(worker: number, uid: string, ip: string, port: number): void {
-    const workload = this.#pods.workloadOf(uid)
-    const { state } = this.model
-    if (workload === undefined || state === null) return // the worker's deadline names it
-    const view = describeDestination(state, workload, this.config.network, ip, port)
-    this.workers.post(worker, { type: 'destination', uid, view })
+    if (this.#pods.workloadOf(uid) === undefined) return // the worker's deadline names it
+    this.#demanded.when(ip, `${worker} ${uid} ${port}`, (isAnswered) => {
+      const workload = this.#pods.workloadOf(uid)
+      const { state } = this.model
+      if (workload === undefined || state === null) return
+      if (!isAnswered) {
+        const refusal = refuse('DISCOVERY_UNANSWERED', `${ip}:${port}`)
+        this.workers.post(worker, { type: 'destination-unknown', uid, ip, port, refusal })
+        return
+      }
+      const view = describeDestination(state, workload, this.config.network, ip, port)
+      this.workers.post(worker, { type: 'destination', uid, view })
+    })
   }
 
   #resolveHost(worker: number, uid: string, host: string): void {

@@ -44,6 +44,13 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'host:port of every CA; empty: the controllers',
     synonyms: ['CA_ADDRESS'],
   },
+  onDemand: {
+    type: 'boolean',
+    default: 'false',
+    meaning:
+      'learn of the mesh only what this node serves and what its pods call: a first call waits for the controller, and memory follows use. Needs dnsCapture and socks5 off',
+    synonyms: ['XDS_ON_DEMAND'],
+  },
   clusterId: {
     type: 'text',
     default: 'Kubernetes',
@@ -336,6 +343,12 @@ function contradictions(options: ZtunnelConfig): string[] {
     found.push('SIDESTEP_CONFIG_FILE: needs to be given, or SIDESTEP_CONTROLLER_ADDRESSES, and not both')
   if ((caDirectory === '' && !hasCa) || (caDirectory !== '' && caAddresses !== ''))
     found.push('SIDESTEP_CA_DIRECTORY: needs to be given, or SIDESTEP_CA_ADDRESSES, and not both')
+  if (options.onDemand && controllerAddresses === '')
+    found.push('SIDESTEP_ON_DEMAND: only with SIDESTEP_CONTROLLER_ADDRESSES')
+  if (options.onDemand && (options.dnsCapture || options.socks5))
+    found.push(
+      'SIDESTEP_ON_DEMAND: not together with SIDESTEP_DNS_CAPTURE or SIDESTEP_SOCKS5: names are known only where everything is',
+    )
   if (enrolmentFile === '' && zdsSocket === '' && !kubernetesEnrolment)
     found.push(
       'SIDESTEP_ENROLMENT_FILE: needs to be given, or SIDESTEP_ZDS_SOCKET, or SIDESTEP_KUBERNETES_ENROLMENT: nobody says which pods there are',

@@ -2,9 +2,11 @@
 // The model from a controller. The client is loaded only here, on first use: a node that reads a file does not pay for
 // gRPC.
 import { hostname } from 'node:os'
+import type { Demand } from '../mesh/discovery/demand.ts'
 import type { DiscoveryClient, DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
 import { DIVERTS_METADATA } from '../mesh/discovery/protocol.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
+import type { DemandSource } from './demanded-destinations.ts'
 import type { ModelSource } from './model-source.ts'
 
 /** What stands for an address that nobody told. SPEC XDS §1.2. */
@@ -33,12 +35,29 @@ export function discoveryNode(facts: DiscoveryNodeFacts): DiscoveryClientOptions
 }
 
 export class ModelDiscovery implements ModelSource {
+  readonly demand: DemandSource | null
   readonly #options: () => Promise<DiscoveryClientOptions>
   #client: DiscoveryClient | null = null
   #isClosed = false
 
-  constructor(options: () => Promise<DiscoveryClientOptions>) {
+  /** `demand`: what is asked for of which network; null: everything. */
+  constructor(
+    options: () => Promise<DiscoveryClientOptions>,
+    demand: { readonly keys: Demand; readonly network: string } | null = null,
+  ) {
     this.#options = options
+    this.demand = demand === null ? null : this.#demandSource(demand.keys, demand.network)
+  }
+
+  #demandSource(keys: Demand, network: string): DemandSource {
+    const isConnected = (): boolean => this.#client?.status().isConnected ?? false
+    return {
+      use: (ip) => this.#client?.use(`${network}/${ip}`),
+      isSettled: (ip) => keys.isSettled(`${network}/${ip}`),
+      get isConnected() {
+        return isConnected()
+      },
+    }
   }
 
   get findings(): readonly string[] {

@@ -20,6 +20,7 @@ export interface ModelFileOptions {
 }
 
 export class ModelFile implements ModelSource {
+  readonly demand = null
   readonly #options: ModelFileOptions
   readonly #file: WatchedFile
   #findings: readonly string[] = []

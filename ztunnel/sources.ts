@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the model and certificates of this process come from, as configured: files and an embedded CA, or controllers.
 // What speaks gRPC is loaded only when a controller is named.
+import { Demand } from '../mesh/discovery/demand.ts'
+import type { DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
 import type { DiscoveryJournal } from '../mesh/discovery/discovery-journal.ts'
 import type { CertificateIssuer } from '../mesh/identity/ca-client.ts'
 import type { CertificateRequests } from '../mesh/identity/certificate-requests.ts'
@@ -24,6 +26,9 @@ export interface SourceHandler {
   readonly onRevocations: (lists: readonly Buffer[]) => void
   /** What was counted of all connections, by edge: a controller is told. */
   readonly edges: () => ReadonlyMap<string, Edge>
+  /** As DiscoveryDemand has them. */
+  readonly onAnswers: () => void
+  readonly onAgeing: () => void
   /** Keeps the configuration of a controller. */
   readonly journal: DiscoveryJournal | null
 }
@@ -99,8 +104,11 @@ export class Sources {
     })
   }
 
-  #controller({ journal, onConfig, onRevocations }: SourceHandler): ModelSource {
-    return new ModelDiscovery(async () => {
+  #controller(handler: SourceHandler): ModelSource {
+    const { journal, onConfig, onRevocations } = handler
+    const { onDemand, nodeName, network } = this.#config
+    const keys = onDemand ? new Demand(nodeName) : null
+    const options = async (): Promise<DiscoveryClientOptions> => {
       const { parseAddresses } = await import('./controller-link.ts')
       return {
         addresses: parseAddresses(this.#config.controllerAddresses),
@@ -111,8 +119,12 @@ export class Sources {
         log: this.#log,
         ...{ onConfig, onRevocations },
         ...(journal === null ? {} : { journal }),
+        ...(keys === null
+          ? {}
+          : { demand: { keys, onAnswers: handler.onAnswers, onAgeing: handler.onAgeing } }),
       }
-    })
+    }
+    return new ModelDiscovery(options, keys === null ? null : { keys, network })
   }
 
   #openLink(): Promise<ControllerLink> {

@@ -2,6 +2,7 @@
 // Messages between the data process's main thread and its reactor workers. Plain structured-clonable data.
 
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
+import type { Refusal } from '../mesh/errors/refusal.ts'
 import type { DestinationView } from '../mesh/model/destination.ts'
 import type { Policy } from '../mesh/model/policy.ts'
 import type { WorkloadFacts } from '../mesh/model/workload-facts.ts'
@@ -82,6 +83,14 @@ export type DownMessage =
   /** For `new RevokedSet()`. Before the first certificate. */
   | { readonly type: 'revoked'; readonly memory: SharedArrayBuffer }
   | { readonly type: 'destination'; readonly uid: string; readonly view: DestinationView }
+  /** Nobody said what there is. Not kept: the next connection asks again. */
+  | {
+      readonly type: 'destination-unknown'
+      readonly uid: string
+      readonly ip: string
+      readonly port: number
+      readonly refusal: Refusal
+    }
   | {
       readonly type: 'host'
       readonly uid: string

@@ -192,6 +192,9 @@ export class ZtunnelWorker {
       case 'destination':
         this.#pods.get(message.uid)?.destinations.learn(message.view)
         break
+      case 'destination-unknown':
+        this.#pods.get(message.uid)?.destinations.refuse(message.ip, message.port, message.refusal)
+        break
       case 'host':
         this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
         break

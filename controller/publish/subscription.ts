@@ -142,7 +142,8 @@ export class NamedSubscription implements Subscription {
 
   unsubscribe(keys: readonly string[]): void {
     for (const key of keys) {
-      this.#keys.delete(key)
+      // What it alone stood for is told to be gone: a client does not know which that is.
+      if (this.#keys.delete(key)) this.#seenStamp = -1
       this.#asked.delete(key)
     }
   }

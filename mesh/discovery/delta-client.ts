@@ -17,6 +17,7 @@ import type { MeshConfig } from '../model/mesh-state.ts'
 import type { Policy } from '../model/policy.ts'
 import type { Service } from '../model/service.ts'
 import type { Workload } from '../model/workload.ts'
+import { parseIp } from '../net/address.ts'
 import { decodePolicy, denyInstead } from './decode-policy.ts'
 import { decodeAddress } from './decode-workload.ts'
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, REVOCATIONS_NAME, REVOCATIONS_TYPE } from './protocol.ts'
@@ -26,6 +27,7 @@ import { ResourceError } from './resource-error.ts'
 const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE]
 /** Asked for once the configuration is whole: a controller that does not know it gives us the rest all the same. */
 const LATER_TYPES = [REVOCATIONS_TYPE]
+const EVERYTHING = '*'
 /** Names and reasons in one NACK. */
 const MAX_NACK_LENGTH = 4096
 
@@ -48,6 +50,8 @@ export interface Applied {
   readonly answer: DeltaDiscoveryRequest
   /** Of the configuration. */
   readonly hasChanged: boolean
+  /** Whatever was asked for by one of these names is held now. */
+  readonly named: readonly string[]
   /** Revocation lists as they came, DER, unverified; null: this response was not about them. */
   readonly revocations: readonly Buffer[] | null
   readonly refused: readonly RefusedResource[]
@@ -97,9 +101,25 @@ export class DeltaClient {
     }
   }
 
-  /** The first requests of a stream. */
-  greetings(): readonly DeltaDiscoveryRequest[] {
-    return TYPES.map((typeUrl) => this.#greeting(typeUrl))
+  /** The first requests of a stream. `demanded`: of addresses only these are wanted; null: all. */
+  greetings(demanded: readonly string[] | null = null): readonly DeltaDiscoveryRequest[] {
+    return TYPES.map((typeUrl) => {
+      const greeting = this.#greeting(typeUrl)
+      if (demanded === null || typeUrl !== ADDRESS_TYPE) return greeting
+      // SPEC XDS §1.5: everything, and in the same breath nothing of it.
+      greeting.resourceNamesSubscribe = [EVERYTHING, ...demanded]
+      greeting.resourceNamesUnsubscribe = [EVERYTHING]
+      return greeting
+    })
+  }
+
+  /** Asks for further addresses, and gives others back. */
+  demandRequest(subscribe: readonly string[], unsubscribe: readonly string[]): DeltaDiscoveryRequest {
+    return create(DeltaDiscoveryRequestSchema, {
+      typeUrl: ADDRESS_TYPE,
+      resourceNamesSubscribe: [...subscribe],
+      resourceNamesUnsubscribe: [...unsubscribe],
+    })
   }
 
   /** What is asked for on a stream as soon as the configuration is whole. */
@@ -134,17 +154,22 @@ export class DeltaClient {
     this.#revocations = null
     this.#denied = []
     const refused: RefusedResource[] = []
+    const named: string[] = []
+    let changes = 0
     if (versions !== undefined) {
-      for (const { name, version, resource } of resources) {
+      for (const { name, version, resource, aliases } of resources) {
         try {
-          this.#put(typeUrl, name, resource?.value ?? new Uint8Array(), versions.has(name))
+          const isHeld = this.#put(typeUrl, name, resource?.value ?? new Uint8Array(), versions.has(name))
+          named.push(name, ...aliases)
+          if (!isHeld) continue
+          changes++
           versions.set(name, version)
         } catch (error) {
           refused.push({ typeUrl, name, message: error instanceof Error ? error.message : String(error) })
         }
       }
       for (const name of removedResources) {
-        versions.delete(name)
+        if (versions.delete(name) || typeUrl !== ADDRESS_TYPE) changes++
         this.#remove(typeUrl, name)
       }
     }
@@ -156,11 +181,12 @@ export class DeltaClient {
       ...(message === '' ? {} : { errorDetail: { message: message.slice(0, MAX_NACK_LENGTH) } }),
     })
     const isConfiguration = TYPES.includes(typeUrl)
-    const hasChanged = isConfiguration && resources.length + removedResources.length > 0
+    const hasChanged = isConfiguration && changes > 0
     const isWorthKeeping = isConfiguration && (hasChanged || !wasAnswered)
     return {
       answer,
       hasChanged,
+      named,
       revocations: this.#revocations,
       refused,
       denied: this.#denied,
@@ -168,7 +194,8 @@ export class DeltaClient {
     }
   }
 
-  #put(typeUrl: string, name: string, bytes: Uint8Array, isKnown: boolean): void {
+  /** False: it is held by its own name, this one was only asked for. */
+  #put(typeUrl: string, name: string, bytes: Uint8Array, isKnown: boolean): boolean {
     if (typeUrl === AUTHORIZATION_TYPE) {
       const wire = fromBinary(AuthorizationSchema, bytes)
       try {
@@ -181,18 +208,20 @@ export class DeltaClient {
         }
         throw error
       }
-      return
+      return true
     }
     if (typeUrl === REVOCATIONS_TYPE) {
       if (name !== REVOCATIONS_NAME) throw new ResourceError('not a name of this type')
       const lists = splitRevocationLists(fromBinary(RevocationsSchema, bytes).crl)
       if (isRefusal(lists)) throw new ResourceError(lists.detail)
       this.#revocations = lists
-      return
+      return true
     }
     const decoded = decodeAddress(fromBinary(AddressSchema, bytes))
+    if (isAddressName(name)) return false
     if (decoded.kind === 'workload') this.#workloads.set(name, this.#pool.workload(decoded.workload))
     else this.#services.set(name, decoded.service)
+    return true
   }
 
   #remove(typeUrl: string, name: string): void {
@@ -200,4 +229,9 @@ export class DeltaClient {
     if (typeUrl === AUTHORIZATION_TYPE) this.#policies.delete(name)
     else if (!this.#workloads.delete(name)) this.#services.delete(name)
   }
+}
+
+/** `<network>/<ip>`: a name that something is asked for by, and nothing's own. */
+function isAddressName(name: string): boolean {
+  return parseIp(name.slice(name.indexOf('/') + 1)) !== undefined
 }

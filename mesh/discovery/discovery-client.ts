@@ -14,8 +14,9 @@ import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import type { Log } from '../runtime/log.ts'
 import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
+import type { Demand } from './demand.ts'
 import type { DiscoveryJournal } from './discovery-journal.ts'
-import { DELTA_PATH } from './protocol.ts'
+import { ADDRESS_TYPE, DELTA_PATH } from './protocol.ts'
 
 /** Wait for a connection to a controller: as Istio's ztunnel. SPEC XDS §1.1. */
 const CONNECT_TIMEOUT_MS = 5_000
@@ -27,8 +28,20 @@ const GOOD_STREAM_MS = 10_000
 /** A controller that has not told all by then is not waited for when there is a saved configuration. */
 const SNAPSHOT_WAIT_MS = 1_000
 
+/** How often it is looked for addresses that nobody uses any more. */
+const EXPIRY_CHECK_MS = 60_000
+
 /** gRPC: INVALID_ARGUMENT, UNIMPLEMENTED: the server does not like what it was asked. */
 const REQUEST_REFUSED = [3, 12]
+
+/** What is asked for when not everything is, and who hears of it. */
+export interface DiscoveryDemand {
+  readonly keys: Demand
+  /** Something was answered; what it changed was told by `onConfig` before. */
+  readonly onAnswers: () => void
+  /** Addresses are about to be given back: who uses them without asking should ask. */
+  readonly onAgeing: () => void
+}
 
 /** What a client is made of. */
 export interface DiscoveryClientOptions {
@@ -47,6 +60,8 @@ export interface DiscoveryClientOptions {
   readonly onConfig: (config: MeshConfig) => void
   /** Revocation lists of the trust domain as they came, DER each, unverified. */
   readonly onRevocations?: (lists: readonly Buffer[]) => void
+  /** What is asked for when not everything is. */
+  readonly demand?: DiscoveryDemand
   /** Keeps the configuration for a start without a controller. */
   readonly journal?: DiscoveryJournal
 }
@@ -76,6 +91,7 @@ export class DiscoveryClient {
   readonly #refused = new Map<string, RefusedResource>()
   #stream: ClientStream | null = null
   #timer: ClockTimer | null = null
+  #expiry: ClockTimer | null = null
   #next: number
   #isStopped = true
   /** Of the clock's passedMs; null while a controller answers. */
@@ -104,12 +120,14 @@ export class DiscoveryClient {
 
   start(): void {
     this.#isStopped = false
+    this.#expireLater()
     void this.#begin()
   }
 
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
+    this.#expiry?.cancel()
     this.#snapshotTimer?.cancel()
     this.#stream?.close()
     this.#stream = null
@@ -180,7 +198,7 @@ export class DiscoveryClient {
       })
       this.#stream = stream
       this.#hasAskedLater = false
-      for (const greeting of this.#state.greetings())
+      for (const greeting of this.#state.greetings(this.#options.demand?.keys.greeting() ?? null))
         stream.write(toBinary(DeltaDiscoveryRequestSchema, greeting))
       this.#askLater(stream)
     } catch (cause) {
@@ -211,7 +229,7 @@ export class DiscoveryClient {
       log.info({ address: this.#address }, 'following the controller')
     }
     this.#lastResponseMs = clock.nowMs
-    const { answer, hasChanged, revocations, refused, isWorthKeeping } = this.#state.apply(response)
+    const { answer, hasChanged, named, revocations, refused, isWorthKeeping } = this.#state.apply(response)
     for (const { name } of response.resources) this.#refused.delete(`${response.typeUrl} ${name}`)
     for (const name of response.removedResources) this.#refused.delete(`${response.typeUrl} ${name}`)
     this.#noteRefused(refused)
@@ -221,6 +239,47 @@ export class DiscoveryClient {
     this.#askLater(stream)
     this.#isUntold ||= hasChanged
     if (this.#state.isConfirmed) this.#tell()
+    if (response.typeUrl === ADDRESS_TYPE) this.#onAddresses(named, response.removedResources)
+  }
+
+  #onAddresses(named: readonly string[], removed: readonly string[]): void {
+    const { demand } = this.#options
+    if (demand === undefined) return
+    demand.keys.onAnswered(named, true)
+    demand.keys.onAnswered(removed, false)
+    demand.keys.update(this.#state.config())
+    this.#sendDemand()
+    demand.onAnswers()
+  }
+
+  /** Asks for an address, `<network>/<ip>`, unless that was done; keeps it for as long as it is used. */
+  use(key: string): void {
+    const { demand, clock } = this.#options
+    demand?.keys.use(key, clock.passedMs)
+    this.#sendDemand()
+  }
+
+  #sendDemand(): void {
+    const { demand } = this.#options
+    if (demand === undefined || this.#stream === null) return // the next greeting says all
+    const { subscribe, unsubscribe } = demand.keys.take()
+    if (subscribe.length === 0 && unsubscribe.length === 0) return
+    const request = this.#state.demandRequest(subscribe, unsubscribe)
+    this.#stream.write(toBinary(DeltaDiscoveryRequestSchema, request))
+  }
+
+  /** What nobody uses any more is given back, now and then. */
+  #expireLater(): void {
+    const { demand, clock } = this.#options
+    if (demand === undefined) return
+    this.#expiry = clock.startTimer(EXPIRY_CHECK_MS, () => {
+      if (demand.keys.expire(clock.passedMs)) {
+        demand.keys.update(this.#state.config())
+        this.#sendDemand()
+      }
+      if (demand.keys.isAgeing(clock.passedMs)) demand.onAgeing()
+      this.#expireLater()
+    })
   }
 
   #noteRefused(refused: readonly RefusedResource[]): void {

@@ -173,6 +173,8 @@ const ROWS = {
     'no controller answers: what is known stays in force and grows old; check the controllers and the way to them'],
   MODEL_TIMEOUT: [107, 503, 14, 'CANCEL', '-',
     'the process did not answer a look-up of its own in time: the node is overloaded'],
+  DISCOVERY_UNANSWERED: [131, 503, 14, 'CANCEL', '-',
+    'the controller did not say in time what this address is (SIDESTEP_ON_DEMAND): check it; what was called before goes on'],
   NAMESPACE_SHARED: [108, 503, 9, 'CANCEL', '-',
     'two enrolled pods name one network namespace: the first is served, correct the netns of the other in the enrolment file'],
   DNS_UPSTREAM: [110, 503, 14, 'CANCEL', '-',

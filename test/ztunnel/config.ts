@@ -26,6 +26,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ podConnections: 32_768, podConnectionsPerSecond: 20_000, podHandshakesPerSecond: 2000 },
     ...{ podBufferedBytes: 50_331_648, halfCloseSeconds: 3600 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
+    onDemand: false,
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
     ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },
     ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc', hostNetworkPath: '/proc/1/ns/net' },
@@ -49,6 +50,18 @@ t.test('model and certificates come from one place each', async (t) => {
   t.same(named(['--config-file', 'f']), ['SIDESTEP_CA_DIRECTORY'])
   t.same(named(['--config-file', 'f', '--ca-directory', 'd', '--ca-addresses', 'c:1']), [
     'SIDESTEP_CA_DIRECTORY',
+  ])
+})
+
+t.test('what is known on demand comes from a controller, and no names are asked of it', async (t) => {
+  const rest = ['--enrolment-file', 'e', '--on-demand', 'true']
+  const named = (args: readonly string[]): string[] => [...readConfig([...rest, ...args], {}).mistakes]
+  const controller = ['--controller-addresses', 'c:15012']
+  t.same(named([...controller, '--dns-capture', 'false']), [])
+  t.match(named(controller), [/^SIDESTEP_ON_DEMAND: not together/])
+  t.match(named([...controller, '--dns-capture', 'false', '--socks5', 'true']), [/^SIDESTEP_ON_DEMAND: not/])
+  t.match(named(['--config-file', 'f', '--ca-directory', 'd', '--dns-capture', 'false']), [
+    /^SIDESTEP_ON_DEMAND: only with/,
   ])
 })
 

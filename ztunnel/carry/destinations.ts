@@ -92,6 +92,11 @@ export class Destinations {
     this.#answer(key, destination)
   }
 
+  /** Main has no answer: who waits hears why, and who comes next asks again. */
+  refuse(ip: string, port: number, refusal: Refusal): void {
+    this.#answer(keyOf(ip, port), refusal)
+  }
+
   /** The model changed: forget what is known, ask again for what is waited for. */
   invalidate(): void {
     this.#known.clear()

@@ -264,6 +264,7 @@ t.test('a client that asks for single things gets them under the names it used',
     names: ['Kubernetes//Pod/shop/late'],
     removed: ['shop/cart.shop.svc', CART],
   })
+  t.same(ask({ unsubscribe: ['/10.9.9.9'] }), { names: [], removed: ['Kubernetes//Pod/shop/late'] })
   t.equal(ask({ unsubscribe: ['/10.9.9.9'] }), null)
 })
 
