@@ -241,6 +241,23 @@ async function testLive(t: Test, lab: MeshLab): Promise<void> {
     },
   )
 
+  for (const [what, wish] of [
+    ['the called one opts out', { direct: ['front'] }],
+    ['the caller opts out', { direct: ['batch'] }],
+    ['they become strict', { policies: STRICT }],
+  ] as const) {
+    await t.test(`${what}: what is open without a tunnel ends, the next one has one`, ONE_TEST, async (t) => {
+      await configure(lab, {})
+      const known = (await lab.records('n1')).length
+      const open = lab.connect('front', VIP, 91)
+      await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+      await configure(lab, wish)
+      await open.until('the end', ({ isClosed }) => isClosed)
+      t.match((await recordsOf(lab, known)).inbound, { transport: 'LOCAL', reason: 'POLICY_CHANGED' })
+      t.match((await ask(lab, VIP, 80)).inbound, { transport: 'HBONE', reason: 'OK' })
+    })
+  }
+
   await t.test('a client that breaks off is told at both ends', ONE_TEST, async (t) => {
     await configure(lab, {})
     const known = (await lab.records('n1')).length

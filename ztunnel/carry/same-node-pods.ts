@@ -46,6 +46,11 @@ export class SameNodePods {
     this.#open.delete(connect)
   }
 
+  /** A pod may not be joined without a tunnel any more: strict, selected by a NetworkPolicy, opted out. */
+  onForbidden(pod: ServedPod): void {
+    for (const connect of [...this.#open]) if (connect.isOf(pod)) connect.forbid()
+  }
+
   /** Other certificates are revoked than before. */
   onRevoked(): void {
     for (const connect of [...this.#open]) connect.checkRevoked()

@@ -143,6 +143,15 @@ export class SameNodeConnect implements Cancellable, Downstream {
     this.#inbound?.abort({ code: 'STREAM_RESET', detail: 'given up' })
   }
 
+  isOf(pod: ServedPod): boolean {
+    return this.#source === pod || this.#target === pod
+  }
+
+  /** One of the two may have no such connection any more: the next one takes the tunnel. */
+  forbid(): void {
+    this.#inbound?.abort({ code: 'POLICY_CHANGED', detail: 'the way without a tunnel is closed to the pod' })
+  }
+
   /** A handshake would not have been believed any more: what it made ends. */
   checkRevoked(): void {
     const { revoked } = this.#source.context

@@ -155,9 +155,12 @@ export class ServedPod {
     this.baggage = formatWorkloadBaggage(inbound?.workload ?? null)
     this.source =
       inbound === null ? null : { workload: inbound.workload, isSocks5Enabled: this.context.isSocks5Enabled }
+    const wasDirect = this.#isDirect
     // A strict pod was promised encryption: nobody's choice of a short way takes it back.
     this.#isDirect = inbound?.isSameNodeDirect === true && !refusesPlaintext(inbound.policies)
     this.context.sameNode.configure(this, this.#isDirect ? (inbound?.workload.uid ?? null) : null)
+    // A pod that is gone from the model may be ending: what it has open ends as it would in a tunnel.
+    if (wasDirect && !this.#isDirect && inbound !== null) this.context.sameNode.onForbidden(this)
     if (isChanged) this.#compiled = null
     if (isOther) this.#becomeOther()
     else if (isChanged || isGuardChanged) for (const each of [...this.connections]) each.recheck()
