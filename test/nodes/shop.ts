@@ -3,9 +3,8 @@
 // refusals, pods that come and go, damage, an outage of the control plane, an upgrade, the end. Requests go on all the
 // time, from inside the mesh, from a plain pod and from one in the network of its node; each that fails is told.
 import { execFile, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
@@ -14,7 +13,6 @@ import { ROOT } from '../support/documents.ts'
 import { keepEvidence } from '../support/lab-evidence.ts'
 import { poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
-import { processOf } from '../support/pod-processes.ts'
 import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
 import { looksAround } from '../support/shop-cli.ts'
 import {
@@ -29,6 +27,7 @@ import {
   shopJob,
   shopObjects,
 } from '../support/shop-objects.ts'
+import { standOutage, standSlowApiserver } from '../support/shop-outages.ts'
 
 const SYSTEM = 'istio-system'
 const LABEL = 'sidestep.dev/mode'
@@ -37,14 +36,10 @@ const STORY_MS = 560_000
 const WAIT_MS = 60_000
 /** Damage is mended within this. */
 const MENDED_MS = 15_000
-/** A data process that was killed serves again within this. */
-const BACK_MS = 1_000
 /** Aimed at; what two shared processors give is told. */
 const RUSH_PER_SECOND = 500
 /** Pods that start at once. */
 const CROWD = 20
-/** A slow apiserver stands still that long, then answers that long. */
-const [STALL_MS, ANSWER_MS] = [900, 200] as const
 /** Requests that a rollout of the ztunnels may cost. */
 const MOST_LOST_AT_ROLLOUT = 0
 /** Who is in the mesh, and who not. */
@@ -393,90 +388,13 @@ t.test('the rules of a node are flushed: they are there again, and it is told', 
   t.same(await shop.goesOn(shop.mark()), [])
 })
 
-t.test('an apiserver that answers late: traffic goes on, and what changes still arrives', async (t) => {
-  const sinceMs = Date.now()
-  const before = shop.mark()
-  let isOver = false
-  const stalls = (async () => {
-    while (!isOver) {
-      await cluster.signal('kube-apiserver', 'SIGSTOP')
-      await pause(STALL_MS)
-      await cluster.signal('kube-apiserver', 'SIGCONT')
-      await pause(ANSWER_MS)
-    }
-  })()
-  try {
-    t.same(await shop.goesOn(before), [], 'nobody notices')
-    await cluster.apply(DENY_FRONT)
-    await recordOf('a refusal', sinceMs, ({ reason }) => reason === 'POLICY_DENY')
-    await kubectl('-n', SHOP, 'delete', 'authorizationpolicy', 'no-front')
-  } finally {
-    isOver = true
-    await stalls
-  }
-  await shop.goesOn(shop.mark())
-  t.same(
-    shop.failures(before).filter((line) => !line.includes('front to cart')),
-    [],
-    'nothing but what was denied',
-  )
-})
-
-t.test('without controllers and apiserver, and parts of the ztunnels killed: traffic goes on', async (t) => {
-  const sinceMs = Date.now()
-  const before = shop.mark()
-  const [one, two] = await Promise.all(NODES.map((node) => shop.ztunnelOf(node)))
-  if (one === undefined || two === undefined) throw new Error('two ztunnels')
-  await kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=0')
-  await poll(
-    'no controller',
-    async () => !(await shop.pods(SYSTEM)).some(({ app }) => app === 'sidestep-controller') || null,
-    WAIT_MS,
-  )
-  await cluster.kill('kube-apiserver')
-  try {
-    t.same(await shop.goesOn(before), [], 'nobody notices')
-
-    const dataProcess = processOf(one.uid, '/ztunnel/main.ts')
-    const supervisor = processOf(one.uid, '/ztunnel/supervisor/main.ts')
-    const states = [dataProcess, processOf(two.uid, '/ztunnel/main.ts')].map(
-      (pid) => statSync(`/proc/${pid}/root/var/lib/sidestep`).ino,
-    )
-    t.equal(new Set(states).size, 2, 'each node starts cold from its own state')
-    process.kill(supervisor, 'SIGKILL')
-    await poll('another supervisor', () => {
-      try {
-        return processOf(one.uid, '/ztunnel/supervisor/main.ts') !== supervisor || null
-      } catch {
-        return null
-      }
-    })
-    t.same(await shop.goesOn(before), [], 'the data process serves on')
-    t.equal(processOf(one.uid, '/ztunnel/main.ts'), dataProcess, 'it is the same')
-
-    const beforeKill = shop.mark()
-    const killedMs = Date.now()
-    process.kill(processOf(two.uid, '/ztunnel/main.ts'), 'SIGKILL')
-    await shop.goesOn(beforeKill)
-    const after = shop.since(beforeKill)
-    const late = after.filter(({ startedMs, error }) => error !== null && startedMs > killedMs + BACK_MS)
-    t.same(late, [], 'a second later every request is answered')
-    const slowestMs = Math.max(...after.filter(({ error }) => error === null).map(({ tookMs }) => tookMs))
-    t.comment(
-      `${shop.failures(beforeKill).length} requests in flight were lost, the slowest took ${slowestMs} ms`,
-    )
-    t.comment(shop.failures(beforeKill).join('\n'))
-  } finally {
-    await cluster.start('kube-apiserver')
-  }
-  await kubectl('-n', SYSTEM, 'scale', 'deployment/sidestep-controller', '--replicas=2')
-  await kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=90s')
-  const isBack = shop.mark()
-  await untilRedirection('enabled')
-  const reasons = (await shop.log(sinceMs)).map(({ reason }) => reason)
-  t.ok(reasons.includes('SUPERVISOR_LOST'), `of ${reasons.length} lines`)
-  t.same(await shop.goesOn(isBack), [])
-})
+const story = { cluster, shop, nodes: NODES, recordOf, untilRedirection: () => untilRedirection('enabled') }
+t.test('an apiserver that answers late: traffic goes on, and what changes still arrives', (t) =>
+  standSlowApiserver(t, story),
+)
+t.test('without controllers and apiserver, and parts of the ztunnels killed: traffic goes on', (t) =>
+  standOutage(t, story),
+)
 
 t.test('every ztunnel is replaced by the next one', async (t) => {
   const before = shop.mark()
