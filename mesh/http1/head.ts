@@ -24,18 +24,15 @@ export interface Fields {
   readonly hasFraming: boolean
 }
 
-/** Spellings that are seen all day: their lower case is known. */
-const LOWER = new Map([
-  ['ETag', 'etag'],
-  ['TE', 'te'],
-])
+/** Spellings that are seen all day, of fields that mean nothing to a connection: their lower case is known. */
+const ORDINARY = new Map([['ETag', 'etag']])
 const SEEN_ALL_DAY =
-  'host user-agent accept accept-encoding accept-language authorization cookie referer content-type content-length ' +
-  'transfer-encoding connection keep-alive cache-control origin date server set-cookie location etag last-modified ' +
-  'vary expires upgrade x-request-id x-forwarded-for x-forwarded-proto traceparent tracestate expect te'
+  'user-agent accept accept-encoding accept-language authorization cookie referer content-type cache-control origin date ' +
+  'server set-cookie location etag last-modified vary expires x-request-id x-forwarded-for x-forwarded-proto traceparent ' +
+  'tracestate'
 for (const name of SEEN_ALL_DAY.split(' ')) {
-  LOWER.set(name, name)
-  LOWER.set(
+  ORDINARY.set(name, name)
+  ORDINARY.set(
     name.replace(/(?:^|-)[a-z]/g, (first) => first.toUpperCase()),
     name,
   )
@@ -54,9 +51,8 @@ export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
 /** Fields without which a message is another one: Connection may not take them away. */
 const LASTING_FIELDS = new Set(['host', 'content-length', 'authorization', 'cookie', 'cache-control'])
 
-/** Reads field lines from `at` to the empty line that ends `text`. */
-export function parseFields(text: string, at: number): Fields | Refusal {
-  const headers: string[] = []
+/** Reads field lines from `at` to the empty line that ends `text`; fields are put behind what `headers` has. */
+export function parseFields(text: string, at: number, headers: string[] = []): Fields | Refusal {
   const hosts: string[] = []
   let contentLength = -1
   let codings = ''
@@ -79,9 +75,14 @@ export function parseFields(text: string, at: number): Fields | Refusal {
     let end = lineEnd
     while (end > start && (text.charCodeAt(end - 1) === SP || text.charCodeAt(end - 1) === HTAB)) end--
     const written = text.substring(at, nameEnd)
-    const name = LOWER.get(written) ?? written.toLowerCase()
     const value = text.substring(start, end)
     at = lineEnd + 2
+    const ordinary = ORDINARY.get(written)
+    if (ordinary !== undefined) {
+      headers.push(ordinary, value)
+      continue
+    }
+    const name = written.toLowerCase()
     if (name !== 'content-length' && name !== 'host' && !CONNECTION_FIELDS.has(name)) {
       headers.push(name, value)
       continue
@@ -121,8 +122,14 @@ export function parseFields(text: string, at: number): Fields | Refusal {
     return refuse('HTTP_TRANSFER_CODING', 'only chunked, and that once')
   const options = connection === '' ? NO_OPTIONS : parseOptions(connection)
   if (options === null) return malformed('Connection')
-  const fields = {
+  if (options.size > 0) {
+    for (const option of options)
+      if (LASTING_FIELDS.has(option)) return ambiguous(`Connection names ${option}`)
+    dropNamed(headers, options)
+  }
+  return {
     kind: 'fields',
+    headers,
     hosts,
     contentLength,
     isChunked: codings !== '',
@@ -131,10 +138,7 @@ export function parseFields(text: string, at: number): Fields | Refusal {
     upgrade: options.has('upgrade') ? upgrade : '',
     hasTrailersTe: te !== '' && /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(te),
     hasFraming,
-  } as const
-  if (options.size === 0) return { ...fields, headers }
-  for (const option of options) if (LASTING_FIELDS.has(option)) return ambiguous(`Connection names ${option}`)
-  return { ...fields, headers: without(headers, options) }
+  }
 }
 
 const NO_OPTIONS: ReadonlySet<string> = new Set()
@@ -151,13 +155,16 @@ function parseOptions(text: string): ReadonlySet<string> | null {
   return options
 }
 
-function without(headers: HeaderList, options: ReadonlySet<string>): HeaderList {
-  const kept: string[] = []
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = headers[i] ?? ''
-    if (!options.has(name)) kept.push(name, headers[i + 1] ?? '')
+/** Takes the fields that Connection names out of a list. */
+function dropNamed(headers: string[], options: ReadonlySet<string>): void {
+  let to = 0
+  for (let from = 0; from + 1 < headers.length; from += 2) {
+    const name = headers[from] ?? ''
+    if (options.has(name)) continue
+    headers[to++] = name
+    headers[to++] = headers[from + 1] ?? ''
   }
-  return kept
+  headers.length = to
 }
 
 /** SPEC RFC9110 §6.5.1: fields that frame, route or authenticate a message do not come after it. */

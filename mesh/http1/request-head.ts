@@ -50,21 +50,25 @@ export function parseRequestHead(text: string, scheme: string): RequestHead | Re
     const isVersion = /^\d\.\d$/.test(version)
     return isVersion ? refuse('HTTP_VERSION', version) : malformed('the version')
   }
-  const fields = parseFields(text, lineEnd + 2)
-  if (fields.kind === 'refusal') return fields
   const method = text.substring(0, methodEnd)
+  // The places of :authority and :path are filled once the fields are known.
+  const headers: string[] = [':method', method, ':scheme', scheme, ':authority', '', ':path', '']
+  const fields = parseFields(text, lineEnd + 2, headers)
+  if (fields.kind === 'refusal') return fields
   const isOld = version === '1.0'
   if (fields.isChunked && isOld) return ambiguous('Transfer-Encoding in HTTP/1.0')
-  const target = placeOf(method, text.substring(methodEnd + 1, targetEnd), fields, isOld, scheme)
-  if (target.kind === 'refusal') return target
-  const { pseudo } = target
+  const place = placeOf(method, text.substring(methodEnd + 1, targetEnd), fields, isOld)
+  if (place.kind === 'refusal') return place
+  headers[AUTHORITY_AT] = place.authority
+  headers[PATH_AT] = place.path
   const body = bodyOf(fields)
   const upgrade = isOld || body.kind !== 'none' ? '' : upgradeOf(fields)
-  const te = fields.hasTrailersTe ? TE_TRAILERS : NOTHING
+  if (fields.hasTrailersTe) headers.push('te', 'trailers')
+  if (upgrade !== '') headers.push('upgrade', upgrade)
   return {
     kind: 'request',
     method,
-    headers: [...pseudo, ...fields.headers, ...te, ...(upgrade === '' ? NOTHING : ['upgrade', upgrade])],
+    headers: method === 'CONNECT' ? withoutTarget(headers) : headers,
     body,
     isKeptAlive: isOld ? fields.wantsKeepAlive && !fields.wantsClose : !fields.wantsClose,
     isOld,
@@ -72,15 +76,20 @@ export function parseRequestHead(text: string, scheme: string): RequestHead | Re
   }
 }
 
-const NOTHING: readonly string[] = []
-const TE_TRAILERS: readonly string[] = ['te', 'trailers']
+const AUTHORITY_AT = 5
+const PATH_AT = 7
+
+/** SPEC RFC9113 §8.5: CONNECT has neither :scheme nor :path. */
+function withoutTarget(headers: HeaderList): HeaderList {
+  return [...headers.slice(0, 2), ...headers.slice(4, 6), ...headers.slice(8)]
+}
 
 /**
  * SPEC RFC9110 §7.8: whoever does not want to change ignores the field. Another version of HTTP behind a 101 would carry requests
  * that no rule is asked about.
  */
 function upgradeOf({ upgrade }: Fields): string {
-  return /h2c|http|tls/i.test(upgrade) ? '' : upgrade
+  return upgrade === '' || /h2c|http|tls/i.test(upgrade) ? '' : upgrade
 }
 
 function bodyOf({ isChunked, contentLength }: Fields): BodyLength {
@@ -88,7 +97,11 @@ function bodyOf({ isChunked, contentLength }: Fields): BodyLength {
   return contentLength > 0 ? { kind: 'bytes', bytes: contentLength } : NO_BODY
 }
 
-type Place = { readonly kind: 'place'; readonly pseudo: HeaderList }
+interface Place {
+  readonly kind: 'place'
+  readonly authority: string
+  readonly path: string
+}
 
 /** SPEC RFC9112 §3.2: four forms of a target, and the one Host that goes with each. */
 function placeOf(
@@ -96,33 +109,33 @@ function placeOf(
   target: string,
   { hosts, isChunked, contentLength }: Fields,
   isOld: boolean,
-  scheme: string,
 ): Place | Refusal {
   const [host = ''] = hosts
   if (hosts.length > 1) return refuse('HTTP1_HOST', 'Host twice')
   if (hosts.length === 0 && !isOld) return refuse('HTTP1_HOST', 'no Host')
   if (hosts.length === 1 && !isAuthority(host)) return refuse('HTTP1_HOST', 'no host is named so')
   const authority = host.toLowerCase()
-  const place = (of: string, at: string): Place => ({
-    kind: 'place',
-    pseudo: [':method', method, ':scheme', scheme, ':authority', of, ':path', at],
-  })
   if (method === 'CONNECT') {
     if (isChunked || contentLength > 0) return ambiguous('CONNECT with a body')
     const isTunnel = isAuthority(target) && /:\d+$/.test(target)
     if (!isTunnel) return malformed('CONNECT needs host:port')
     if (hosts.length === 1 && authority !== target.toLowerCase())
       return ambiguous('CONNECT to one host, Host of another')
-    return { kind: 'place', pseudo: [':method', method, ':authority', target.toLowerCase()] }
+    return { kind: 'place', authority: target.toLowerCase(), path: '' }
   }
-  if (target.startsWith('/')) return place(authority, target)
-  if (target === '*') return method === 'OPTIONS' ? place(authority, target) : malformed('the request target')
+  if (target.charCodeAt(0) === SLASH) return { kind: 'place', authority, path: target }
+  if (target === '*') {
+    if (method !== 'OPTIONS') return malformed('the request target')
+    return { kind: 'place', authority, path: target }
+  }
   // SPEC RFC9112 §3.2.2: the absolute form wins over Host; whoever sends two different ones wants readers to differ.
   const absolute = /^https?:\/\/([^/?]+)(\/.*|\?.*)?$/i.exec(target)
   const named = absolute?.[1]?.toLowerCase()
   if (named === undefined || !isAuthority(named)) return malformed('the request target')
   if (hosts.length === 1 && named !== authority) return ambiguous('the target names one host, Host another')
   const rest = absolute?.[2] ?? ''
-  if (rest === '' && method === 'OPTIONS') return place(named, '*')
-  return place(named, rest.startsWith('/') ? rest : `/${rest}`)
+  if (rest === '' && method === 'OPTIONS') return { kind: 'place', authority: named, path: '*' }
+  return { kind: 'place', authority: named, path: rest.startsWith('/') ? rest : `/${rest}` }
 }
+
+const SLASH = 0x2f

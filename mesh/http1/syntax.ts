@@ -72,9 +72,13 @@ export function hexDigit(char: number): number {
   return HEX[char] ?? -1
 }
 
+/** Most are: no port, no brackets. */
+const HOST_NAME = /^[-._~0-9A-Za-z]+$/
+
 /** True for `host` or `host:port` that everybody reads alike: RFC 3986 §3.2 without user information. */
 export function isAuthority(text: string): boolean {
   if (!consistsOf(AUTHORITY, text)) return false
+  if (HOST_NAME.test(text)) return true
   const match = /^(?:\[[0-9A-Fa-f:.]+\]|[^:[\]]+)(?::(\d{0,5}))?$/.exec(text)
   return match !== null && Number(match[1] ?? 0) <= 65_535
 }
