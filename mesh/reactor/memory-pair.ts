@@ -282,7 +282,7 @@ export class MemoryStream implements ByteStream, TurnEvent, TurnTask {
   }
 
   #offerDrain(): void {
-    if (this.#isDrainOwed) this.#scheduler.post(this)
+    if (this.#isDrainOwed && this.#closeReason === null) this.#scheduler.post(this)
   }
 
   #dropInbound(): void {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { HTTP1_LIMITS } from '../../../mesh/http1/limits.ts'
+import { memoryBlock } from '../../../mesh/reactor/memory-pair.ts'
 import { send } from '../../support/h2-pair.ts'
 import { answer, type Received, ServerUnderTest } from '../../support/http1-pair.ts'
 
@@ -50,6 +51,22 @@ t.test(
     }
   },
 )
+
+t.test('the block of a large part is left as it was', async (t) => {
+  const server = new ServerUnderTest({ highWaterBytes: 1 << 24 })
+  server.send(GET)
+  const { stream } = server.request(0)
+  stream.sendHeaders(answer('200'), false)
+  const block = memoryBlock(30_200)
+  const text = '0123456789'.repeat(3_000)
+  block.bytes.write(text, 100, 'latin1')
+  for (const at of [0, 10_000, 20_000]) stream.write(block, 100 + at, 100 + at + 10_000)
+  stream.end()
+  server.run()
+  t.equal(block.bytes.toString('latin1', 100, 30_100), text)
+  const part = `2710\r\n${'0123456789'.repeat(1_000)}\r\n`
+  t.equal(server.take(), `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${part.repeat(3)}0\r\n\r\n`)
+})
 
 t.test('a request body arrives as it comes, with its trailers', async (t) => {
   for (const chunkBytes of [1, 7, 1_000]) {
