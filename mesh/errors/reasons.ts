@@ -274,6 +274,8 @@ const ROWS = {
     'the path has no single spelling, so rules could be gone round: see the detail'],
   HTTP_BODY_LENGTH: [187, 502, 13, 'PROTOCOL_ERROR', '-',
     'a body is shorter or longer than its content-length says: fix the application that sends it'],
+  UPSTREAM_PROTOCOL: [189, 502, 13, 'PROTOCOL_ERROR', '-',
+    'the application answered what is no answer, or two readers could take for two: see the detail'],
   HTTP_HEAD_TIMEOUT: [188, 408, 4, 'CANCEL', '-', 'the peer began a head and did not end it in time'],
 } as const satisfies Record<string, Row>
 

@@ -136,8 +136,12 @@ export class Http1ClientSession extends Http1Connection {
     this.close(reason)
   }
 
+  /** What the server broke is never told the client as its own fault. */
   protected failed(reason: CloseReason): void {
-    this.close(reason)
+    const isProtocol = reason.code.startsWith('HTTP')
+    this.close(
+      isProtocol ? { code: 'UPSTREAM_PROTOCOL', detail: `${reason.code}: ${reason.detail}` } : reason,
+    )
   }
 
   /** The exchange is over, so nothing of a body can be left. */

@@ -113,11 +113,12 @@ export class Http1ServerSession extends Http1Connection {
     const { method, isOld } = request
     const head = answerHeadText(headers, isEnd, { method, isOld, isKeptAlive: this.isKeptAlive })
     if (head.kind === 'refusal') {
-      this.abort(stream, { code: head.code, detail: head.detail })
+      const code = head.code === 'HTTP1_MALFORMED' ? 'UPSTREAM_PROTOCOL' : head.code
+      this.abort(stream, { code, detail: head.detail })
       return
     }
     if (head.framing === 'raw' && (stream.bits & EXCHANGE.TUNNEL_ASKED) === 0) {
-      this.abort(stream, { code: 'HTTP1_MALFORMED', detail: 'a change of protocol that nobody asked for' })
+      this.abort(stream, { code: 'UPSTREAM_PROTOCOL', detail: 'a change of protocol that nobody asked for' })
       return
     }
     this.writer.writeHead(head.text, head.framing, head.contentLength)

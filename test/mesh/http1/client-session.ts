@@ -63,7 +63,7 @@ t.test('interim answers are told, as many as the limit says', async (t) => {
   t.equal(trailers.lists.length, HTTP1_LIMITS.interim.value)
   t.same(trailers.lists[0], [':status', '103', 'link', 'x'])
   client.send(interim)
-  t.equal(record.reason?.code, 'HTTP1_MALFORMED')
+  t.equal(record.reason?.code, 'UPSTREAM_PROTOCOL')
 })
 
 t.test('an answer to HEAD has no body', async (t) => {
@@ -108,7 +108,7 @@ t.test('an answer that comes before the request has ended', async (t) => {
 t.test('bytes that nobody asked for end the connection', async (t) => {
   const before = new ClientUnderTest()
   before.send(OK_EMPTY)
-  t.equal(before.reason?.code, 'HTTP1_AMBIGUOUS')
+  t.equal(before.reason?.code, 'UPSTREAM_PROTOCOL')
   const behind = new ClientUnderTest()
   const { record } = behind.open()
   behind.send(OK_EMPTY + OK_EMPTY)
@@ -120,7 +120,7 @@ t.test('bytes that nobody asked for end the connection', async (t) => {
   later.open()
   later.send(OK_EMPTY)
   later.send('H')
-  t.equal(later.reason?.code, 'HTTP1_AMBIGUOUS')
+  t.equal(later.reason?.code, 'UPSTREAM_PROTOCOL')
 })
 
 t.test('101 makes the stream carry bytes, only when it was asked for', async (t) => {
@@ -147,7 +147,7 @@ t.test('101 makes the stream carry bytes, only when it was asked for', async (t)
   const forced = new ClientUnderTest()
   const plain = forced.open()
   forced.send('HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
-  t.equal(plain.record.reason?.code, 'HTTP1_MALFORMED')
+  t.equal(plain.record.reason?.code, 'UPSTREAM_PROTOCOL')
 })
 
 t.test(

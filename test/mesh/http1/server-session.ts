@@ -266,7 +266,7 @@ t.test(
     t.equal(other.request(0).isEnd, true)
     other.request(0).stream.sendHeaders(answer('101', 'upgrade', 'h2c'), false)
     other.run()
-    t.match(other.take(), /^HTTP\/1.1 400 .*x-sidestep-reason: HTTP1_MALFORMED/s)
+    t.match(other.take(), /^HTTP\/1.1 502 .*x-sidestep-reason: UPSTREAM_PROTOCOL/s)
   },
 )
 
