@@ -204,10 +204,11 @@ t.test('destinations that break', async (t) => {
 
   t.ok(residentKb(pid) - before.kb < MAX_GROWTH_KB, `grown from ${before.kb} to ${residentKb(pid)} KB`)
   await peer.stop()
-  await poll('descriptors as before', () => descriptorCount(pid) <= before.descriptors + SPARE_SOCKETS || null).catch(
-    (error: Error) => {
-      throw new Error(`${error.message}: ${descriptorCount(pid)}, ${before.descriptors} before`)
-    },
-  )
+  await poll(
+    'descriptors as before',
+    () => descriptorCount(pid) <= before.descriptors + SPARE_SOCKETS || null,
+  ).catch((error: Error) => {
+    throw new Error(`${error.message}: ${descriptorCount(pid)}, ${before.descriptors} before`)
+  })
   t.same(lab.dataPids('n1'), [pid], 'the data process is still the same')
 })
