@@ -9,6 +9,7 @@ import { NetworkPolicyStage } from './network-policies.ts'
 import { PolicyStage } from './policy-stage.ts'
 import { hostIndex } from './routes/backend-finder.ts'
 import { RouteStage } from './routes/route-stage.ts'
+import { TrafficPolicyStage } from './routes/traffic-policy-stage.ts'
 import { waypointScopes } from './routes/waypoint-scopes.ts'
 import { ServiceStage } from './service-stage.ts'
 import { targetFinder } from './target-finder.ts'
@@ -30,6 +31,7 @@ export class Translator {
   readonly #networkPolicies = new NetworkPolicyStage()
   readonly #workloads: WorkloadStage
   readonly #routes = new RouteStage()
+  readonly #trafficPolicies = new TrafficPolicyStage()
 
   constructor(settings: TranslateSettings) {
     this.#settings = settings
@@ -69,6 +71,8 @@ export class Translator {
     const policies = this.#policies.run(view, find)
     const hosts = hostIndex(services, this.#settings.clusterDomain)
     const routes = this.#routes.run({ view, services, waypoints, hosts })
+    const scopes = waypointScopes(services, routes.backends, (name) => waypoints.identitiesOf(name))
+    const trafficPolicies = this.#trafficPolicies.run({ view, services, hosts, scopes })
     const ofWorkloads: ConfigFinding[] = []
     const networkPolicies = this.#networkPolicies.run(view)
     const around = { namespaces, localities, services, slices, policies, networkPolicies }
@@ -78,8 +82,8 @@ export class Translator {
       services: services.messages,
       authorizations: new Map([...policies.messages, ...workloads.guards]),
       routes: routes.messages,
-      trafficPolicies: new Map(),
-      waypointScopes: waypointScopes(services, routes.backends, (name) => waypoints.identitiesOf(name)),
+      trafficPolicies: trafficPolicies.messages,
+      waypointScopes: scopes,
       routeStates: routes.states,
       findings: boundFindings([
         ...this.#places.findings(view),
@@ -87,6 +91,7 @@ export class Translator {
         ...slices.findings,
         ...policies.findings,
         ...routes.findings,
+        ...trafficPolicies.findings,
         ...ofWorkloads,
         ...unservedFindings(view),
       ]),

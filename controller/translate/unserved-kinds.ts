@@ -4,9 +4,6 @@ import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-obj
 import { Notes } from './notes.ts'
 import type { ConfigFinding } from './translation.ts'
 
-const ROUTES =
-  'layer 7 routes need a waypoint of this mesh; until then the traffic goes to the service as it is'
-
 /** kindKey() → what to do instead. The kinds that the watch reads only for this (tested against its table). */
 export const UNSERVED_KINDS: ReadonlyMap<string, string> = new Map([
   [kindKey('networking.istio.io', 'Gateway'), 'use a Gateway of gateway.networking.k8s.io'],
@@ -18,8 +15,6 @@ export const UNSERVED_KINDS: ReadonlyMap<string, string> = new Map([
   [kindKey('networking.istio.io', 'WorkloadGroup'), 'write a WorkloadEntry for each machine'],
   [kindKey('networking.istio.io', 'ProxyConfig'), 'set the options of the ztunnel DaemonSet'],
   [kindKey('extensions.istio.io', 'WasmPlugin'), 'remove it: WebAssembly filters are not run'],
-  [kindKey('networking.istio.io', 'VirtualService'), ROUTES],
-  [kindKey('networking.istio.io', 'DestinationRule'), ROUTES],
   [
     kindKey('security.istio.io', 'RequestAuthentication'),
     'tokens need a waypoint of this mesh; they are not checked',
@@ -28,7 +23,6 @@ export const UNSERVED_KINDS: ReadonlyMap<string, string> = new Map([
     kindKey('telemetry.istio.io', 'Telemetry'),
     'every connection is recorded as it is; nothing needs to be set',
   ],
-  [kindKey('split.smi-spec.io', 'TrafficSplit'), ROUTES],
 ])
 
 /** One finding per object. */

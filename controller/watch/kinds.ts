@@ -51,17 +51,17 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind(GATEWAY, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2']),
   kind(GATEWAY, 'ReferenceGrant', 'referencegrants', ['v1', 'v1beta1']),
   kind(GATEWAY, 'GatewayClass', 'gatewayclasses', ['v1', 'v1beta1'], { isNamespaced: false }),
+  kind(NETWORKING, 'VirtualService', 'virtualservices', ISTIO_VERSIONS),
+  kind(NETWORKING, 'DestinationRule', 'destinationrules', ISTIO_VERSIONS),
+  kind('split.smi-spec.io', 'TrafficSplit', 'trafficsplits', ['v1alpha4', 'v1alpha3', 'v1alpha2']),
   kind(NETWORKING, 'Gateway', 'gateways', ISTIO_VERSIONS, { isServed }),
   kind(NETWORKING, 'Sidecar', 'sidecars', ISTIO_VERSIONS, { isServed }),
   kind(NETWORKING, 'EnvoyFilter', 'envoyfilters', ['v1alpha3'], { isServed }),
   kind(NETWORKING, 'WorkloadGroup', 'workloadgroups', ISTIO_VERSIONS, { isServed }),
   kind(NETWORKING, 'ProxyConfig', 'proxyconfigs', ['v1beta1'], { isServed }),
   kind('extensions.istio.io', 'WasmPlugin', 'wasmplugins', ['v1alpha1'], { isServed }),
-  kind(NETWORKING, 'VirtualService', 'virtualservices', ISTIO_VERSIONS, { isServed }),
-  kind(NETWORKING, 'DestinationRule', 'destinationrules', ISTIO_VERSIONS, { isServed }),
   kind(SECURITY, 'RequestAuthentication', 'requestauthentications', ['v1', 'v1beta1'], { isServed }),
   kind('telemetry.istio.io', 'Telemetry', 'telemetries', ['v1', 'v1alpha1'], { isServed }),
-  kind('split.smi-spec.io', 'TrafficSplit', 'trafficsplits', ['v1alpha4', 'v1alpha2'], { isServed }),
 ]
 
 const BY_NAME = new Map(WATCHED_KINDS.map((each) => [`${each.group}/${each.kind}`, each]))

@@ -15,6 +15,8 @@ const REFERENCE_GRANT = kindKey('gateway.networking.k8s.io', 'ReferenceGrant')
 export interface HostIndex {
   /** What a host means that somebody in that namespace writes; undefined: nothing. */
   find(host: string, namespace: string): ServiceInfo | undefined
+  /** Every service of that host, in order. */
+  findAll(host: string, namespace: string): readonly ServiceInfo[]
 }
 
 /** All services; of one host, that of the same namespace comes first, else the first by its key. */
@@ -26,16 +28,16 @@ export function hostIndex({ byName, entries }: ServicesResult, clusterDomain: st
     if (list === undefined) byHost.set(info.hostname, [info])
     else list.push(info)
   }
-  return {
-    find: (host, namespace) => {
-      for (const name of fullNames(host, namespace, clusterDomain)) {
-        const found = byHost.get(name)
-        const own = found?.find((info) => info.namespace === namespace) ?? found?.toSorted(byKey)[0]
-        if (own !== undefined) return own
-      }
-      return undefined
-    },
+  for (const list of byHost.values()) list.sort(byKey)
+  const findAll = (host: string, namespace: string): readonly ServiceInfo[] => {
+    const name = fullNames(host, namespace, clusterDomain).find((each) => byHost.has(each))
+    return (name === undefined ? undefined : byHost.get(name)) ?? []
   }
+  const find = (host: string, namespace: string): ServiceInfo | undefined => {
+    const found = findAll(host, namespace)
+    return found.find((info) => info.namespace === namespace) ?? found[0]
+  }
+  return { find, findAll }
 }
 
 /** A host as its author may have meant it; the first that exists is it. SPEC ISTIO-API: a short name is of the namespace. */

@@ -35,14 +35,14 @@ export interface Choice {
 /** The claims that count, in the order in which they came; null: nobody's. `outcomes` is told of all of them. */
 export function choose(
   claims: readonly Claim[],
-  protocol: AppProtocol,
+  { protocol, port }: Pick<PortGroup, 'protocol'> & { readonly port: number },
   outcomes: Map<Claim, Outcome>,
 ): Choice | null {
   let choice: Choice | null = null
   const byFamily = Map.groupBy(claims, ({ family }) => family)
   for (const family of FAMILIES) {
     const own = byFamily.get(family) ?? []
-    const candidates = own.map((claim) => ({ claim, form: formOf(claim, protocol) }))
+    const candidates = own.map((claim) => ({ claim, form: formOf(claim, protocol, port) }))
     const fitting = candidates.filter(({ form }) => form !== null)
     for (const { claim, form } of candidates) {
       const first = fitting[0]
@@ -68,7 +68,7 @@ function note(outcomes: Map<Claim, Outcome>, claim: Claim, outcome: Outcome): vo
 }
 
 /** How a claim can be served on a port that speaks this; null: not at all. */
-function formOf({ family, part }: Claim, protocol: AppProtocol): Form | null {
+function formOf({ family, part }: Claim, protocol: AppProtocol, port: number): Form | null {
   const speaks = wordOf(protocol)
   const isHttp = speaks === 'http' || speaks === 'unknown'
   switch (family) {
@@ -81,10 +81,16 @@ function formOf({ family, part }: Claim, protocol: AppProtocol): Form | null {
       return 'tcp'
     case 'VirtualService':
     case 'TrafficSplit':
-      if (isHttp && part.entries.length > 0) return 'http'
-      if (speaks !== 'http' && part.tls.length > 0) return 'tls'
-      return speaks !== 'http' && part.tcp.length > 0 ? 'tcp' : null
+      if (isHttp && isForPort(part.entries, port)) return 'http'
+      if (speaks === 'http') return null
+      if (speaks === 'tcp' && isForPort(part.tcp, port)) return 'tcp'
+      if (isForPort(part.tls, port)) return 'tls'
+      return isForPort(part.tcp, port) ? 'tcp' : null
   }
+}
+
+function isForPort(parts: readonly { readonly port: number }[], port: number): boolean {
+  return parts.some((each) => each.port === 0 || each.port === port)
 }
 
 /** What is to be told apart of protocols. */
@@ -106,8 +112,10 @@ export function groupPorts({ ports }: ServiceInfo, claims: readonly Claim[]): Po
   const byPort = new Map<number, number[]>()
   const named = new Set<number>()
   for (const [index, { port, part }] of claims.entries()) {
-    if (port !== 0) byPort.set(port, [...(byPort.get(port) ?? []), index])
-    for (const { port: own } of [...part.entries, ...part.tcp, ...part.tls]) if (own !== 0) named.add(own)
+    const own = byPort.get(port)
+    if (own === undefined) byPort.set(port, [index])
+    else own.push(index)
+    for (const each of [...part.entries, ...part.tcp, ...part.tls]) named.add(each.port)
   }
   const groups = new Map<string, { ports: number[]; protocol: AppProtocol; port: number }>()
   for (const { servicePort, appProtocol } of ports) {

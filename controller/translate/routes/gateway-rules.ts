@@ -7,12 +7,11 @@ import { readBackend } from './gateway-backends.ts'
 import { filterConflict, GRPC_FILTERS, HTTP_FILTERS, readGatewayFilters } from './gateway-filters.ts'
 import { readGrpcMatches, readHttpMatches } from './gateway-matches.ts'
 import type { EntryPart, HttpRuleInit, RouteReading, RulesPart, TcpPart } from './route-part.ts'
-import { durationMs, gatewayDuration } from './route-values.ts'
+import { durationMs, gatewayDuration, MAX_ATTEMPTS_ASKED } from './route-values.ts'
 
 const RULE_FIELDS = ['name', 'matches', 'filters', 'backendRefs', 'sessionPersistence']
 const SESSION_TYPES = ['Cookie', 'Header'] as const
 const LIFETIMES = ['Permanent', 'Session'] as const
-const MAX_ATTEMPTS_ASKED = 1_000 // what nobody means; the waypoint has a budget besides
 /** SPEC GATEWAY-API HTTPRouteRetry: unset is an implementation's choice; as Istio. */
 const DEFAULT_ATTEMPTS = 2
 

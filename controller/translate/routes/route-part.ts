@@ -15,7 +15,7 @@ import { Notes } from '../notes.ts'
 import type { ServiceInfo } from '../service-info.ts'
 import type { ConfigFinding } from '../translation.ts'
 
-type Init<T> = Exclude<T, { readonly $typeName: string }>
+export type Init<T> = Exclude<T, { readonly $typeName: string }>
 export type BackendInit = Init<MessageInitShape<typeof BackendSchema>>
 export type FilterInit = Init<MessageInitShape<typeof FilterSchema>> & { readonly kind: object }
 export type MatchInit = Init<MessageInitShape<typeof HttpMatchSchema>>

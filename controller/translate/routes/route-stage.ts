@@ -13,6 +13,7 @@ import type { Waypoints } from '../waypoints.ts'
 import { backendFinder, Grants, type HostIndex } from './backend-finder.ts'
 import type { Claim, Outcome } from './claims.ts'
 import { type GatewayRoutePart, type ParentRef, ROUTE_KINDS, readGatewayRoute } from './gateway-route.ts'
+import { HostRoutes, hostFindings } from './host-routes.ts'
 import { RecordedParts } from './recorded-parts.ts'
 import { type FoundParent, findParent } from './route-parents.ts'
 import type { AcceptedReason, RouteParentState, RouteState } from './route-state.ts'
@@ -49,6 +50,7 @@ interface Attachment {
 export class RouteStage {
   readonly #parts = new Map(ROUTE_KINDS.map((kind) => [kind, new RecordedParts<GatewayRoutePart>()]))
   readonly #claims = new Memo<Claim>()
+  readonly #hosts = new HostRoutes()
   readonly #results = new Memo<ServiceResult>(keepEqualMessage)
 
   run(world: RouteWorld): RoutesResult {
@@ -56,6 +58,7 @@ export class RouteStage {
     const findings: ConfigFinding[] = []
     const claims = new Map<ServiceInfo, Claim[]>()
     const attachments = this.#attach(world, claims, findings)
+    const hostRoutes = this.#hosts.attach(world, claims)
     const messages = new Map<string, ServiceRoutes>()
     const backends = new Map<string, readonly string[]>()
     const outcomes = new Map<Claim, Outcome>()
@@ -66,6 +69,10 @@ export class RouteStage {
       if (result.message === null) continue
       messages.set(info.key, result.message)
       backends.set(info.key, [...new Set(own.flatMap(({ part }) => part.backends))].toSorted())
+    }
+    for (const route of hostRoutes) {
+      append(findings, route.part.findings)
+      append(findings, hostFindings(route, outcomes))
     }
     const states = statesOf(attachments, outcomes, findings)
     return { messages, backends, findings, states }

@@ -12,6 +12,8 @@ export type DurationInit = MessageInitShape<typeof DurationSchema>
 export const MAX_REGEX = 4_096
 /** SPEC GATEWAY-API weight: at most this. */
 export const MAX_WEIGHT = 1_000_000
+/** Retries that a route may ask for: more is what nobody means, and the waypoint has a budget besides. */
+export const MAX_ATTEMPTS_ASKED = 1_000
 /** What `percent` and `percentage` are said in. */
 export const WHOLE_MILLIONTHS = 1_000_000
 

@@ -41,7 +41,7 @@ export function serviceRoutes(
     const consumers = [...new Set(group.claims.map(({ consumer }) => consumer))].toSorted(consumersFirst)
     const lists = consumers.flatMap((consumer) => {
       const own = group.claims.filter((claim) => claim.consumer === consumer)
-      const choice = choose(own, group.protocol, outcomes)
+      const choice = choose(own, { protocol: group.protocol, port }, outcomes)
       if (choice === null) return []
       const list = listOf(choice, port, consumer)
       left -= Math.max(list.size, 1)

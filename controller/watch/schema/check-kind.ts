@@ -16,6 +16,7 @@ import {
 } from './core.ts'
 import { GRPC_ROUTE, HTTP_ROUTE, L4_ROUTE, REFERENCE_GRANT } from './gateway-routes.ts'
 import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION, SERVICE_ENTRY, WORKLOAD_ENTRY_SPEC } from './istio.ts'
+import { DESTINATION_RULE, TRAFFIC_SPLIT, VIRTUAL_SERVICE } from './istio-routes.ts'
 import { checkShape, fields, type Shape } from './shape.ts'
 
 interface KindShape {
@@ -44,6 +45,9 @@ const SHAPES: ReadonlyMap<string, KindShape> = new Map<string, KindShape>([
   ['GRPCRoute.gateway.networking.k8s.io', { spec: GRPC_ROUTE }],
   ['TCPRoute.gateway.networking.k8s.io', { spec: L4_ROUTE }],
   ['TLSRoute.gateway.networking.k8s.io', { spec: L4_ROUTE }],
+  ['VirtualService.networking.istio.io', { spec: VIRTUAL_SERVICE }],
+  ['DestinationRule.networking.istio.io', { spec: DESTINATION_RULE }],
+  ['TrafficSplit.split.smi-spec.io', { spec: TRAFFIC_SPLIT }],
   ['ReferenceGrant.gateway.networking.k8s.io', { spec: REFERENCE_GRANT }],
 ])
 

@@ -981,7 +981,7 @@ export declare const SessionPersistenceSchema: GenMessage<SessionPersistence>;
  */
 export declare type TcpRoutes = Message<"sidestep.v1.TcpRoutes"> & {
   /**
-   * The first whose server names match.
+   * The first that is true of a connection; where none is, it is closed.
    *
    * @generated from field: repeated sidestep.v1.TcpRule rules = 1;
    */

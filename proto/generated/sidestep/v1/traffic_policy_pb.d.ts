@@ -344,6 +344,8 @@ export declare type ConsistentHash = Message<"sidestep.v1.ConsistentHash"> & {
   } | { case: undefined; value?: undefined };
 
   /**
+   * 0: as many as the waypoint thinks right.
+   *
    * @generated from oneof sidestep.v1.ConsistentHash.table
    */
   table: {

@@ -190,7 +190,7 @@ t.test('a wrong type or value is an error', async (t) => {
 })
 
 t.test('kinds that are not served are not judged', async (t) => {
-  t.same(told(NETWORKING, 'VirtualService', { spec: { anything: [1] }, more: 1 }), [])
+  t.same(told(NETWORKING, 'Sidecar', { spec: { anything: [1] }, more: 1 }), [])
 })
 
 t.test('fields of routes are known, and what is near one is told', async (t) => {
@@ -222,4 +222,35 @@ t.test('fields of routes are known, and what is near one is told', async (t) => 
     'error spec.from[0].group: required field is missing',
     'error spec.from[0].namespace: required field is missing',
   ])
+})
+
+t.test('fields of VirtualServices, DestinationRules and TrafficSplits are known too', async (t) => {
+  const match = [{ uri: { prefix: '/' }, headers: { a: { exact: 'b' } } }]
+  const http = [
+    { match, route: [{ destination: { host: 'a', subset: 'v1' }, weight: 90 }] },
+    {
+      fault: { delay: { fixedDelay: '1s', percentage: { value: 0.1 } } },
+      mirror: { host: 'b' },
+      timeout: '1s',
+    },
+  ]
+  t.same(told(NETWORKING, 'VirtualService', { spec: { hosts: ['a'], http } }), [])
+  const wrong = [{ match: [{ urii: {} }], route: [{ weight: 'all' }] }]
+  t.same(told(NETWORKING, 'VirtualService', { spec: { hosts: ['a'], http: wrong } }), [
+    'warning spec.http[0].match[0].urii: unknown field (uri)',
+    'error spec.http[0].route[0].weight: expected a whole number from 0 to 2147483647, found text "all"',
+    'error spec.http[0].route[0].destination: required field is missing',
+  ])
+  const trafficPolicy = { loadBalancer: { simple: 'LEAST_CONN' }, outlierDetection: { consecutiveErrors: 1 } }
+  const rule = { host: 'a', trafficPolicy, subsets: [{ name: 'v1' }] }
+  t.same(told(NETWORKING, 'DestinationRule', { spec: rule }), [])
+  const typo = { connectionPool: { http: { h2UpgradePolicy: 'UPGRAD' } } }
+  t.same(told(NETWORKING, 'DestinationRule', { spec: { host: 'a', trafficPolicy: typo } }), [
+    'error spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: expected one of DEFAULT, DO_NOT_UPGRADE, UPGRADE, found "UPGRAD" (UPGRADE)',
+  ])
+  const backends = [
+    { service: 'a', weight: '900m' },
+    { service: 'b', weight: 1 },
+  ]
+  t.same(told('split.smi-spec.io/v1alpha2', 'TrafficSplit', { spec: { service: 's', backends } }), [])
 })
