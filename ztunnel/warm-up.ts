@@ -14,6 +14,7 @@ import './supervisor/enroll/start-pod-watch.ts'
 import './supervisor/enroll/zds-client.ts'
 import './supervisor/main.ts'
 import './supervisor/supervisor.ts'
+import './tracing/open-spans.ts'
 import './worker.ts'
 
 flushCompileCache()

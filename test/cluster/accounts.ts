@@ -151,9 +151,10 @@ t.test(
       statuses
         .flatMap(({ resources, verbs }) => resources.map((each) => `${each} ${verbs.join()}`))
         .toSorted(),
-      ['authorizationpolicies', 'gatewayclasses', 'gateways', 'peerauthentications'].map(
-        (each) => `${each}/status get,update`,
-      ),
+      [
+        ...['authorizationpolicies', 'gatewayclasses', 'gateways', 'grpcroutes', 'httproutes'],
+        ...['peerauthentications', 'tcproutes', 'tlsroutes'],
+      ].map((each) => `${each}/status get,update`),
     )
     for (const kind of ['authorizationpolicies.security.istio.io', 'gateways.gateway.networking.k8s.io'])
       for (const verb of ['get', 'update', 'patch']) {

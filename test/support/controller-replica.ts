@@ -10,7 +10,7 @@ import { poll } from './mesh-lab.ts'
 import { requestUnix } from './unix-http.ts'
 
 const CONTROLLER = fileURLToPath(new URL('../../controller/main.ts', import.meta.url))
-const START_MS = 20_000
+const START_MS = 60_000
 
 /** What admin says of the lead. */
 export interface Leadership {

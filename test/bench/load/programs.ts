@@ -109,7 +109,7 @@ t.test('churn opens a connection for every request', async (t) => {
     clients: 4,
     sources: ['127.0.0.2', '127.0.0.3'],
     warmUpSeconds: 0,
-    seconds: 0.3,
+    seconds: 1,
   }
   const result = await run<ChurnResult>(t, 'churn', options)
   t.equal(result.failures, 0, result.failure)
