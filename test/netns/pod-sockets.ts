@@ -6,6 +6,8 @@ import t from 'tap'
 import { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
 import * as c from '../../mesh/reactor/ffi/constants.ts'
 import { close, connect } from '../../mesh/reactor/ffi/libc.ts'
+import { NETLINK_ROUTE, NetlinkConnection } from '../../mesh/reactor/netlink/connection.ts'
+import { setLinkUp } from '../../mesh/reactor/netlink/links.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { encodeSocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
@@ -95,6 +97,20 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
     t.same(readRedirectRules(namespace), NO_RULES)
     t.equal(descriptors().length, before)
   }
+})
+
+t.test('a new pod may be enrolled before its loopback is up', async (t) => {
+  const network = createLab(t, SPEC)
+  const { namespace } = network.pod('b')
+  const loopback = (isUp: boolean): void =>
+    NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => setLinkUp(connection, 'lo', isUp))
+  loopback(false)
+  const sockets = PodSockets.open(podAt(namespace), configOf())
+  t.equal(sockets.findDrift(), null)
+  t.same([...sockets.listeners.keys()], ['outbound', 'inbound', 'passthrough', ...DNS])
+  loopback(true) // as whoever makes the pod does, sooner or later
+  t.equal(sockets.findDrift(), null)
+  sockets.close()
 })
 
 t.test('a pod changes its mind about its redirection under its listeners', async (t) => {

@@ -6,6 +6,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { AF_INET6, SHUT_RDWR, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
 import { shutdown } from '../../mesh/reactor/ffi/libc.ts'
+import { NETLINK_ROUTE, NetlinkConnection } from '../../mesh/reactor/netlink/connection.ts'
+import { setLinkUp } from '../../mesh/reactor/netlink/links.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
   DEFAULT_KEEPALIVE,
@@ -88,6 +90,7 @@ export class PodSockets {
     try {
       if (namespace !== null) assertUnshared(namespace, pod, others)
       if (namespace !== null && config.redirect) assertOurs(namespace)
+      if (namespace !== null) setLoopbackUp(namespace)
       const openAll = (): void => {
         for (const kind of kindsFor(pod, config)) listeners.set(kind, open(kind, pod, config))
       }
@@ -206,6 +209,11 @@ function assertUnshared(
       detail: `${netns} is the namespace of ${owner}/${name} (${uid})`,
     })
   }
+}
+
+/** A container runtime sets up the loopback of a new pod beside us; without it nothing can be bound or routed there. */
+function setLoopbackUp(namespace: NetworkNamespace): void {
+  NetlinkConnection.use(NETLINK_ROUTE, namespace, (connection) => setLinkUp(connection, 'lo'))
 }
 
 function assertOurs(namespace: NetworkNamespace): void {
