@@ -96,10 +96,10 @@ t.test('rate 0 is a closed loop', async (t) => {
     connections: 4,
     rate: 0,
     warmUpSeconds: 0.2,
-    seconds: 0.3,
+    seconds: 1,
   }
   const { perSecond } = await run<OpenLoopResult>(t, 'open-loop', options)
-  t.ok(perSecond > 100 && perSecond * 0.3 <= server.requests, `${perSecond}`)
+  t.ok(perSecond > 10 && perSecond <= server.requests, `${perSecond}`)
 })
 
 t.test('churn opens a connection for every request', async (t) => {
