@@ -16,7 +16,12 @@ const CALIBRATIONS = 3
 /** Their slower one sets the load; Envoy may be overrun by it, and then the table shows that. */
 const COMPARED: readonly SubjectName[] = ['sidestep', 'ztunnel']
 
-async function run(subject: RunningSubject, timing: Timing, rate: number): Promise<OpenLoopResult> {
+/** Requests at a rate; 0: a closed loop. @throws Error when a connection is lost */
+export async function runOpenLoop(
+  subject: RunningSubject,
+  timing: Timing,
+  rate: number,
+): Promise<OpenLoopResult> {
   const { lab } = subject
   const options: OpenLoopOptions = { ...timing, target: lab.web, connections: CONNECTIONS, rate }
   const result = await lab.processes.measure<OpenLoopResult>(
@@ -42,7 +47,7 @@ class LatencyPart implements QuestionPart {
       for (const subject of subjects) {
         if (this.#failures.has(subject.name)) continue
         try {
-          const { perSecond } = await run(subject, timing, 0)
+          const { perSecond } = await runOpenLoop(subject, timing, 0)
           found.set(subject.name, [...(found.get(subject.name) ?? []), perSecond])
         } catch (error) {
           this.#failures.set(subject.name, error) // measure() reports it; the others go on
@@ -59,7 +64,7 @@ class LatencyPart implements QuestionPart {
       const rate = (this.#base() * load) / 100
       const pids = [...subject.sourcePids(), ...subject.destinationPids()]
       const before = cpuSeconds(pids)
-      const result = await run(subject, timing, rate)
+      const result = await runOpenLoop(subject, timing, rate)
       const requests = rate * (timing.seconds + timing.warmUpSeconds)
       figures[`offered${load}`] = rate
       figures[`p50Micros${load}`] = result.p50Micros

@@ -2,38 +2,19 @@
 // How long do the few requests of one pod take while another pod of the same node moves data? At a rate that leaves the
 // processors idle time: what rises then is what one has to wait for in the proxy, and not for the machine.
 import type { BulkSourceOptions, BulkSourceResult } from '../load/bulk-source.ts'
-import type { OpenLoopOptions, OpenLoopResult } from '../load/open-loop.ts'
 import { USUAL_PLACE } from '../place.ts'
 import type { Figures } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
+import { runOpenLoop } from './latency.ts'
 import { programTimeoutMs, type Question, type Timing } from './question.ts'
 
 /** Of the pod that is looked at. */
 const REQUESTS_PER_SECOND = 1000
-const CONNECTIONS = 32
 /** Of its neighbour: 1 Gbit/s on four connections. */
 const BULK_BYTES_PER_SECOND = 125_000_000
 const BULK_STREAMS = 4
 /** The neighbour is at work before the first request and after the last. */
 const BULK_MARGIN_SECONDS = 1
-
-async function requests({ lab }: RunningSubject, timing: Timing): Promise<OpenLoopResult> {
-  const options: OpenLoopOptions = {
-    ...timing,
-    target: lab.web,
-    connections: CONNECTIONS,
-    rate: REQUESTS_PER_SECOND,
-  }
-  const timeoutMs = programTimeoutMs(timing)
-  const result = await lab.processes.measure<OpenLoopResult>(
-    lab.client.namespace,
-    'open-loop',
-    options,
-    timeoutMs,
-  )
-  if (result.failure !== '') throw new Error(result.failure)
-  return result
-}
 
 async function bulk({ lab }: RunningSubject, timing: Timing): Promise<BulkSourceResult> {
   const options: BulkSourceOptions = {
@@ -54,8 +35,11 @@ async function bulk({ lab }: RunningSubject, timing: Timing): Promise<BulkSource
 }
 
 async function measure(subject: RunningSubject, timing: Timing): Promise<Figures> {
-  const alone = await requests(subject, timing)
-  const [beside, { bytes, seconds }] = await Promise.all([requests(subject, timing), bulk(subject, timing)])
+  const alone = await runOpenLoop(subject, timing, REQUESTS_PER_SECOND)
+  const [beside, { bytes, seconds }] = await Promise.all([
+    runOpenLoop(subject, timing, REQUESTS_PER_SECOND),
+    bulk(subject, timing),
+  ])
   return {
     p50MicrosAlone: alone.p50Micros,
     p99MicrosAlone: alone.p99Micros,

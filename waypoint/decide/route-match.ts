@@ -50,8 +50,6 @@ class Entry {
     if (match === undefined) return true
     if (match.method !== '' && match.method !== request.method) return false
     if (this.#path !== null && !this.#path(request.path)) return false
-    if (match.scheme !== '' && match.scheme !== request.scheme) return false
-    if (match.hosts.length > 0 && !match.hosts.some((host) => isHost(host, request.host))) return false
     for (const [name, test, isWanted] of this.#headers)
       if (test(request.header(name)) !== isWanted) return false
     for (const [name, test] of this.#query) if (!test(request.parameter(name))) return false
@@ -65,13 +63,6 @@ function prefixOf(match: HttpMatch | undefined): MatchedPrefix | null {
   const kind = match?.path?.kind
   if (kind?.case === 'prefix') return { length: segmentPrefix(kind.value).length, isOfSegments: true }
   return kind?.case === 'characterPrefix' ? { length: kind.value.length, isOfSegments: false } : null
-}
-
-/** Exact, or `*.suffix`, which takes any number of labels but not none. */
-export function isHost(pattern: string, host: string): boolean {
-  if (pattern === '*') return true
-  if (!pattern.startsWith('*.')) return pattern === host
-  return host.length > pattern.length - 1 && host.endsWith(pattern.slice(1))
 }
 
 /** The routes of one list. */

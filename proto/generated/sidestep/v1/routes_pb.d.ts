@@ -197,13 +197,6 @@ export declare const HttpEntrySchema: GenMessage<HttpEntry>;
  */
 export declare type HttpMatch = Message<"sidestep.v1.HttpMatch"> & {
   /**
-   * Of the Host or :authority, without port, lower case: exact, or `*.suffix`. Empty: any.
-   *
-   * @generated from field: repeated string hosts = 1;
-   */
-  hosts: string[];
-
-  /**
    * @generated from field: sidestep.v1.PathMatch path = 2;
    */
   path?: PathMatch | undefined;
@@ -234,13 +227,6 @@ export declare type HttpMatch = Message<"sidestep.v1.HttpMatch"> & {
    * @generated from field: string source_namespace = 7;
    */
   sourceNamespace: string;
-
-  /**
-   * Where a VirtualService asks for it.
-   *
-   * @generated from field: string scheme = 8;
-   */
-  scheme: string;
 
   /**
    * Headers that must not match.
