@@ -15,12 +15,13 @@ const fence = (name, packages, allowed) => ({
 })
 const HIGHER_THAN = {
   errors:
-    'runtime|net|reactor|telemetry|kubernetes|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
+    'runtime|net|reactor|telemetry|kubernetes|tracing|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|control|generations|snapshot|admin',
   runtime:
-    'reactor|telemetry|kubernetes|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
-  reactor: 'h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|admin',
-  h2: 'identity|model|authz|balance|hbone|redis|discovery|admin',
-  authz: 'hbone|admin|balance',
+    'reactor|telemetry|kubernetes|tracing|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|control|generations|snapshot|admin',
+  reactor:
+    'tracing|h2|http1|http|identity|model|authz|balance|hbone|redis|grpc|discovery|control|generations|snapshot|admin',
+  h2: 'identity|model|authz|balance|hbone|redis|discovery|control|generations|snapshot|admin',
+  authz: 'hbone|control|generations|snapshot|admin|balance',
 }
 module.exports = {
   forbidden: [
@@ -97,11 +98,11 @@ module.exports = {
     tier('tier-runtime-and-net', 1, HIGHER_THAN.runtime),
     tier('tier-reactor-and-telemetry-and-kubernetes', 2, HIGHER_THAN.reactor),
     tier(
-      'tier-h2-and-http1-and-http-and-identity-and-model',
+      'tier-h2-and-http1-and-http-and-identity-and-model-and-tracing',
       3,
       HIGHER_THAN.h2.replace('identity|model|', ''),
     ),
-    tier('tier-authz-and-balance-and-hbone', 4, 'admin|discovery'),
+    tier('tier-authz-and-balance-and-hbone', 4, 'admin|control|generations|snapshot|discovery'),
     fence('koffi-fence', 'koffi', '^mesh/reactor/ffi/'),
     fence('pki-fence', 'pkijs|asn1js|@peculiar', '^mesh/identity/pki\\.ts$'),
     fence('pino-fence', 'pino', '^mesh/runtime/log\\.ts$'),
@@ -109,6 +110,7 @@ module.exports = {
     fence('kubernetes-fence', '@kubernetes', '^(controller/kubernetes/|cli/fleet/cluster\\.ts$)'),
     fence('grpc-fence', '@grpc', '^mesh/(grpc|discovery|identity)/'),
     fence('regex-fence', 're2js', '^(waypoint|controller/translate)/'),
+    fence('jose-fence', 'jose', '^(waypoint/tokens/|bench/)'),
     fence('commander-fence', 'commander', '^(cli/main\\.ts$|demo/|bench/)'),
   ],
   options: {

@@ -10,7 +10,7 @@ import { drainStatus } from './commands/drain-status.ts'
 import { dump } from './commands/dump.ts'
 import { ps } from './commands/ps.ts'
 import { certs, conns, edges, logLevel, version } from './commands/tables.ts'
-import { tap } from './commands/tap.ts'
+import { type TapAsked, tap } from './commands/tap.ts'
 import { why } from './commands/why.ts'
 import { CliError, EXIT_OK, EXIT_USAGE } from './exit-codes.ts'
 import { openFleet } from './fleet/open-fleet.ts'
@@ -96,12 +96,17 @@ program
   .action(() => run(conns))
 program
   .command('tap')
-  .description('connections as they open, close and are refused, until Ctrl-C; of all pods, or of one')
+  .description(
+    'connections as they open, close and are refused, and requests of waypoints, until Ctrl-C; of all pods, or of one',
+  )
   .argument('[pod]', 'namespace/name, or a name')
   .option('--peer <name>', 'only with this other end: a pod, an address or an identity')
   .option('--reason <code>', 'only what ended with this reason code')
-  .action((pod: string | undefined, { peer, reason }: { peer?: string; reason?: string }) =>
-    run((io) => tap(io, { pod, peer, reason })),
+  .option('--path <prefix>', 'of a waypoint: only requests whose path begins so')
+  .option('--status <status>', 'of a waypoint: only requests answered so: 404, 5xx')
+  .option('--source <caller>', 'of a waypoint: only requests of an identity, address, namespace or account')
+  .action((pod: string | undefined, { peer, reason, path, status, source }: Partial<TapAsked>) =>
+    run((io) => tap(io, { pod, peer, reason, path, status, source })),
   )
 program
   .command('capture')

@@ -79,6 +79,8 @@ const NO_TRANSLATION: Translation = {
   authorizations: new Map(),
   routes: new Map(),
   trafficPolicies: new Map(),
+  requestPolicies: new Map(),
+  requestTelemetry: new Map(),
   waypointScopes: new Map(),
   routeStates: [],
   findings: [],
@@ -317,6 +319,7 @@ export class App {
     })
     if (caller === null) throw new MeshError('IDENTITY_MISSING', { detail: 'neither token nor certificate' })
     if (isRefusal(caller)) throw new MeshError(caller.code, { detail: caller.detail })
-    return { node: caller.node, account: caller.account, description: caller.account }
+    const { node, account, accounts = [account] } = caller
+    return { node, accounts, description: account }
   }
 }

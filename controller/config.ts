@@ -61,7 +61,7 @@ export const CONTROLLER_OPTIONS = {
   },
   waypointImage: {
     type: 'text',
-    default: 'sidestep/waypoint:0.1.0',
+    default: 'docker.io/sidestep/sidestep:0.1.0',
     meaning: 'source kubernetes: image of the waypoints that are provisioned; empty: none are',
   },
   waypointImagePullPolicy: {
@@ -74,6 +74,30 @@ export const CONTROLLER_OPTIONS = {
     type: 'text',
     default: 'sidestep-controller.istio-system.svc:15012',
     meaning: 'source kubernetes: host:port of every controller, separated by commas, as waypoints dial it',
+  },
+  waypointAccessLog: {
+    type: 'text',
+    default: '',
+    choices: ['', 'json', 'text', 'off'],
+    meaning: 'source kubernetes: accessLog of the waypoints; empty: json',
+  },
+  waypointAccessLogFormat: {
+    type: 'text',
+    default: '',
+    meaning: 'source kubernetes: accessLogFormat of the waypoints',
+  },
+  waypointOtlpEndpoint: {
+    type: 'text',
+    default: '',
+    meaning: 'source kubernetes: otlpEndpoint of the waypoints; empty: they trace nothing',
+  },
+  waypointOtlpSamplesPerMillion: {
+    type: 'integer',
+    default: '10000',
+    min: 0,
+    max: 1_000_000,
+    unit: 'of a million',
+    meaning: 'source kubernetes: otlpSamplesPerMillion of the waypoints',
   },
   listenHost: { type: 'text', default: '::', meaning: 'address on which ztunnels are served' },
   listenPort: {

@@ -38,6 +38,7 @@ export function contradictionsOf(options: ControllerConfig): readonly string[] {
   return [
     ...branchMistakes(options, 'configSource', SOURCES),
     ...branchMistakes(options, 'caSource', AUTHORITIES),
+    ...waypointMistakes(options),
     ...redisMistakes(options),
     ...caAddressMistakes(options),
   ]
@@ -90,4 +91,18 @@ function caAddressMistakes({ caSource, caAddress }: ControllerConfig): string[] 
   // An agent on this machine speaks plain HTTP; anywhere else everybody would read the token.
   const isAgent = protocol === 'http:' && /^(localhost|127\.[\d.]+|\[::1\])$/.test(hostname)
   return protocol === 'https:' || isAgent ? [] : [`${name}: must be a URL that begins with https://`]
+}
+
+function waypointMistakes(options: ControllerConfig): readonly string[] {
+  const { waypointAccessLog, waypointAccessLogFormat, waypointOtlpEndpoint: endpoint } = options
+  return [
+    ...(waypointAccessLogFormat !== '' && waypointAccessLog !== 'text'
+      ? [
+          `${environmentName('waypointAccessLogFormat')}: only with ${environmentName('waypointAccessLog')}=text`,
+        ]
+      : []),
+    ...(endpoint !== '' && !/^https?:$/.test(URL.parse(endpoint)?.protocol ?? '')
+      ? [`${environmentName('waypointOtlpEndpoint')}: must be a URL, as http://collector:4318`]
+      : []),
+  ]
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is in the image: Node with the libraries it is linked to, the locked packages, our own parts. The shell is for
-// the few lines that restart a supervisor (ztunnel/supervisor/keep.sh).
+// the few lines that restart a supervisor (mesh/generations/keep.sh).
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,14 +16,14 @@ const SHELL_PATH = '/bin/sh'
 export const ENTRY_PATH = `/${HOME}/image/entry.mjs`
 
 /** Of the project: everything that runs in a cluster. */
-const PARTS = ['mesh', 'ztunnel', 'controller', 'proto/generated']
+const PARTS = ['mesh', 'ztunnel', 'waypoint', 'controller', 'proto/generated']
 /** Our own sources, and the generated ones; types are not loaded. */
 const PART_FILE = /(?<!\.d)\.(ts|js)$/
 const SINGLE_FILES = [
   'package.json',
   'LICENSE',
   'image/entry.mjs',
-  'ztunnel/supervisor/keep.sh',
+  'mesh/generations/keep.sh',
   'cni/sidestep-cni',
 ]
 const TEXTS: Readonly<Record<string, string>> = {

@@ -4,7 +4,11 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const PARTS = { ztunnel: '../ztunnel/supervisor/main.ts', controller: '../controller/main.ts' }
+const PARTS = {
+  ztunnel: '../ztunnel/supervisor/main.ts',
+  waypoint: '../waypoint/supervisor/main.ts',
+  controller: '../controller/main.ts',
+}
 const [name = '', ...options] = process.argv.slice(2)
 if (!Object.hasOwn(PARTS, name)) {
   process.stderr.write(`usage: ${Object.keys(PARTS).join(' | ')} [options]\n`)

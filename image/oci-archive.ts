@@ -24,10 +24,17 @@ interface Blob {
   readonly content: Buffer | { readonly file: string }
 }
 
-/** Writes `layers` to `file` as the image `name`. */
+/** Where an image is written to, what it is called, and what it starts: our own parts where nothing is said. */
+export interface ImageTarget {
+  readonly file: string
+  readonly name: string
+  readonly entrypoint?: readonly string[]
+}
+
+/** Writes `layers` as an image. */
 export function writeOciArchive(
   layers: readonly Layer[],
-  { file, name }: { readonly file: string; readonly name: string },
+  { file, name, entrypoint = [NODE_PATH, ENTRY_PATH] }: ImageTarget,
 ): WrittenImage {
   const scratch = mkdtempSync(join(dirname(file), '.image-'))
   try {
@@ -37,7 +44,7 @@ export function writeOciArchive(
       config: {
         User: `${IMAGE_USER}:${IMAGE_USER}`,
         Env: [`PATH=${dirname(NODE_PATH)}`],
-        Entrypoint: [NODE_PATH, ENTRY_PATH],
+        Entrypoint: entrypoint,
         WorkingDir: '/',
       },
       rootfs: { type: 'layers', diff_ids: blobs.map(({ digest }) => digest) },

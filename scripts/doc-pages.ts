@@ -11,9 +11,20 @@ import { H2_LIMITS, type Limit } from '../mesh/h2/limits.ts'
 import { HBONE_LIMITS } from '../mesh/hbone/limits.ts'
 import { HTTP1_LIMITS } from '../mesh/http1/limits.ts'
 import { environmentName, flagName, type OptionTable } from '../mesh/runtime/options.ts'
-import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
+import { DNS_REQUESTS, TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
 import { LATENCY_METRICS, Latencies } from '../mesh/telemetry/latencies.ts'
-import { formatTrafficLabels } from '../mesh/telemetry/traffic-labels.ts'
+import {
+  createRequestMemory,
+  MAX_REQUEST_LABEL_SETS,
+  RequestCounterReader,
+  RequestCounters,
+} from '../mesh/telemetry/request-counters.ts'
+import { formatRequestLabels, formatTrafficLabels } from '../mesh/telemetry/traffic-labels.ts'
+import { WAYPOINT_OPTIONS } from '../waypoint/config.ts'
+import {
+  type MeasuredApp as MeasuredWaypoint,
+  formatMetrics as waypointMetrics,
+} from '../waypoint/metrics.ts'
 import type { App } from '../ztunnel/app.ts'
 import { ZTUNNEL_OPTIONS } from '../ztunnel/config.ts'
 import { formatMetrics } from '../ztunnel/metrics.ts'
@@ -107,10 +118,11 @@ what differs from what stands there; \`/status\` of its admin socket says what i
 export function configurationPage(): string {
   return page(
     'Configuration',
-    'ztunnel/config.ts and controller/config.ts',
+    'ztunnel/config.ts, waypoint/config.ts and controller/config.ts',
     `A flag beats the environment, the environment beats the default. All mistakes are reported together, and unknown flags
 and \`SIDESTEP_\` variables are refused.`,
     `## ztunnel\n\n\`ztunnel/supervisor/main.ts\`\n\n${optionsTable(ZTUNNEL_OPTIONS)}
+## Waypoint\n\n\`waypoint/supervisor/main.ts\`\n\n${optionsTable(WAYPOINT_OPTIONS)}
 ## Controller\n\n\`controller/main.ts\`\n\n${optionsTable(CONTROLLER_OPTIONS)}`,
   )
 }
@@ -195,6 +207,30 @@ function sampleApp(labels: string): App {
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed
 }
 
+/** The page of a waypoint with one of everything. */
+function sampleWaypointMetrics(traffic: string): string {
+  const requests = new RequestCounterReader()
+  const memory = createRequestMemory()
+  const counters = new RequestCounters(memory, requests.addWorker(memory))
+  const parties = { reporter: 'waypoint' as const, source: null, destination: null, service: null }
+  const ending = { protocol: 'http' as const, status: 200, grpcStatus: null, responseFlags: '-' }
+  counters.count(counters.slotOf(formatRequestLabels({ ...parties, ...ending, isMutualTls: true })), 1, 0, 0)
+  const sample = {
+    secrets: { list: () => [{ identity: 'spiffe://…', certificate: { notAfterMs: 0 } }] },
+    spans: { sentCount: 0, lostCount: 0 },
+    records: { lostCount: 0 },
+    snapshot: { unsavedCount: 0 },
+    upgrades: { counts: { draining: 0, lost: 0, failed: 0 } },
+    workers: {
+      lostCount: 0,
+      requests,
+      counters: { sums: (metric: number) => (metric === DNS_REQUESTS ? new Map() : new Map([[traffic, 1]])) },
+    },
+    discoveryStatus: () => ({ disconnectedMs: null, snapshotMs: 0 }),
+  }
+  return waypointMetrics(sample as unknown as MeasuredWaypoint, [], 0) // as: as above
+}
+
 function labelNames(labels: string): string {
   return [...labels.matchAll(/(\w+)="/g)].map(([, name]) => `\`${name}\``).join(', ')
 }
@@ -211,13 +247,23 @@ export function metricsPage(): string {
   })
   return page(
     'Metrics',
-    'ztunnel/metrics.ts and controller/metrics.ts',
-    `Served as OpenMetrics text under \`/metrics\` of the admin socket of a ztunnel, and of the option
-[\`statusPort\`](configuration.md) of both. Names and labels of traffic are Istio's, so that dashboards and alerts written
-for it keep working.`,
+    'ztunnel/metrics.ts, waypoint/metrics.ts and controller/metrics.ts',
+    `Served as OpenMetrics text under \`/metrics\` of the admin socket of a ztunnel and of a waypoint, and of the option
+[\`statusPort\`](configuration.md) of all three. Names and labels of traffic are Istio's, so that dashboards and alerts written
+for it keep working.
+
+By that port anybody scrapes in plain text who reaches it. A ztunnel that knows who it is (\`ownListener\`) also takes tunnels,
+as \`istio-system/ztunnel\` in a cluster: a Prometheus whose pod is in the mesh scrapes \`http://<pod>:15021/metrics\` and comes
+by mTLS, because the label \`networking.istio.io/tunnel: http\` on the pods of \`daemonset.yaml\` says so. No other port is reached that
+way (\`CONNECT_OWN_PORT\`); an AuthorizationPolicy on those pods says who may come, and each scrape is a connection record.
+What comes in plain text is not asked: close the port to it with a NetworkPolicy that leaves 15008 open, and lets the kubelet probe.`,
     `## ztunnel\n\n${metricsTable(formatMetrics(sampleApp(labels)))}
 Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_region\`, \`source_zone\`,
 \`destination_region\`, \`destination_zone\`. A value that is not known is \`unknown\`.
+
+## Waypoint\n\n${metricsTable(sampleWaypointMetrics(labels))}
+\`response_flags\` of requests are Envoy's short names ([the code of each](../mesh/errors/request-flags.ts)); labels of requests
+beyond ${MAX_REQUEST_LABEL_SETS} sets in a worker are counted as \`overflow="true"\`.
 
 ## Controller\n\n${metricsTable(controllerMetrics(sampleController(), 0))}`,
   )
@@ -227,7 +273,14 @@ Labels of traffic: ${labelNames(labels)}; with a known locality also \`source_re
 function sampleController(): MeasuredApp {
   const translation = {
     ...{ workloads: new Map(), services: new Map(), authorizations: new Map(), findings: [] },
-    ...{ routes: new Map(), trafficPolicies: new Map(), waypointScopes: new Map(), routeStates: [] },
+    ...{
+      routes: new Map(),
+      trafficPolicies: new Map(),
+      requestPolicies: new Map(),
+      requestTelemetry: new Map(),
+      waypointScopes: new Map(),
+      routeStates: [],
+    },
   }
   return {
     translation: { ...translation, enforcement: [] },

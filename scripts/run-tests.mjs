@@ -17,6 +17,7 @@ const LEVELS = {
       (level) => [level, [`test/${level}/**/*.ts`]],
     ),
   ),
+  conformance: ['test/conformance/*.ts'], // what is below runs in pods
 }
 const split = process.argv.indexOf('--')
 const levels = process.argv.slice(2, split < 0 ? undefined : split)
@@ -35,10 +36,10 @@ if (files.length === 0) {
 }
 /** Levels with namespaces or clusters of their own: seconds to set up each, and much waiting. */
 const isSlow = levels.some((level) =>
-  ['netns', 'interop', 'cluster', 'nodes', 'peer', 'soak'].includes(level),
+  ['netns', 'interop', 'cluster', 'nodes', 'conformance', 'peer', 'soak'].includes(level),
 )
 /** Levels that want the machine for themselves. */
-const isSerial = levels.some((level) => ['interop', 'nodes', 'peer', 'soak'].includes(level))
+const isSerial = levels.some((level) => ['interop', 'nodes', 'conformance', 'peer', 'soak'].includes(level))
 const bin = join(root, 'node_modules', '.bin')
 const tap = spawnSync(
   join(bin, 'node'),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What holds the generations of a node that drain. Each of them answers on a socket of its own beside the admin one, whoever
 // started it; the one that serves asks them all.
-import { readFileSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { basename, dirname, join } from 'node:path'
+import { type AdminAnswer, type AdminRoutes, json, text } from '../mesh/admin/admin-answers.ts'
 import { isErrno } from '../mesh/errors/errno.ts'
-import { type AdminAnswer, type AdminRoutes, json, text } from './admin-answers.ts'
+import { VERSION } from '../mesh/runtime/version.ts'
 import type { App } from './app.ts'
 import type { ConnectionReport } from './worker-messages.ts'
 
@@ -62,11 +62,6 @@ async function ownPage(app: App): Promise<GenerationPage> {
       .map(({ uid, worker: _, ...connection }) => ({ pod: names.get(uid) ?? uid, ...connection })),
   }
 }
-
-/** The version on the disk when this process started. */
-export const { version: VERSION } = JSON.parse(
-  readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
-) as { version: string } // as: our own file
 
 async function drainingPages(adminSocket: string): Promise<readonly GenerationPage[]> {
   const directory = dirname(adminSocket)
@@ -128,12 +123,12 @@ async function upgrade(app: App): Promise<AdminAnswer> {
 }
 
 /** Routes of the admin socket. */
-export const generationRoutes: AdminRoutes = {
+export const generationRoutes: AdminRoutes<App> = {
   '/drain': { method: 'GET', answer: drain },
   '/upgrade': { method: 'POST', answer: upgrade },
 }
 
 /** What a generation answers that drains. */
-export const drainRoutes: AdminRoutes = {
+export const drainRoutes: AdminRoutes<App> = {
   '/generation': { method: 'GET', answer: async (app) => json(await ownPage(app)) },
 }

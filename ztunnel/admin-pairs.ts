@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the admin API tells those who ask about pairs and about the process itself: `/explain-outbound` and
 // `/explain-inbound`, one for each end of a connection; `/pod`; `/pod-activity`; `/node`.
+
+import { type AdminAnswer, type AdminRoutes, json, text } from '../mesh/admin/admin-answers.ts'
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp, parsePort } from '../mesh/net/address.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
-import { type AdminAnswer, type AdminRoutes, json, text } from './admin-answers.ts'
 import type { App } from './app.ts'
 import { inboundFacts } from './decide/inbound-facts.ts'
 import type { NodeView } from './decide/node-view.ts'
@@ -95,7 +96,7 @@ function activities(app: App): AdminAnswer {
 }
 
 /** Routes of the socket. */
-export const pairRoutes: AdminRoutes = {
+export const pairRoutes: AdminRoutes<App> = {
   '/explain-outbound': { method: 'GET', answer: explainOutbound },
   '/explain-inbound': { method: 'GET', answer: explainInbound },
   '/node': { method: 'GET', answer: node },

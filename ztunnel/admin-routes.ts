@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the admin API answers (wire-protocols §7.1–7.2): readiness, configuration, explanations, connections,
 // certificates, records, metrics, log level, drain.
+
+import {
+  type AdminAnswer,
+  type AdminRoute,
+  type AdminRoutes,
+  json,
+  text,
+} from '../mesh/admin/admin-answers.ts'
 import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
-import { type AdminAnswer, type AdminRoute, type AdminRoutes, json, text } from './admin-answers.ts'
 import { certificateReports } from './admin-certificates.ts'
 import { generationRoutes } from './admin-drain.ts'
 import { pairRoutes } from './admin-pairs.ts'
@@ -96,16 +103,16 @@ function quit(app: App): AdminAnswer {
   return text(200, 'shutdown now\n')
 }
 
-const metrics: AdminRoute = { method: 'GET', answer: (app) => text(200, formatMetrics(app)) }
+const metrics: AdminRoute<App> = { method: 'GET', answer: (app) => text(200, formatMetrics(app)) }
 
 /** What everybody may see who reaches this process: it names no key, and its page is short. */
-export const statusRoutes: AdminRoutes = {
+export const statusRoutes: AdminRoutes<App> = {
   '/ready': { method: 'GET', answer: ready },
   '/metrics': metrics,
 }
 
 /** What who runs the node may see and do. */
-export const adminRoutes: AdminRoutes = {
+export const adminRoutes: AdminRoutes<App> = {
   '/ready': { method: 'GET', answer: ready },
   '/config_dump': { method: 'GET', answer: configDump },
   '/explain': { method: 'GET', answer: explain },

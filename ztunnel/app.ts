@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data process put together: supervisor's channel → pods → workers; model, certificates, records and admin
 // around them. Ordinary async Node; the traffic itself is in the workers.
+
+import { AdminServer } from '../mesh/admin/admin-server.ts'
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import { refuse } from '../mesh/errors/refusal.ts'
+import { handoverSocket } from '../mesh/generations/handover.ts'
+import type { PodInfo, SupervisorMessage } from '../mesh/generations/pods.ts'
+import { SupervisorLink } from '../mesh/generations/supervisor-link.ts'
+import { Upgrades } from '../mesh/generations/upgrades.ts'
+import { Revocations } from '../mesh/identity/revocations.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
+import { ModelStore } from '../mesh/model/model-store.ts'
 import { workloadFacts } from '../mesh/model/workload-facts.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
@@ -13,9 +21,13 @@ import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
+import { NodeSnapshot } from '../mesh/snapshot/node-snapshot.ts'
+import { sealedPlace } from '../mesh/snapshot/sealed-place.ts'
+import { isOpening, isTraced } from '../mesh/telemetry/connection-record.ts'
+import { RecordWriter } from '../mesh/telemetry/record-writer.ts'
+import type { SpanExporter } from '../mesh/tracing/span-exporter.ts'
 import { drainRoutes, drainSocket } from './admin-drain.ts'
 import { adminRoutes, statusRoutes } from './admin-routes.ts'
-import { AdminServer } from './admin-server.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import { Captures } from './capture/captures.ts'
 import { NodeCertificateGrace } from './certificate-grace.ts'
@@ -27,20 +39,11 @@ import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
-import { handoverSocket } from './handover.ts'
 import { MendedPods } from './mended-pods.ts'
 import { ModelProgress } from './model-progress.ts'
-import { ModelStore } from './model-store.ts'
-import type { PodInfo, SupervisorMessage } from './pods.ts'
-import { RecordWriter } from './record-writer.ts'
-import { Revocations } from './revocations.ts'
 import { ServedPods } from './served-pods.ts'
-import { NodeSnapshot } from './snapshot/node-snapshot.ts'
-import { sealedPlace } from './snapshot/sealed-place.ts'
 import { Sources } from './sources.ts'
-import { SupervisorLink } from './supervisor-link.ts'
-import type { SpanExporter } from './tracing/span-exporter.ts'
-import { Upgrades } from './upgrades.ts'
+import { unlistedWorkload } from './unlisted-workload.ts'
 import { certificateMessage, watchCertificates } from './watch-certificates.ts'
 import type { UpMessage } from './worker-messages.ts'
 import { WorkerQuestions } from './worker-reports.ts'
@@ -69,10 +72,10 @@ export class App {
   readonly log: Log
   readonly #pods: ServedPods
   readonly #supervisor: SupervisorLink
-  readonly #admin: AdminServer
-  readonly #status: AdminServer
+  readonly #admin: AdminServer<App>
+  readonly #status: AdminServer<App>
   /** Open while this process drains. */
-  readonly #drainPage: AdminServer
+  readonly #drainPage: AdminServer<App>
   readonly #background = new TransientWorker<BackgroundMethods>(BACKGROUND, trimMemory)
   readonly secrets: SecretManager
   readonly snapshot: NodeSnapshot
@@ -114,7 +117,8 @@ export class App {
     })
     const onMessage = (worker: number, message: UpMessage): void => this.#onWorkerMessage(worker, message)
     const onStarted = (worker: number): void => this.#introduce(worker)
-    this.workers = new WorkerSet(config, log, { onMessage, onStarted }, this.grace.settings)
+    const isKnown = (uid: string): boolean => this.model.state?.workloadByUid(uid) !== undefined
+    this.workers = new WorkerSet(config, log, { onMessage, onStarted, isKnown }, this.grace.settings)
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
     this.events = new NodeEvents({
       ...{ place: sealedPlace(config, 'events'), network: config.network, model: this.model },
@@ -125,9 +129,10 @@ export class App {
     this.records = new RecordWriter(config.records, () => this.workers.rings, log, {
       onRecord: (line) => {
         this.events.onRecord(line)
-        this.spans?.onRecord(line)
+        if (isTraced(line)) this.spans?.add(line)
       },
-      onOpened: (line) => this.events.onOpened(line),
+      isAside: isOpening,
+      onAside: (line) => this.events.onOpened(line),
     })
     this.snapshot = new NodeSnapshot({
       ...{ config, clock: systemClock, log },
@@ -168,6 +173,7 @@ export class App {
     const { workers, model, secrets, snapshot, guard } = this
     this.#pods = new ServedPods({
       ...{ workers, model, secrets, snapshot, guard, log },
+      unlisted: (pod) => unlistedWorkload(pod, config),
       send: (message) => this.#supervisor.send(message),
     })
     this.#supervisor = new SupervisorLink({
@@ -176,9 +182,9 @@ export class App {
       keptPods: () => this.#pods.kept,
       onAbandoned: () => void (this.#drain ?? this.shutdown('SHUTDOWN')).then(() => process.exit(0)),
     })
-    this.#admin = new AdminServer(this, adminRoutes)
-    this.#status = new AdminServer(this, statusRoutes)
-    this.#drainPage = new AdminServer(this, drainRoutes)
+    this.#admin = new AdminServer<App>(this, adminRoutes)
+    this.#status = new AdminServer<App>(this, statusRoutes)
+    this.#drainPage = new AdminServer<App>(this, drainRoutes)
   }
 
   async start(): Promise<void> {
@@ -418,6 +424,7 @@ export class App {
         return
       }
       const view = describeDestination(state, workload, this.config.network, ip, port)
+      this.workers.streamSlots.prepare(view.waypoints)
       this.workers.post(worker, { type: 'destination', uid, view })
     })
   }

@@ -13,8 +13,8 @@ import {
 } from '../mesh/model/local-config.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
 import { type Methods, serveMethods } from '../mesh/runtime/transient-worker.ts'
-import type { SealedPlace } from './snapshot/read-frames.ts'
-import type { SealedEnd } from './snapshot/write-sealed.ts'
+import type { SealedPlace } from '../mesh/snapshot/read-frames.ts'
+import type { SealedEnd } from '../mesh/snapshot/write-sealed.ts'
 
 let authority: Promise<EmbeddedAuthority> | null = null
 
@@ -50,7 +50,7 @@ const methods = {
     place: SealedPlace,
     lastMac: Uint8Array,
   ): Promise<SealedEnd & { readonly path: string }> {
-    const { compactJournal } = await import('./snapshot/compact-journal.ts')
+    const { compactJournal } = await import('../mesh/snapshot/compact-journal.ts')
     return compactJournal({ ...place, key: Buffer.from(place.key) }, lastMac)
   },
 } satisfies Methods

@@ -4,9 +4,9 @@
 import { createSeenKeys, SeenKeys } from '../mesh/identity/seen-keys.ts'
 import type { Clock, ClockTimer } from '../mesh/runtime/clock.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import type { SealedPlace } from '../mesh/snapshot/read-frames.ts'
+import { SavedDocument } from '../mesh/snapshot/saved-document.ts'
 import type { GraceSettings } from './carry/grace-peers.ts'
-import type { SealedPlace } from './snapshot/read-frames.ts'
-import { SavedDocument } from './snapshot/saved-document.ts'
 
 const SECONDS_PER_DAY = 86_400
 /** New peers are on the disk after this; a crash forgets those who came last, and they are refused once they have ended. */

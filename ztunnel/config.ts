@@ -70,7 +70,19 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'namespace of this pod',
     synonyms: ['POD_NAMESPACE'],
   },
+  serviceAccount: {
+    type: 'text',
+    default: '',
+    meaning: 'service account of this pod',
+    synonyms: ['SERVICE_ACCOUNT'],
+  },
   instanceIp: { type: 'text', default: '', meaning: 'address of this pod', synonyms: ['INSTANCE_IP'] },
+  hostIp: {
+    type: 'text',
+    default: '',
+    meaning: 'address of the node: a pod that has the same one shares its network',
+    synonyms: ['HOST_IP'],
+  },
   enrolmentFile: {
     type: 'text',
     default: '',
@@ -196,6 +208,12 @@ export const ZTUNNEL_OPTIONS = {
     max: 65_535,
     unit: 'port',
     meaning: 'TCP port of /ready and /metrics, for everybody who reaches it; 0: none',
+  },
+  ownListener: {
+    type: 'boolean',
+    default: 'true',
+    meaning:
+      'let callers of the mesh reach statusPort of this pod by mTLS as well; where podName, podNamespace, serviceAccount and instanceIp say who it is, and it does not share the network of its node',
   },
   workerCount: {
     type: 'integer',

@@ -3,9 +3,9 @@
 // each as the connection it would have been inside the pod.
 import { isDeepStrictEqual } from 'node:util'
 import { closedPorts } from '../mesh/authz/closed-ports.ts'
+import type { DataMessage, SupervisorMessage } from '../mesh/generations/pods.ts'
 import type { Policy } from '../mesh/model/policy.ts'
 import type { PortSet } from '../mesh/net/port-set.ts'
-import type { DataMessage, SupervisorMessage } from './pods.ts'
 import type { DownMessage } from './worker-messages.ts'
 
 /** What the supervisor tells of its guard. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The histograms of /metrics: how long connects, TLS handshakes and first answers took, in the form of OpenMetrics.
+import { boundText } from '../mesh/telemetry/exposition.ts'
 import { LATENCY_METRICS, type Latencies, latencySeries } from '../mesh/telemetry/latencies.ts'
 
 const HELP: Readonly<Record<(typeof LATENCY_METRICS)[number], string>> = {
@@ -26,10 +27,4 @@ export function formatLatencies(workers: readonly Latencies[]): string {
     if (samples.length === 0) return ''
     return `# HELP ${name} ${HELP[metric]}\n# TYPE ${name} histogram\n# UNIT ${name} seconds\n${samples.join('\n')}\n`
   }).join('')
-}
-
-/** SPEC OpenMetrics 1.0 §5.8: bounds are written as floats, the last one as +Inf. */
-function boundText(seconds: number): string {
-  if (seconds === Number.POSITIVE_INFINITY) return '+Inf'
-  return Number.isInteger(seconds) ? `${seconds}.0` : String(seconds)
 }

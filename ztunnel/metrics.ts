@@ -4,6 +4,8 @@
 import { readdirSync } from 'node:fs'
 import { readDescriptorLimit } from '../mesh/runtime/descriptor-limit.ts'
 import { TRAFFIC_METRICS } from '../mesh/telemetry/counters.ts'
+import { counter, family, gauge } from '../mesh/telemetry/exposition.ts'
+import { spanMetrics } from '../mesh/tracing/span-metrics.ts'
 import type { App } from './app.ts'
 import { formatLatencies } from './latency-metrics.ts'
 
@@ -15,19 +17,6 @@ const HELP: Readonly<Record<(typeof TRAFFIC_METRICS)[number], string>> = {
   istio_tcp_sent_bytes: 'bytes from server to client',
   istio_dns_requests:
     'DNS questions of pods by their end: answered, forwarded to the resolver the pod chose, failed with a reason',
-}
-
-function family(name: string, type: 'counter' | 'gauge', help: string, samples: readonly string[]): string {
-  if (samples.length === 0) return ''
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join('\n')}\n`
-}
-
-function gauge(name: string, help: string, value: number | string): string {
-  return family(name, 'gauge', help, [`${name} ${value}`])
-}
-
-function counter(name: string, help: string, value: number): string {
-  return family(name, 'counter', help, [`${name}_total ${value}`])
 }
 
 /** Open handles of each worker and kind: what a leak in native memory would show in. */
@@ -116,17 +105,6 @@ function connectRetries({ retries }: App): string {
   )
 }
 
-/** Of a node that traces. */
-function spans({ spans: exporter }: App): string[] {
-  if (exporter === null) return []
-  const { sentCount, lostCount } = exporter
-  const counts = Object.entries({ sent: sentCount, lost: lostCount })
-  const samples = counts.map(([end, count]) => `sidestep_spans_total{end="${end}"} ${count}`)
-  return [
-    family('sidestep_spans', 'counter', 'spans that a collector has taken, and that were lost', samples),
-  ]
-}
-
 function processes({ upgrades: { counts }, workers }: App): string[] {
   return [
     counter('sidestep_workers_lost', 'reactor workers that ended unexpectedly', workers.lostCount),
@@ -198,7 +176,7 @@ export function formatMetrics(app: App): string {
     ),
     ...modelSource(app),
     ...conntrack(app),
-    ...spans(app),
+    spanMetrics(app.spans),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(
       'sidestep_redirections_mended',

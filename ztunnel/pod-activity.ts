@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What pods of this node do now: who listens in their namespaces, what was counted of their connections. Looked at when
 // somebody asks, never before.
+
+import { isDatagramKind, LISTENER_PORTS, type PodInfo } from '../mesh/generations/pods.ts'
 import { type ListeningSocket, readListeningSockets } from '../mesh/reactor/listening-sockets.ts'
 import { NetworkNamespace } from '../mesh/reactor/netns.ts'
 import type { App } from './app.ts'
 import { type PodActivity, podListeners } from './decide/pod-listeners.ts'
-import { isDatagramKind, LISTENER_PORTS, type PodInfo } from './pods.ts'
 
 /** Answers of one moment: counters are summed once for all pods. */
 export function podActivity(app: App): (pod: PodInfo) => PodActivity {

@@ -2,17 +2,18 @@
 // The pods a data process serves, with its copies of their descriptors: what the supervisor sends of them, their certificates,
 // what the workers are told of them and when.
 import { closeSync } from 'node:fs'
+import type { DataMessage, ListenerKind, PodInfo, SupervisorMessage } from '../mesh/generations/pods.ts'
+import type { KeptPod } from '../mesh/generations/supervisor-link.ts'
 import type { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { describeInbound, type InboundView, isSameInbound } from '../mesh/model/inbound.ts'
+import type { ModelStore } from '../mesh/model/model-store.ts'
 import { identityOf, type Workload } from '../mesh/model/workload.ts'
 import type { Log } from '../mesh/runtime/log.ts'
+import type { NodeSnapshot } from '../mesh/snapshot/node-snapshot.ts'
 import type { PodAccounts } from './carry/pod-account.ts'
 import type { GuardReports } from './guard-reports.ts'
-import type { ModelStore } from './model-store.ts'
-import type { DataMessage, ListenerKind, PodInfo, SupervisorMessage } from './pods.ts'
 import { PolicyNumbers } from './policy-numbers.ts'
-import type { NodeSnapshot } from './snapshot/node-snapshot.ts'
-import type { KeptPod } from './supervisor-link.ts'
+import type { StreamSlots } from './stream-slots.ts'
 import type { DownMessage, PodMessage } from './worker-messages.ts'
 import { REPORT_DEADLINE_MS } from './worker-reports.ts'
 
@@ -24,6 +25,7 @@ export interface ServedPodsOptions {
   readonly workers: {
     readonly count: number
     readonly accounts: Pick<PodAccounts, 'open' | 'close'>
+    readonly streamSlots: Pick<StreamSlots, 'prepare'>
     post(worker: number, message: DownMessage): void
     broadcast(message: DownMessage): void
   }
@@ -32,6 +34,8 @@ export interface ServedPodsOptions {
   readonly snapshot: Pick<NodeSnapshot, 'certificatesChanged'>
   readonly guard: Pick<GuardReports, 'describe' | 'forget' | 'told'>
   readonly log: Log
+  /** The ztunnel's own pod, where the model does not have it. */
+  readonly unlisted: (pod: PodInfo) => Workload
   /** To the supervisor. */
   readonly send: (message: DataMessage) => void
 }
@@ -192,7 +196,10 @@ export class ServedPods {
   }
 
   #workloadOf({ info }: Pod): Workload | undefined {
-    return this.#options.model.state?.ownWorkload(info.namespace, info.name, info.serviceAccount)
+    const { model, unlisted } = this.#options
+    const listed = model.state?.ownWorkload(info.namespace, info.name, info.serviceAccount)
+    const isOwn = model.state !== null && info.onlyPort !== undefined
+    return listed ?? (isOwn ? unlisted(info) : undefined)
   }
 
   #identityOf(pod: Pod): string | undefined {
@@ -216,7 +223,9 @@ export class ServedPods {
     if (inbound === pod.inbound) return false
     if (inbound !== null && pod.inbound !== null && isSameInbound(inbound, pod.inbound)) return false
     pod.inbound = inbound
-    if (inbound !== null) this.#options.guard.describe(pod.info.uid, inbound.policies)
+    if (inbound === null) return true
+    this.#options.guard.describe(pod.info.uid, inbound.policies)
+    this.#options.workers.streamSlots.prepare(inbound.guard?.ways.flatMap(({ waypoints }) => waypoints) ?? [])
     return true
   }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the model and certificates of this process come from, as configured: files and an embedded CA, or controllers.
 // What speaks gRPC is loaded only when a controller is named.
+
+import type { ControllerLink } from '../mesh/control/controller-link.ts'
 import { Demand } from '../mesh/discovery/demand.ts'
 import type { DiscoveryClientOptions } from '../mesh/discovery/discovery-client.ts'
 import type { DiscoveryJournal } from '../mesh/discovery/discovery-journal.ts'
@@ -13,7 +15,6 @@ import type { TransientWorker } from '../mesh/runtime/transient-worker.ts'
 import type { Edge } from '../mesh/telemetry/edge.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import type { ZtunnelConfig } from './config.ts'
-import type { ControllerLink } from './controller-link.ts'
 import type { EdgeReporter } from './edges/edge-reporter.ts'
 import { discoveryNode, ModelDiscovery } from './model-discovery.ts'
 import { ModelFile } from './model-file.ts'
@@ -109,7 +110,7 @@ export class Sources {
     const { onDemand, nodeName, network } = this.#config
     const keys = onDemand ? new Demand(nodeName) : null
     const options = async (): Promise<DiscoveryClientOptions> => {
-      const { parseAddresses } = await import('./controller-link.ts')
+      const { parseAddresses } = await import('../mesh/control/controller-link.ts')
       return {
         addresses: parseAddresses(this.#config.controllerAddresses),
         node: discoveryNode(this.#config),
@@ -135,7 +136,7 @@ export class Sources {
   async #createLink(): Promise<ControllerLink> {
     const { controllerAddresses, caAddresses, controllerRoots, controllerToken } = this.#config
     const { clusterId, stateDirectory, nodeName, trustDomain } = this.#config
-    const { ControllerLink: Link, parseAddresses } = await import('./controller-link.ts')
+    const { ControllerLink: Link, parseAddresses } = await import('../mesh/control/controller-link.ts')
     const link = new Link({
       caAddresses: parseAddresses(caAddresses === '' ? controllerAddresses : caAddresses),
       controllerAddresses: parseAddresses(controllerAddresses),

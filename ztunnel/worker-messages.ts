@@ -3,6 +3,8 @@
 
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import type { Refusal } from '../mesh/errors/refusal.ts'
+import type { ListenerKind, PodInfo } from '../mesh/generations/pods.ts'
+import type { Reporter } from '../mesh/identity/revoked-peers.ts'
 import type { DestinationView } from '../mesh/model/destination.ts'
 import type { Policy } from '../mesh/model/policy.ts'
 import type { WorkloadFacts } from '../mesh/model/workload-facts.ts'
@@ -11,12 +13,10 @@ import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
 import type { CounterLabels } from '../mesh/telemetry/counters.ts'
 import type { GraceSettings } from './carry/grace-peers.ts'
-import type { Reporter } from './carry/revoked-peers.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
 import type { WorkloadLimits } from './carry/workload-limits.ts'
 import type { NameVerdict } from './dns/name-verdicts.ts'
-import type { ListenerKind, PodInfo } from './pods.ts'
 
 /** What a worker is started with. */
 export interface WorkerData {
@@ -28,6 +28,8 @@ export interface WorkerData {
   /** For `new Latencies()`. */
   readonly latencies: SharedArrayBuffer
   readonly records: SharedArrayBuffer
+  /** For `new StreamCounts()`. */
+  readonly streamCounts: SharedArrayBuffer
   /** Connections that become spans, of a million; null: nobody traces. */
   readonly tracesPerMillion: number | null
   readonly originalSource: boolean
@@ -82,6 +84,8 @@ export type DownMessage =
   | { readonly type: 'certificate-forgotten'; readonly identity: string }
   /** For `new RevokedSet()`. Before the first certificate. */
   | { readonly type: 'revoked'; readonly memory: SharedArrayBuffer }
+  /** Slots of StreamCounts. Before anything that names these instances. */
+  | { readonly type: 'stream-slots'; readonly slots: ReadonlyMap<string, number> }
   | { readonly type: 'destination'; readonly uid: string; readonly view: DestinationView }
   /** Nobody said what there is. Not kept: the next connection asks again. */
   | {

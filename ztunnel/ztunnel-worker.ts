@@ -3,7 +3,15 @@
 // hands each connection to the room that carries it. Never returns to libuv while it runs.
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { type Refusal, refuse } from '../mesh/errors/refusal.ts'
+import {
+  isDatagramKind,
+  LISTENER_KINDS,
+  type ListenerKind,
+  type StreamKind,
+} from '../mesh/generations/pods.ts'
 import { SessionResources } from '../mesh/h2/session-resources.ts'
+import { RevokedPeers } from '../mesh/identity/revoked-peers.ts'
+import { WorkerIdentities } from '../mesh/identity/worker-identities.ts'
 import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
@@ -21,20 +29,18 @@ import { acceptSocks5 } from './accept/socks5-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { GracePeers } from './carry/grace-peers.ts'
 import { reportHolders } from './carry/holders.ts'
-import { WorkerIdentities } from './carry/identities.ts'
 import { NodePressure } from './carry/node-pressure.ts'
 import { PayloadCapture } from './carry/payload-capture.ts'
 import { pressureSource } from './carry/pressure-source.ts'
-import { RevokedPeers } from './carry/revoked-peers.ts'
 import { SameNodePods } from './carry/same-node-pods.ts'
 import { ServedPod } from './carry/served-pod.ts'
+import { StreamCounts } from './carry/stream-counts.ts'
 import { TraceSampler } from './carry/trace-sampler.ts'
 import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
 import { WorkerPolicies } from './carry/worker-policies.ts'
 import { DnsResources } from './dns/dns-resources.ts'
 import { DnsServer } from './dns/dns-server.ts'
-import { isDatagramKind, LISTENER_KINDS, type ListenerKind, type StreamKind } from './pods.ts'
 import type {
   ConnectionReport,
   DownMessage,
@@ -55,6 +61,15 @@ const DRAIN_CHECK_MS = 50
 /** Warnings of one kind are sent at most this often. */
 const WARN_INTERVAL_MS = 1000
 
+/** Messages about the mesh around the pods. */
+type Learnt =
+  | 'stream-slots'
+  | 'destination'
+  | 'destination-unknown'
+  | 'host'
+  | 'dns'
+  | 'dns-failing'
+  | 'caller'
 type DnsKind = Extract<StreamKind, `dns-${string}`>
 const ACCEPT: Readonly<Record<Exclude<StreamKind, DnsKind>, (pod: ServedPod, fd: number) => void>> = {
   outbound: acceptOutbound,
@@ -126,6 +141,7 @@ export class ZtunnelWorker {
       callers: new Callers((ip) => post({ type: 'resolve-caller', ip })),
       revoked: new RevokedPeers(reactor, (reporter) => post({ type: 'peer-revoked', reporter })),
       sameNode: new SameNodePods(),
+      streams: new StreamCounts(data.streamCounts, data.index, data.wakeFds.length),
       grace:
         data.grace === null
           ? null
@@ -189,23 +205,14 @@ export class ZtunnelWorker {
       case 'certificate-forgotten':
         this.#context.identities.forget(message.identity)
         break
+      case 'stream-slots':
       case 'destination':
-        this.#pods.get(message.uid)?.destinations.learn(message.view)
-        break
       case 'destination-unknown':
-        this.#pods.get(message.uid)?.destinations.refuse(message.ip, message.port, message.refusal)
-        break
       case 'host':
-        this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
-        break
       case 'dns':
-        this.#dns.get(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
-        break
       case 'dns-failing':
-        this.#dnsResources.onFailing(this.#pods.get(message.uid))
-        break
       case 'caller':
-        this.#context.callers.learn(message.ip, message.workload)
+        this.#learn(message)
         break
       case 'model':
         this.#context.callers.invalidate()
@@ -234,6 +241,33 @@ export class ZtunnelWorker {
         break
       case 'stop':
         this.#stop(message.reason)
+        break
+    }
+  }
+
+  /** What main answers, or tells before it does. */
+  #learn(message: Extract<DownMessage, { type: Learnt }>): void {
+    switch (message.type) {
+      case 'stream-slots':
+        this.#context.streams.learn(message.slots)
+        break
+      case 'destination':
+        this.#pods.get(message.uid)?.destinations.learn(message.view)
+        break
+      case 'destination-unknown':
+        this.#pods.get(message.uid)?.destinations.refuse(message.ip, message.port, message.refusal)
+        break
+      case 'host':
+        this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
+        break
+      case 'dns':
+        this.#dns.get(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
+        break
+      case 'dns-failing':
+        this.#dnsResources.onFailing(this.#pods.get(message.uid))
+        break
+      case 'caller':
+        this.#context.callers.learn(message.ip, message.workload)
         break
     }
   }

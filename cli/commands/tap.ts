@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sidestep tap [POD]`: what happens to pods, as it happens. One line each, until somebody ends it.
+// `sidestep tap [POD]`: what happens to pods, and to the requests of a waypoint, as it happens. One line each, until somebody ends
+// it.
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { CliError, EXIT_OK } from '../exit-codes.ts'
@@ -12,16 +13,21 @@ export interface TapAsked {
   readonly pod: string | undefined
   readonly peer: string | undefined
   readonly reason: string | undefined
+  /** Of requests: beginning of the path, `404` or `4xx`, caller. */
+  readonly path: string | undefined
+  readonly status: string | undefined
+  readonly source: string | undefined
 }
 
 type TapEvent = Readonly<Record<string, string | number | undefined>>
 
 /** Prints events until it is interrupted, or no node goes on. @throws CliError when none could be listened to */
-export async function tap(io: CommandIo, { pod, peer, reason }: TapAsked): Promise<number> {
+export async function tap(io: CommandIo, asked: TapAsked): Promise<number> {
+  const { pod } = asked
   const fleet = await io.openFleet()
   const nodes = pod === undefined ? fleet.nodes : await fleet.nodesOf(pod)
   const query = new URLSearchParams()
-  for (const [name, value] of Object.entries({ pod, peer, reason }))
+  for (const [name, value] of Object.entries(asked) as [string, string | undefined][]) // as: TapAsked
     if (value !== undefined) query.set(name, value)
   const signal = io.untilInterrupted()
   const ends = await Promise.allSettled(nodes.map((node) => listen(io, node, `/tap?${query}`, signal)))
@@ -51,6 +57,8 @@ async function listen(io: CommandIo, node: FleetNode, path: string, signal: Abor
 /** `time node pod what`, and of a connection its other end, its way and its end. */
 function eventText(node: string, event: TapEvent): string {
   const { time, pod = '-', msg } = event
+  if (event.scope === 'request')
+    return `${[time, node, ...requestParts(event)].map((part) => printable(String(part))).join('  ')}\n`
   const parts = [
     time,
     node,
@@ -60,6 +68,17 @@ function eventText(node: string, event: TapEvent): string {
   if (msg === 'events lost')
     return `${printable(`${time} ${node}: ${event.count} events lost, too slowly read`)}\n`
   return `${parts.map((part) => printable(String(part))).join('  ')}\n`
+}
+
+function requestParts(event: TapEvent): readonly (string | number)[] {
+  const { method = '-', host = '', path = '', status = 0, reason = '', policy, detail } = event
+  const source = event['src.identity'] ?? event['src.addr'] ?? '-'
+  const target = event['dst.service'] ?? event['dst.authority'] ?? '-'
+  return [
+    ...[source, '->', target, method, `${host}${path}`, status, reason, `${event.duration_ms} ms`],
+    ...(policy === undefined ? [] : [`policy ${policy}`]),
+    ...(detail === undefined ? [] : [detail]),
+  ]
 }
 
 /** How people call what records do. */

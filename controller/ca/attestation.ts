@@ -25,6 +25,8 @@ export interface Caller {
   readonly node: string
   /** For people: `ns/sa`, `join token <id>`, `node certificate`. */
   readonly account: string
+  /** `ns/sa` of all that it may get a certificate for, where that is known; default: `account`. */
+  readonly accounts?: readonly string[]
   /**
    * The identity the caller gets when it asks for `requested` (null: for its own), or why not.
    * @throws MeshError CERT_UNAVAILABLE when it cannot be found out now
@@ -125,6 +127,7 @@ export function nodeCertificateAttestor(options: {
         kind: 'caller',
         node,
         account: 'node certificate',
+        accounts: enrolment.allowedIdentities.flatMap(accountOf),
         authorise: async (requested) => {
           if (requested === null || requested === nodeIdentity(trustDomain, node))
             return nodeIdentity(trustDomain, node)
@@ -136,6 +139,11 @@ export function nodeCertificateAttestor(options: {
       }
     },
   }
+}
+
+function accountOf(identity: string): string[] {
+  const id = parseSpiffeId(identity)
+  return isRefusal(id) ? [] : [`${id.namespace}/${id.serviceAccount}`]
 }
 
 function nodeOf(certificate: X509Certificate, trustDomain: string): string | Refusal {

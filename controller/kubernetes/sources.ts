@@ -68,6 +68,7 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
               settings: {
                 image: config.waypointImage,
                 imagePullPolicy: config.waypointImagePullPolicy,
+                options: waypointOptions(config),
                 controllerAddresses: config.waypointControllerAddresses,
                 ...{ trustDomain, clusterId: config.clusterId },
               },
@@ -75,5 +76,16 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
           ]),
     ],
     close: async () => {},
+  }
+}
+
+/** How waypoints log and trace, where the controller is told. */
+function waypointOptions(config: ControllerConfig): Readonly<Record<string, string>> {
+  const { waypointOtlpEndpoint: endpoint, waypointOtlpSamplesPerMillion: samples } = config
+  return {
+    SIDESTEP_ACCESS_LOG: config.waypointAccessLog,
+    SIDESTEP_ACCESS_LOG_FORMAT: config.waypointAccessLogFormat,
+    SIDESTEP_OTLP_ENDPOINT: endpoint,
+    SIDESTEP_OTLP_SAMPLES_PER_MILLION: endpoint === '' ? '' : String(samples),
   }
 }

@@ -15,6 +15,8 @@ export interface WaypointSettings {
   readonly controllerAddresses: string
   readonly trustDomain: string
   readonly clusterId: string
+  /** Further options, by their names in the environment; '': as without. */
+  readonly options: Readonly<Record<string, string>>
 }
 
 /** SPEC HBONE §9.2: where readiness is asked. */
@@ -24,6 +26,8 @@ const TOKEN_SECONDS = 43_200 // the kubelet renews it at 80 % of that
 const ROOTS_DIRECTORY = '/var/run/secrets/istio'
 const STATE_DIRECTORY = '/var/lib/sidestep'
 const DRAIN_SECONDS = 45 // connections under way may end by themselves
+/** Of the image of all parts. */
+const KEEPER = ['/bin/sh', '/app/mesh/generations/keep.sh', 'node', '/app/image/entry.mjs']
 const NOBODY = 65_532 // the user of images without a shell
 
 /** The objects of one waypoint, in the order in which they are needed. */
@@ -118,6 +122,8 @@ function podSpec({ gateway }: WaypointPlan, name: string, settings: WaypointSett
         name: 'waypoint',
         image: settings.image,
         imagePullPolicy: settings.imagePullPolicy,
+        // A supervisor that is killed is back before the next connection: its data process serves on.
+        command: [...KEEPER, 'waypoint'],
         ports: [
           { name: 'mesh', containerPort: HBONE_PORT, protocol: 'TCP' },
           { name: 'status-port', containerPort: STATUS_PORT, protocol: 'TCP' },
@@ -167,6 +173,7 @@ function podSpec({ gateway }: WaypointPlan, name: string, settings: WaypointSett
 
 function environment(gateway: string, settings: WaypointSettings): unknown[] {
   const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } })
+  const set = Object.entries(settings.options).filter(([, value]) => value !== '')
   return [
     { name: 'SIDESTEP_GATEWAY_NAME', value: gateway },
     { name: 'SIDESTEP_CONTROLLER_ADDRESSES', value: settings.controllerAddresses },
@@ -174,6 +181,8 @@ function environment(gateway: string, settings: WaypointSettings): unknown[] {
     { name: 'SIDESTEP_CONTROLLER_ROOTS', value: `${ROOTS_DIRECTORY}/root-cert.pem` },
     { name: 'SIDESTEP_TRUST_DOMAIN', value: settings.trustDomain },
     { name: 'SIDESTEP_CLUSTER_ID', value: settings.clusterId },
+    { name: 'SIDESTEP_DRAIN_SECONDS', value: String(DRAIN_SECONDS - 5) }, // less than it has until it is killed
+    ...set.map(([name, value]) => ({ name, value })),
     field('SIDESTEP_POD_NAME', 'metadata.name'),
     field('SIDESTEP_POD_NAMESPACE', 'metadata.namespace'),
     field('SIDESTEP_NODE_NAME', 'spec.nodeName'),

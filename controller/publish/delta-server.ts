@@ -27,8 +27,8 @@ const MAX_REFUSALS = 1000
 export interface DiscoveryCaller {
   /** null: no node in particular; then policies of all nodes are sent. */
   readonly node: string | null
-  /** `<namespace>/<name>` of a service account, as which waypoints are known; else nobody's. */
-  readonly account: string
+  /** `<namespace>/<name>` of the service accounts that it may be: waypoints are known by theirs. */
+  readonly accounts: readonly string[]
   /** For people: `token of istio-system/ztunnel on node-a`. */
   readonly description: string
 }

@@ -5,6 +5,8 @@ import {
   ADDRESS_TYPE,
   AUTHORIZATION_TYPE,
   DIVERTS_METADATA,
+  REQUEST_POLICIES_TYPE,
+  REQUEST_TELEMETRY_TYPE,
   REVOCATIONS_NAME,
   REVOCATIONS_TYPE,
   SERVICE_ROUTES_TYPE,
@@ -23,8 +25,16 @@ import {
   type Service,
   type Workload,
 } from '../../proto/generated/istio/workload_pb.js'
+import {
+  type RequestPolicies,
+  RequestPoliciesSchema,
+} from '../../proto/generated/sidestep/v1/request_policies_pb.js'
 import { RevocationsSchema } from '../../proto/generated/sidestep/v1/revocations_pb.js'
 import { type ServiceRoutes, ServiceRoutesSchema } from '../../proto/generated/sidestep/v1/routes_pb.js'
+import {
+  type RequestTelemetry,
+  RequestTelemetrySchema,
+} from '../../proto/generated/sidestep/v1/telemetry_pb.js'
 import {
   type TrafficPolicy,
   TrafficPolicySchema,
@@ -53,6 +63,8 @@ export interface Published {
   readonly authorizations: ReadonlyMap<string, Authorization>
   readonly routes: ReadonlyMap<string, ServiceRoutes>
   readonly trafficPolicies: ReadonlyMap<string, TrafficPolicy>
+  readonly requestPolicies: ReadonlyMap<string, RequestPolicies>
+  readonly requestTelemetry: ReadonlyMap<string, RequestTelemetry>
   /** By `<namespace>/<service account>`. */
   readonly waypointScopes: ReadonlyMap<string, WaypointScope>
 }
@@ -61,8 +73,8 @@ export interface Published {
 export interface SourceCaller {
   /** null: a client that belongs to no node. */
   readonly node: string | null
-  /** `<namespace>/<service account>`, or nobody's. */
-  readonly account: string
+  /** `<namespace>/<service account>` of all that it may be. */
+  readonly accounts: readonly string[]
 }
 
 const NOTHING: Published = {
@@ -71,6 +83,8 @@ const NOTHING: Published = {
   authorizations: new Map(),
   routes: new Map(),
   trafficPolicies: new Map(),
+  requestPolicies: new Map(),
+  requestTelemetry: new Map(),
   waypointScopes: new Map(),
 }
 /** Whatever a client asks for by name, it is told what concerns it and nothing else. */
@@ -92,6 +106,8 @@ export class Publisher {
   readonly #scopes = new NodeScopes()
   readonly #routes = new ResourceLog(SERVICE_ROUTES_TYPE)
   readonly #trafficPolicies = new ResourceLog(TRAFFIC_POLICY_TYPE)
+  readonly #requestPolicies = new ResourceLog(REQUEST_POLICIES_TYPE)
+  readonly #requestTelemetry = new ResourceLog(REQUEST_TELEMETRY_TYPE)
   /** Grows with every publication that changed what waypoints are told. */
   #waypointRevision = 0
   readonly #names = new AddressNames(NOTHING)
@@ -141,10 +157,22 @@ export class Publisher {
       aliases: [],
       bytes: toBinary(TrafficPolicySchema, each),
     }))
+    const requests = difference(before.requestPolicies, next.requestPolicies, (each, name) => ({
+      name,
+      aliases: [],
+      bytes: toBinary(RequestPoliciesSchema, each),
+    }))
+    const telemetry = difference(before.requestTelemetry, next.requestTelemetry, (each, name) => ({
+      name,
+      aliases: [],
+      bytes: toBinary(RequestTelemetrySchema, each),
+    }))
+    const hasTelemetry = this.#requestTelemetry.update(telemetry.changed, telemetry.removed)
     const hasRoutes = this.#routes.update(routes.changed, routes.removed)
+    const hasRequests = this.#requestPolicies.update(requests.changed, requests.removed)
     const hasPolicies = this.#trafficPolicies.update(policies.changed, policies.removed)
     const hasScopes = !isSameScopes(before.waypointScopes, next.waypointScopes)
-    if (!hasRoutes && !hasPolicies && !hasScopes) return false
+    if (!hasRoutes && !hasPolicies && !hasRequests && !hasTelemetry && !hasScopes) return false
     this.#waypointRevision++
     return true
   }
@@ -183,7 +211,7 @@ export class Publisher {
   #subscribe(
     typeUrl: string,
     first: DeltaDiscoveryRequest,
-    { node, account }: SourceCaller,
+    { node, accounts }: SourceCaller,
   ): Subscription | null {
     const held = new Map(Object.entries(first.initialResourceVersions))
     if (typeUrl === AUTHORIZATION_TYPE) {
@@ -197,9 +225,13 @@ export class Publisher {
         held,
       )
     }
-    if (typeUrl === SERVICE_ROUTES_TYPE) return this.#subscribeToScope(this.#routes, account, 'served', held)
+    if (typeUrl === SERVICE_ROUTES_TYPE) return this.#subscribeToScope(this.#routes, accounts, 'served', held)
     if (typeUrl === TRAFFIC_POLICY_TYPE)
-      return this.#subscribeToScope(this.#trafficPolicies, account, 'used', held)
+      return this.#subscribeToScope(this.#trafficPolicies, accounts, 'used', held)
+    if (typeUrl === REQUEST_POLICIES_TYPE)
+      return this.#subscribeToScope(this.#requestPolicies, accounts, 'guarded', held)
+    if (typeUrl === REQUEST_TELEMETRY_TYPE)
+      return this.#subscribeToScope(this.#requestTelemetry, accounts, 'guarded', held)
     const family = this.#families.get(typeUrl)
     if (family !== undefined) return subscribeToFamily(family, first, held)
     if (typeUrl !== ADDRESS_TYPE) return null
@@ -218,14 +250,14 @@ export class Publisher {
   /** All that concerns a waypoint, whatever it asks for; nothing for everybody else. */
   #subscribeToScope(
     log: ResourceLog,
-    account: string,
+    accounts: readonly string[],
     part: keyof WaypointScope,
     held: ReadonlyMap<string, string>,
   ): Subscription {
     return new NamedSubscription(
       log,
       SCOPE_ONLY,
-      () => this.#published.waypointScopes.get(account)?.[part] ?? [],
+      () => [...new Set(accounts.flatMap((each) => this.#published.waypointScopes.get(each)?.[part] ?? []))],
       () => this.#waypointRevision,
       held,
     )
@@ -258,9 +290,9 @@ function isSameScopes(left: Published['waypointScopes'], right: Published['waypo
     before.length === after.length && before.every((key, index) => key === after[index])
   return (
     left.size === right.size &&
-    [...right].every(([account, { served, used }]) => {
+    [...right].every(([account, { served, used, guarded }]) => {
       const before = left.get(account)
-      return isSame(before?.served, served) && isSame(before?.used, used)
+      return isSame(before?.served, served) && isSame(before?.used, used) && isSame(before?.guarded, guarded)
     })
   )
 }

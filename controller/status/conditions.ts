@@ -20,7 +20,7 @@ const no = (meaning: string): ReasonRow => ({ status: 'False', meaning })
 
 export const ENFORCED = {
   type: 'sidestep.dev/Enforced',
-  on: 'AuthorizationPolicy, PeerAuthentication',
+  on: 'AuthorizationPolicy, PeerAuthentication, RequestAuthentication',
   reasons: {
     Exact: yes('enforced as written; the message says by whom and for how many workloads'),
     DryRun: no('only recorded: `istio.io/dry-run: "true"`'),

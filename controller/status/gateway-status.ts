@@ -63,10 +63,11 @@ export function gatewayStatus(gateway: ConfigObject, view: ConfigView, readyPods
   const wanted = listeners.map((listener, index) =>
     listenerOf(listener, accepted[index] ?? programmed, programmed),
   )
-  // An address stays, whether or not pods are ready or the Service is being made anew: a waypoint without one is not
-  // there for ztunnels, and traffic would go round it.
+  // A waypoint without an address is not there for ztunnels. It gets one when a pod of it can serve, so that nobody is sent to
+  // one that is still starting; the address stays, whether or not pods are ready or the Service is being made anew: traffic
+  // would go round it.
   return patchOf(gateway, conditions, {
-    addresses: addresses.length === 0 ? null : addresses,
+    addresses: programmed.status === 'True' ? addresses : null,
     listeners: wanted,
   })
 }

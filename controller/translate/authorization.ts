@@ -18,6 +18,7 @@ import { Notes } from './notes.ts'
 import { type Draft, type EnforcedAction, messageOf, noteNeedsL7, type PolicyPart } from './policy-draft.ts'
 import { NEEDS_L7_PREFIX } from './policy-names.ts'
 import { type FoundTarget, type PolicyTarget, readTargets } from './policy-targets.ts'
+import { readRequestRules } from './requests/request-rules.ts'
 import { labelsOf, readMatchLabels, type Selector } from './selectors.ts'
 import { translateTargeted } from './targeted-policy.ts'
 import type { PolicyEnforcement, WorkloadSelection } from './translation.ts'
@@ -62,16 +63,20 @@ export function translatePolicy(
   const action = spec.oneOf('action', ACTIONS, spec.raw('action') === undefined ? 'ALLOW' : null)
   const { rules, isBroken } = readRules(spec, home)
   const draft: Draft = { policy, notes, rootNamespace, isDryRun: isDryRun(policy, notes) }
-  if (action === 'AUDIT') return nowhere(draft, 'AUDIT')
   // A field that nobody knows may have been meant for the rules as well as for the scope.
   const known = isSpecBroken || isBroken ? null : rules
+  if (targets.length > 0 && !isScopeBroken && action !== null && known !== null) {
+    const isAllowing = action === 'ALLOW' || action === 'AUDIT'
+    const request = readRequestRules(policy, spec, known, isAllowing)
+    return translateTargeted(draft, targets, found, action, known, request)
+  }
+  if (action === 'AUDIT') return nowhere(draft, 'AUDIT')
   if (isScopeBroken || known === null || action === null) {
     // A waypoint decides beside the ztunnel: another policy's ALLOW does not help against its "nobody".
     const isForTargets = spec.raw('targetRef') !== undefined || spec.raw('targetRefs') !== undefined
     const meant = isForTargets && action === 'ALLOW' ? null : action
     return refusedWhole(draft, isScopeBroken || selector === null ? null : selector, meant, known)
   }
-  if (targets.length > 0) return translateTargeted(draft, targets, found, action, rules)
   const split = splitFor(action, rules)
   return forWorkloads(draft, selector, action, split)
 }
@@ -110,7 +115,7 @@ function forWorkloads(
     selects: selectionOf(draft, selector),
     waypoints: [],
   }
-  return { messages, selector, users: [], findings: notes.findings, enforcement }
+  return { messages, selector, users: [], request: null, findings: notes.findings, enforcement }
 }
 
 const REFUSED = 'enforced by ztunnels; what they cannot decide is refused'
@@ -137,7 +142,14 @@ function refusedWhole(
     selects: selectionOf(draft, selector),
     waypoints: [],
   }
-  return { messages: [message], selector, users: [], findings: draft.notes.findings, enforcement }
+  return {
+    messages: [message],
+    selector,
+    users: [],
+    request: null,
+    findings: draft.notes.findings,
+    enforcement,
+  }
 }
 
 function nowhere(draft: Draft, action: string): PolicyPart {
@@ -152,7 +164,14 @@ function nowhere(draft: Draft, action: string): PolicyPart {
     ...{ ...subjectOf(draft), kind: 'nowhere', message },
     ...{ caveat: null, selects: null, waypoints: [] },
   }
-  return { messages: [], selector: null, users: [], findings: draft.notes.findings, enforcement }
+  return {
+    messages: [],
+    selector: null,
+    users: [],
+    request: null,
+    findings: draft.notes.findings,
+    enforcement,
+  }
 }
 
 function subjectOf({ policy }: Draft): Pick<PolicyEnforcement, 'object' | 'generation'> {

@@ -140,6 +140,11 @@ export const FINDING_CODES = {
     'a pod asks to skip the tunnel inside its node (sidestep.dev/same-node: direct) and does not get it; it is tunnelled',
     'remove the annotation, or what stands against it: no enrolment, strict, a NetworkPolicy that selects the pod',
   ),
+  TELEMETRY_NOT_APPLIED: row(
+    'warning',
+    'a Telemetry has no effect: waypoints log and trace requests, for what is behind them',
+    'name a Service or Gateway in targetRefs, and give the service a waypoint',
+  ),
   ROUTE_NOT_ATTACHED: row(
     'warning',
     'a route names what it cannot be for: a service or port that is not there, a port of another protocol, a waypoint',

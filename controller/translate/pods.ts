@@ -13,6 +13,7 @@ import type { SliceMember } from './endpoint-slices.ts'
 import { enrolmentOf } from './enrolment.ts'
 import { Fields } from './fields.ts'
 import { type LocalityText, labelOf, parseLocality } from './locality.ts'
+import { type LabelNames, labelsExtension } from './named-labels.ts'
 import { Notes, quote } from './notes.ts'
 import { canonicalName, canonicalRevision, ownerOf } from './owner.ts'
 import { type SameNodeVerdict, sameNodeExtensions } from './same-node.ts'
@@ -43,6 +44,7 @@ export interface PodSurroundings {
   readonly waypoint: WorkloadWaypoint | null
   readonly tunnel: Tunnel | undefined
   readonly sameNode: SameNodeVerdict
+  readonly named: LabelNames
 }
 
 const FINISHED = ['Succeeded', 'Failed']
@@ -111,7 +113,10 @@ export function podWorkload(
     clusterId: settings.clusterId,
     networkMode: isHostNetwork ? NetworkMode.HOST_NETWORK : NetworkMode.STANDARD,
     ...(locality === undefined ? {} : { locality }),
-    extensions: sameNodeExtensions(around.sameNode, pod, isEnrolled, notes),
+    extensions: [
+      ...sameNodeExtensions(around.sameNode, pod, isEnrolled, notes),
+      ...labelsExtension(labels, around.named),
+    ],
   })
   return { workload, findings: notes.findings }
 }

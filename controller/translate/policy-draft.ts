@@ -7,6 +7,7 @@ import {
   AuthorizationSchema,
   type Scope,
 } from '../../proto/generated/istio/authorization_pb.js'
+import type { RequestPolicy } from '../../proto/generated/sidestep/v1/request_policies_pb.js'
 import type { ConfigObject } from '../watch/config-object.ts'
 import type { RuleInit } from './authorization-rules.ts'
 import type { Notes } from './notes.ts'
@@ -21,6 +22,8 @@ export interface PolicyPart {
   readonly selector: Selector | null
   /** Other workloads that must name a message. */
   readonly users: readonly MessageUsers[]
+  /** What the waypoints of its targets are told; null: nothing. */
+  readonly request: RequestPolicy | null
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: PolicyEnforcement
 }

@@ -2,6 +2,10 @@
 // All policies of the mesh, and which of them a workload has to name.
 import { equals } from '@bufbuild/protobuf'
 import { type Authorization, AuthorizationSchema } from '../../proto/generated/istio/authorization_pb.js'
+import {
+  type RequestPolicy,
+  RequestPolicySchema,
+} from '../../proto/generated/sidestep/v1/request_policies_pb.js'
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
 import { targetsOf, translatePolicy } from './authorization.ts'
 import { Memo } from './memo.ts'
@@ -28,6 +32,16 @@ export interface PoliciesResult {
   contextOf(namespace: string): readonly unknown[]
   readonly findings: readonly ConfigFinding[]
   readonly enforcement: readonly PolicyEnforcement[]
+  /** Policies with targets, the oldest keys first. */
+  readonly targeted: readonly TargetedPart[]
+}
+
+/** What waypoints are told of one policy, and where. */
+export interface TargetedPart {
+  readonly request: RequestPolicy
+  readonly targets: readonly PolicyTarget[]
+  /** Of each target. */
+  readonly found: readonly (FoundTarget | undefined)[]
 }
 
 const NOTHING: readonly string[] = []
@@ -62,8 +76,10 @@ export class PolicyStage {
     const byService = new Map<string, string[]>()
     const byWaypoint = new Map<string, string[]>()
     const forTargets: PolicyPart[] = []
+    const targeted: TargetedPart[] = []
     for (const policy of view.list(AUTHORIZATION_POLICY)) {
-      const part = this.#translate(policy, find)
+      const { part, targets, found } = this.#translate(policy, find)
+      if (part.request !== null) targeted.push({ request: part.request, targets, found })
       for (const message of part.messages) {
         const key = `${message.namespace}/${message.name}`
         messages.set(key, message)
@@ -104,7 +120,7 @@ export class PolicyStage {
       ...(ofMesh?.items ?? []),
       ...(selectors.get(namespace)?.items ?? []),
     ]
-    return { messages, namedBy, contextOf, findings, enforcement }
+    return { messages, namedBy, contextOf, findings, enforcement, targeted }
   }
 
   /** Text, so that services that are the same by now do not count as changed; one for all policies of a target. */
@@ -115,15 +131,20 @@ export class PolicyStage {
     return text
   }
 
-  #translate(policy: ConfigObject, find: FindTarget): PolicyPart {
+  #translate(policy: ConfigObject, find: FindTarget): Translated {
     const { namespace, name } = policy.metadata
     const key = `${namespace}/${name}`
     const targets = this.#targets.get(key, [policy], () => targetsOf(policy))
     const found = targets.map((target) => find(target, namespace))
-    return this.#policies.get(key, [policy, ...found.map((each) => this.#textOf(each))], () =>
+    const part = this.#policies.get(key, [policy, ...found.map((each) => this.#textOf(each))], () =>
       translatePolicy(policy, this.#settings.rootNamespace, found),
     )
+    return { part, targets, found }
   }
+}
+
+interface Translated extends Pick<TargetedPart, 'targets' | 'found'> {
+  readonly part: PolicyPart
 }
 
 function append(map: Map<string, string[]>, key: string, value: string): void {
@@ -137,5 +158,8 @@ function keepEqualPolicy(old: PolicyPart, fresh: PolicyPart): PolicyPart {
     const before = old.messages[index]
     return before !== undefined && equals(AuthorizationSchema, before, each) ? before : each
   })
-  return { ...fresh, messages }
+  const { request: last } = old
+  const { request } = fresh
+  const isSame = last !== null && request !== null && equals(RequestPolicySchema, last, request)
+  return { ...fresh, messages, request: isSame ? last : request }
 }

@@ -12,6 +12,7 @@ import {
 import { readEndpointAddress, readPortMap } from './endpoint-address.ts'
 import { Fields } from './fields.ts'
 import { parseLocality } from './locality.ts'
+import { type LabelNames, labelsExtension } from './named-labels.ts'
 import { Notes } from './notes.ts'
 import { canonicalName, canonicalRevision } from './owner.ts'
 import type { EntryFacts } from './service-entries.ts'
@@ -26,11 +27,12 @@ export interface EndpointsPart {
 
 const MAX_WEIGHT = 2 ** 31 - 1
 
-/** Workloads of the inline endpoints; `infos` are the hosts of the entry that count. */
+/** Workloads of the inline endpoints; `infos` are the hosts of the entry that count, `named` labels that somebody names. */
 export function entryEndpoints(
   entry: EntryFacts,
   infos: readonly ServiceInfo[],
   settings: TranslateSettings,
+  named: LabelNames,
 ): EndpointsPart {
   const { object, resolution } = entry
   const notes = new Notes(object)
@@ -43,7 +45,7 @@ export function entryEndpoints(
     for (const workload of impliedEndpoints(entry, infos, settings, notes)) byUid.set(workload.uid, workload)
   }
   for (const endpoint of listed) {
-    const workload = endpointWorkload(endpoint, entry, infos, settings)
+    const workload = endpointWorkload(endpoint, entry, infos, settings, named)
     if (workload === null) continue
     if (byUid.has(workload.uid)) {
       const message = 'the address stands twice; the first counts'
@@ -58,6 +60,7 @@ function endpointWorkload(
   { object, resolution }: EntryFacts,
   infos: readonly ServiceInfo[],
   settings: TranslateSettings,
+  named: LabelNames,
 ): Workload | null {
   const where = readEndpointAddress(endpoint, resolution === 'DNS')
   if (where === null) return null
@@ -85,6 +88,7 @@ function endpointWorkload(
     ...(locality === undefined ? {} : { locality }),
     // Istio's schema cannot tell 0 from unset, so 0 is no weight.
     ...(weight === 0 ? {} : { capacity: weight }),
+    extensions: [...labelsExtension(labels, named)],
   })
 }
 

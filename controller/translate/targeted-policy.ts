@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // AuthorizationPolicies with targetRefs: their waypoints enforce them. Where none does, a ztunnel refuses what a policy
 // concerns, and no more; test/fuzz/translate-waypoint-policies.ts compares.
+import { create } from '@bufbuild/protobuf'
 import { Action, Scope } from '../../proto/generated/istio/authorization_pb.js'
+import {
+  type RequestPolicy,
+  RequestPolicy_Action,
+  RequestPolicySchema,
+} from '../../proto/generated/sidestep/v1/request_policies_pb.js'
 import { refOf } from '../watch/config-object.ts'
 import { type ReadRule, widest } from './authorization-rules.ts'
 import {
@@ -14,6 +20,7 @@ import {
 } from './policy-draft.ts'
 import { NEEDS_L7_PREFIX, portsSuffix } from './policy-names.ts'
 import type { FoundTarget, PolicyTarget, TargetedService } from './policy-targets.ts'
+import type { RequestRules } from './requests/request-rules.ts'
 import type { PolicyEnforcement } from './translation.ts'
 
 /**
@@ -24,10 +31,11 @@ export function translateTargeted(
   draft: Draft,
   targets: readonly PolicyTarget[],
   found: readonly (FoundTarget | undefined)[],
-  action: EnforcedAction,
+  action: EnforcedAction | 'AUDIT',
   rules: readonly ReadRule[],
+  read: RequestRules,
 ): PolicyPart {
-  const { notes, policy, isDryRun } = draft
+  const { notes, policy } = draft
   for (const [index, target] of targets.entries()) {
     if (found[index] !== undefined) continue
     const message = `there is no ${target.kind} ${target.name} for this policy`
@@ -39,13 +47,15 @@ export function translateTargeted(
   const waypoints = [...new Set(known.flatMap((each) => each.waypoints))].toSorted()
   const unbound = known.flatMap(({ services }) => services.filter(({ isBound }) => !isBound))
   const missing = [...new Set(known.flatMap((each) => each.missing))]
-  if (unbound.length + missing.length === 0) {
-    const place = { object, generation, selects: null, waypoints }
-    const enforcement: PolicyEnforcement =
-      known.length > 0
-        ? { ...place, kind: 'exact', message: 'enforced by waypoints', caveat: isDryRun ? 'dry-run' : null }
-        : { ...place, kind: 'nowhere', message: 'nothing that it is for exists', caveat: null }
-    return { messages: [], selector: null, users: [], findings: notes.findings, enforcement }
+  const request = requestPolicy(draft, action, read)
+  // Where nobody decides, nobody records: AUDIT refuses nothing.
+  if (action === 'AUDIT' || unbound.length + missing.length === 0) {
+    if (action === 'CUSTOM' && known.length > 0) noteNeedsL7(draft, action)
+    const enforcement: PolicyEnforcement = {
+      ...{ object, generation, selects: null, waypoints },
+      ...outcomeOf(draft, action, read, known.length > 0 && (action !== 'AUDIT' || waypoints.length > 0)),
+    }
+    return { messages: [], selector: null, users: [], request, findings: notes.findings, enforcement }
   }
   // ALLOW refuses whom it does not name, so that without a decision everybody is refused.
   const widely = action === 'ALLOW' ? [{ clauses: [] }] : widest(rules)
@@ -71,9 +81,40 @@ export function translateTargeted(
   if (messages.length > 0) noteUndecided(draft, action)
   const enforcement: PolicyEnforcement = {
     ...{ object, generation, kind: 'refused', message: refusedWhere(unbound, missing) },
-    ...{ caveat: isDryRun ? 'dry-run' : null, selects: null, waypoints: [] },
+    ...{ caveat: draft.isDryRun ? 'dry-run' : null, selects: null, waypoints: [] },
   }
-  return { messages, selector: null, users, findings: notes.findings, enforcement }
+  return { messages, selector: null, users, request, findings: notes.findings, enforcement }
+}
+
+/** What waypoints are told. CUSTOM: nobody is asked, so what it would ask about is refused. */
+function requestPolicy(
+  { policy, isDryRun }: Draft,
+  action: EnforcedAction | 'AUDIT',
+  { rules }: RequestRules,
+): RequestPolicy {
+  const { namespace, name } = policy.metadata
+  return create(RequestPolicySchema, {
+    origin: `${namespace}/${name}`,
+    action: RequestPolicy_Action[action === 'CUSTOM' ? 'DENY' : action],
+    isDryRun,
+    rules: [...rules],
+  })
+}
+
+/** Of a policy that waypoints decide wherever it is for something. */
+function outcomeOf(
+  { isDryRun }: Draft,
+  action: EnforcedAction | 'AUDIT',
+  { isBroken }: RequestRules,
+  isDecided: boolean,
+): Pick<PolicyEnforcement, 'kind' | 'message' | 'caveat'> {
+  if (!isDecided) return { kind: 'nowhere', message: 'nothing that it is for exists', caveat: null }
+  const caveat = isDryRun ? 'dry-run' : isBroken ? 'unreadable' : null
+  if (action === 'CUSTOM') return { kind: 'refused', message: 'refused by waypoints', caveat }
+  if (action === 'AUDIT') return { kind: 'exact', message: 'recorded by waypoints', caveat }
+  return isBroken
+    ? { kind: 'refused', message: 'enforced by waypoints; what they cannot read is refused', caveat }
+    : { kind: 'exact', message: 'enforced by waypoints', caveat }
 }
 
 const exactly = (value: string) => ({ matchType: { case: 'exact' as const, value } })

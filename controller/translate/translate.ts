@@ -4,15 +4,18 @@
 // same objects is the same object again, so that identity says "unchanged" to whoever publishes.
 import { type ConfigObject, type ConfigView, kindKey } from '../watch/config-object.ts'
 import { boundFindings } from './bounded-findings.ts'
+import { NamedLabels } from './named-labels.ts'
 import { Places } from './namespaces.ts'
 import { NetworkPolicyStage } from './network-policies.ts'
 import { PolicyStage } from './policy-stage.ts'
+import { RequestStage } from './requests/request-stage.ts'
 import { hostIndex } from './routes/backend-finder.ts'
 import { RouteStage } from './routes/route-stage.ts'
 import { TrafficPolicyStage } from './routes/traffic-policy-stage.ts'
 import { waypointScopes } from './routes/waypoint-scopes.ts'
 import { ServiceStage } from './service-stage.ts'
 import { targetFinder } from './target-finder.ts'
+import { TelemetryStage } from './telemetry/telemetry-stage.ts'
 import type { ConfigFinding, TranslateSettings, Translation } from './translation.ts'
 import { unservedFindings } from './unserved-kinds.ts'
 import { Waypoints } from './waypoints.ts'
@@ -32,6 +35,9 @@ export class Translator {
   readonly #workloads: WorkloadStage
   readonly #routes = new RouteStage()
   readonly #trafficPolicies = new TrafficPolicyStage()
+  readonly #requests = new RequestStage()
+  readonly #telemetry = new TelemetryStage()
+  readonly #namedLabels = new NamedLabels()
 
   constructor(settings: TranslateSettings) {
     this.#settings = settings
@@ -71,11 +77,15 @@ export class Translator {
     const policies = this.#policies.run(view, find)
     const hosts = hostIndex(services, this.#settings.clusterDomain)
     const routes = this.#routes.run({ view, services, waypoints, hosts })
-    const scopes = waypointScopes(services, routes.backends, (name) => waypoints.identitiesOf(name))
+    const scopes = waypointScopes(view, services, routes.backends, (name) => waypoints.identitiesOf(name))
     const trafficPolicies = this.#trafficPolicies.run({ view, services, hosts, scopes })
+    const { rootNamespace } = this.#settings
+    const requests = this.#requests.run({ view, find, policies: policies.targeted, scopes, rootNamespace })
+    const telemetry = this.#telemetry.run({ view, find, scopes, rootNamespace })
     const ofWorkloads: ConfigFinding[] = []
     const networkPolicies = this.#networkPolicies.run(view)
-    const around = { namespaces, localities, services, slices, policies, networkPolicies }
+    const named = this.#namedLabels.find(routes.messages.values(), trafficPolicies.messages.values())
+    const around = { namespaces, localities, services, slices, policies, networkPolicies, named }
     const workloads = this.#workloads.run(view, entries, around, ofWorkloads)
     return {
       workloads: workloads.messages,
@@ -83,6 +93,8 @@ export class Translator {
       authorizations: new Map([...policies.messages, ...workloads.guards]),
       routes: routes.messages,
       trafficPolicies: trafficPolicies.messages,
+      requestPolicies: requests.messages,
+      requestTelemetry: telemetry.messages,
       waypointScopes: scopes,
       routeStates: routes.states,
       findings: boundFindings([
@@ -92,10 +104,12 @@ export class Translator {
         ...policies.findings,
         ...routes.findings,
         ...trafficPolicies.findings,
+        ...requests.findings,
+        ...telemetry.findings,
         ...ofWorkloads,
         ...unservedFindings(view),
       ]),
-      enforcement: policies.enforcement,
+      enforcement: [...policies.enforcement, ...requests.enforcement],
     }
   }
 }

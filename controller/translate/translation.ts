@@ -2,7 +2,9 @@
 // What translation makes of the configuration: resources for ztunnels and waypoints, and what is to be said about the rest.
 import type { Authorization } from '../../proto/generated/istio/authorization_pb.js'
 import type { Service, Workload } from '../../proto/generated/istio/workload_pb.js'
+import type { RequestPolicies } from '../../proto/generated/sidestep/v1/request_policies_pb.js'
 import type { ServiceRoutes } from '../../proto/generated/sidestep/v1/routes_pb.js'
+import type { RequestTelemetry } from '../../proto/generated/sidestep/v1/telemetry_pb.js'
 import type { TrafficPolicy } from '../../proto/generated/sidestep/v1/traffic_policy_pb.js'
 import type { ObjectOrigin, ObjectRef } from '../watch/config-object.ts'
 import type { RouteState } from './routes/route-state.ts'
@@ -21,12 +23,14 @@ export interface ConfigFinding {
   readonly fix: string
 }
 
-/** Services, `<namespace>/<hostname>`, in order. */
+/** What waypoints of one account are told of: services, `<namespace>/<hostname>`, in order. */
 export interface WaypointScope {
   /** Whose requests a waypoint has: it needs their routes. */
   readonly served: readonly string[]
   /** Those, and whereto their routes send: it needs their traffic policies. */
   readonly used: readonly string[]
+  /** Those that are served, and its own workloads (gatewayTarget): it decides what they are sent. */
+  readonly guarded: readonly string[]
 }
 
 /** Where a policy is enforced, for its status. */
@@ -84,6 +88,10 @@ export interface Translation {
   readonly routes: ReadonlyMap<string, ServiceRoutes>
   /** By `<namespace>/<hostname>`. */
   readonly trafficPolicies: ReadonlyMap<string, TrafficPolicy>
+  /** By the names of targets: see RequestPolicies. */
+  readonly requestPolicies: ReadonlyMap<string, RequestPolicies>
+  /** By the names of targets: see RequestTelemetry. */
+  readonly requestTelemetry: ReadonlyMap<string, RequestTelemetry>
   /** By `<namespace>/<service account>`: what waypoints that run under it are told. */
   readonly waypointScopes: ReadonlyMap<string, WaypointScope>
   readonly routeStates: readonly RouteState[]

@@ -15,14 +15,6 @@ export const UNSERVED_KINDS: ReadonlyMap<string, string> = new Map([
   [kindKey('networking.istio.io', 'WorkloadGroup'), 'write a WorkloadEntry for each machine'],
   [kindKey('networking.istio.io', 'ProxyConfig'), 'set the options of the ztunnel DaemonSet'],
   [kindKey('extensions.istio.io', 'WasmPlugin'), 'remove it: WebAssembly filters are not run'],
-  [
-    kindKey('security.istio.io', 'RequestAuthentication'),
-    'tokens need a waypoint of this mesh; they are not checked',
-  ],
-  [
-    kindKey('telemetry.istio.io', 'Telemetry'),
-    'every connection is recorded as it is; nothing needs to be set',
-  ],
 ])
 
 /** One finding per object. */

@@ -14,6 +14,7 @@ import { readEndpointAddress, readPortMap } from './endpoint-address.ts'
 import { modeOf } from './enrolment.ts'
 import { Fields } from './fields.ts'
 import { labelOf, parseLocality } from './locality.ts'
+import { type LabelNames, labelsExtension } from './named-labels.ts'
 import { Notes } from './notes.ts'
 import { canonicalName, canonicalRevision } from './owner.ts'
 import type { Labels } from './selectors.ts'
@@ -40,6 +41,7 @@ export interface EntrySurroundings {
   /** Keys of its services that nobody reaches it by: it is behind a waypoint that they do not have. */
   readonly unreachable: readonly string[]
   readonly waypoint: WorkloadWaypoint | null
+  readonly named: LabelNames
 }
 
 /** What selectors see: labels of the entry and of its spec; the spec's count. */
@@ -104,6 +106,7 @@ export function entryWorkload(
     clusterId: settings.clusterId,
     ...(locality === undefined ? {} : { locality }),
     ...(weight === 0 ? {} : { capacity: weight }),
+    extensions: [...labelsExtension(labels, around.named)],
   })
   return { workload, findings: notes.findings }
 }

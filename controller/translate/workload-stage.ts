@@ -14,6 +14,7 @@ import {
 } from './endpoint-slices.ts'
 import type { LocalityText } from './locality.ts'
 import { Memo } from './memo.ts'
+import type { LabelNames } from './named-labels.ts'
 import type { Localities } from './namespaces.ts'
 import type { NetworkPolicies } from './network-policies.ts'
 import { nodeOf, podWorkload } from './pods.ts'
@@ -56,6 +57,8 @@ export interface Surroundings {
   readonly slices: SlicesResult
   readonly policies: PoliciesResult
   readonly networkPolicies: NetworkPolicies
+  /** Labels that somebody names. */
+  readonly named: LabelNames
 }
 
 interface GuardedPart {
@@ -171,8 +174,8 @@ export class WorkloadStage {
     }
     for (const workload of around.slices.workloads) workloads.set(workload.uid, workload)
     for (const [key, { facts, infos }] of around.services.entries) {
-      const part = this.#inline.get(key, [facts, ...infos], () =>
-        entryEndpoints(facts, infos, this.#settings),
+      const part = this.#inline.get(key, [around.named, facts, ...infos], () =>
+        entryEndpoints(facts, infos, this.#settings, around.named),
       )
       for (const workload of part.workloads) workloads.set(workload.uid, workload)
       for (const finding of part.findings) findings.push(finding)
@@ -202,6 +205,7 @@ export class WorkloadStage {
     const inputs = [
       around.namespaces.get(home),
       this.#waypoints.context,
+      around.named,
       ...(around.services.selectors.get(home)?.items ?? []),
       ...around.policies.contextOf(home),
       ...around.networkPolicies.contextOf(home),
@@ -240,13 +244,17 @@ export class WorkloadStage {
       sameNode,
       policies.join(),
       unreachable.join(),
+      around.named,
       ...services,
       ...slices,
     ]
     const part = this.#pods.get(key, inputs, () =>
       podWorkload(
         pod,
-        { namespace, locality, services, slices, policies, unreachable, waypoint, tunnel, sameNode },
+        {
+          ...{ namespace, locality, services, slices, policies, unreachable, waypoint, tunnel, sameNode },
+          named: around.named,
+        },
         this.#settings,
         this.#waypoints,
       ),
@@ -263,12 +271,16 @@ export class WorkloadStage {
     const unreachable = unreachableServices(guard, services, around.services.waypoints)
     const named = around.policies.namedBy(home, labels, services, missingWaypoint(waypoint))
     const policies = withGuard(named, guard)
-    const inputs = [object, namespace, waypoint?.binding, policies.join(), unreachable.join(), ...services]
+    const { named: labelNames } = around
+    const inputs = [
+      ...[object, namespace, waypoint?.binding, policies.join(), unreachable.join(), labelNames],
+      ...services,
+    ]
     const part = this.#entries.get(`${home}/${name}`, inputs, () =>
       entryWorkload(
         object,
         labels,
-        { services, policies, unreachable, waypoint },
+        { services, policies, unreachable, waypoint, named: labelNames },
         this.#settings,
         this.#waypoints,
       ),

@@ -60,8 +60,8 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   kind(NETWORKING, 'WorkloadGroup', 'workloadgroups', ISTIO_VERSIONS, { isServed }),
   kind(NETWORKING, 'ProxyConfig', 'proxyconfigs', ['v1beta1'], { isServed }),
   kind('extensions.istio.io', 'WasmPlugin', 'wasmplugins', ['v1alpha1'], { isServed }),
-  kind(SECURITY, 'RequestAuthentication', 'requestauthentications', ['v1', 'v1beta1'], { isServed }),
-  kind('telemetry.istio.io', 'Telemetry', 'telemetries', ['v1', 'v1alpha1'], { isServed }),
+  kind(SECURITY, 'RequestAuthentication', 'requestauthentications', ['v1', 'v1beta1']),
+  kind('telemetry.istio.io', 'Telemetry', 'telemetries', ['v1', 'v1alpha1']),
 ]
 
 const BY_NAME = new Map(WATCHED_KINDS.map((each) => [`${each.group}/${each.kind}`, each]))

@@ -21,17 +21,18 @@ export class DestinationPicker {
   readonly #instances = new Map<WaypointView, Picker<Candidate>>()
   readonly #passedOver: PassedOver
 
+  /** `makeInstancePicker`: how waypoints' instances are chosen. */
   constructor(
     view: DestinationView,
     random: () => number,
     passedOver: PassedOver = NOBODY,
-    makePicker: MakePicker = roundRobin,
+    makeInstancePicker: MakePicker = roundRobin,
   ) {
     this.#passedOver = passedOver
-    this.#endpoints = makePicker(view.candidates, random)
-    this.#waypoints = makePicker(view.waypoints, random)
+    this.#endpoints = roundRobin(view.candidates, random)
+    this.#waypoints = roundRobin(view.waypoints, random)
     for (const waypoint of view.waypoints)
-      this.#instances.set(waypoint, makePicker(waypoint.candidates, random))
+      this.#instances.set(waypoint, makeInstancePicker(waypoint.candidates, random))
   }
 
   pickEndpoint(tried: ReadonlySet<string> | null): Candidate | null {

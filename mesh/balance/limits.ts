@@ -19,3 +19,9 @@ export const MAX_DEMOTION_MS = 30_000
 export const MAX_DEMOTED = 4_096
 /** Demoted endpoints that are looked at for one connection, before one of them is tried all the same. */
 export const MAX_PASSED_OVER = 16
+/** Instances of a waypoint that are all looked at for a connection; of more, two: what they have is read of every worker. */
+export const MAX_COMPARED = 8
+/** Points of a hash ring: it is made in 2 ms, and the shares of its endpoints differ by a few percent. */
+export const MAX_RING_POINTS = 16_384
+/** Places of a Maglev table (the next prime is taken): half a megabyte and 20 ms for each service that uses one. */
+export const MAX_MAGLEV_SIZE = 131_072

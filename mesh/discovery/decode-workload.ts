@@ -4,6 +4,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import {
   type Address,
+  AppProtocol,
   IPFamilies,
   LoadBalancing_HealthPolicy,
   LoadBalancing_Mode,
@@ -20,6 +21,7 @@ import {
   WorkloadType,
 } from '../../proto/generated/istio/workload_pb.js'
 import { PortNamesSchema } from '../../proto/generated/sidestep/v1/services_pb.js'
+import { WorkloadLabelsSchema } from '../../proto/generated/sidestep/v1/workloads_pb.js'
 import type {
   IpFamilies,
   LoadBalancer,
@@ -31,7 +33,7 @@ import type {
 import type { GatewayAddress, PortMap, Workload } from '../model/workload.ts'
 import { formatIp } from '../net/address.ts'
 import { formatCidr } from '../net/cidr.ts'
-import { PORT_NAMES, SAME_NODE_DIRECT } from './protocol.ts'
+import { PORT_NAMES, SAME_NODE_DIRECT, WORKLOAD_LABELS } from './protocol.ts'
 import { ResourceError } from './resource-error.ts'
 
 export type DecodedAddress =
@@ -89,6 +91,7 @@ function decodeWorkload(wire: WireWorkload): Workload {
             protocol: oneOf('application tunnel', applicationTunnel.protocol, { 0: 'NONE', 1: 'PROXY' }),
             port: applicationTunnel.port & 0xffff,
           },
+    labels: decodeLabels(wire),
     sameNode: wire.extensions.some(({ name }) => name === SAME_NODE_DIRECT) ? 'direct' : '',
     services: Object.fromEntries(
       Object.entries(wire.services).map(([key, { ports }]) => {
@@ -122,6 +125,7 @@ function decodeService(wire: WireService): Service {
     cidrVips,
     ports: decodePorts(wire.ports),
     portNames: decodePortNames(wire),
+    appProtocols: decodeProtocols(wire.ports),
     subjectAltNames: wire.subjectAltNames.filter((name) => name.startsWith('spiffe://')),
     waypoint: decodeGateway(wire.waypoint),
     weightedWaypoints: wire.weightedWaypoints.map(({ destination, weight }) => {
@@ -134,6 +138,17 @@ function decodeService(wire: WireService): Service {
     canonical: wire.canonical,
     // SPEC XDS §0.5: of all enums only this one has a default for what is unknown.
     visibility: wire.visibility === Visibility.NAMESPACE ? 'Namespace' : 'Public',
+  }
+}
+
+/** What cannot be read says none: routes and subsets that name one do not match. */
+function decodeLabels({ extensions }: WireWorkload): Workload['labels'] {
+  const config = extensions.find(({ name }) => name === WORKLOAD_LABELS)?.config
+  if (config === undefined) return null
+  try {
+    return fromBinary(WorkloadLabelsSchema, config.value).labels
+  } catch {
+    return {}
   }
 }
 
@@ -205,6 +220,26 @@ function decodePorts(ports: readonly Port[]): PortMap {
   return Object.fromEntries(
     ports.map(({ servicePort, targetPort }) => [servicePort & 0xffff, targetPort & 0xffff]),
   )
+}
+
+/** One object for all services that declare the same: a mesh has a handful of them. */
+const declared = new Map<string, Service['appProtocols']>()
+/** Kept of these; further ones have an object of their own. */
+const MAX_DECLARED = 1024
+
+/** What we do not know is not declared. */
+function decodeProtocols(ports: readonly Port[]): Service['appProtocols'] {
+  const entries = ports.flatMap(({ servicePort, appProtocol }) =>
+    appProtocol === AppProtocol.UNKNOWN || AppProtocol[appProtocol] === undefined
+      ? []
+      : [[servicePort & 0xffff, AppProtocol[appProtocol]] as const],
+  )
+  const key = entries.join()
+  const known = declared.get(key)
+  if (known !== undefined) return known
+  const protocols = Object.fromEntries(entries) as Service['appProtocols'] // as: the names of the enum
+  if (declared.size < MAX_DECLARED) declared.set(key, protocols)
+  return protocols
 }
 
 function decodeIp(bytes: Uint8Array): string {

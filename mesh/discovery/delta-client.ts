@@ -61,12 +61,15 @@ export interface Applied {
   readonly isWorthKeeping: boolean
 }
 
+/** Resources that are held as they came, encoded: by type, then by name. */
+export type RawResources = ReadonlyMap<string, ReadonlyMap<string, Uint8Array>>
+
 /** What is held; lives longer than a stream. */
 export class DeltaClient {
   readonly #node: DiscoveryNode
-  readonly #versions = new Map(
-    [...TYPES, ...LATER_TYPES].map((typeUrl) => [typeUrl, new Map<string, string>()]),
-  )
+  readonly #types: readonly string[]
+  readonly #versions: ReadonlyMap<string, Map<string, string>>
+  readonly #raw: ReadonlyMap<string, Map<string, Uint8Array>>
   readonly #workloads = new Map<string, Workload>()
   readonly #services = new Map<string, Service>()
   readonly #policies = new Map<string, Policy>()
@@ -78,18 +81,22 @@ export class DeltaClient {
   #revocations: readonly Buffer[] | null = null
   #denied: string[] = []
 
-  constructor(node: DiscoveryNode) {
+  /** `rawTypes`: what the configuration has beside workloads, services and policies. */
+  constructor(node: DiscoveryNode, rawTypes: readonly string[] = []) {
     this.#node = node
+    this.#types = [...TYPES, ...rawTypes]
+    this.#versions = new Map([...this.#types, ...LATER_TYPES].map((typeUrl) => [typeUrl, new Map()]))
+    this.#raw = new Map(rawTypes.map((typeUrl) => [typeUrl, new Map()]))
   }
 
   /** True once a response of every type was taken: from then on the configuration is whole. */
   get isComplete(): boolean {
-    return TYPES.every((typeUrl) => this.#answered.has(typeUrl))
+    return this.#types.every((typeUrl) => this.#answered.has(typeUrl))
   }
 
   /** True once a controller has answered for every type: what was restored has been corrected. */
   get isConfirmed(): boolean {
-    return TYPES.every((typeUrl) => this.#confirmed.has(typeUrl))
+    return this.#types.every((typeUrl) => this.#confirmed.has(typeUrl))
   }
 
   /** Everything that is held, as a new object. */
@@ -101,9 +108,14 @@ export class DeltaClient {
     }
   }
 
+  /** The resources of `rawTypes`; live: what a later response changes is changed in it. */
+  get raw(): RawResources {
+    return this.#raw
+  }
+
   /** The first requests of a stream. `demanded`: of addresses only these are wanted; null: all. */
   greetings(demanded: readonly string[] | null = null): readonly DeltaDiscoveryRequest[] {
-    return TYPES.map((typeUrl) => {
+    return this.#types.map((typeUrl) => {
       const greeting = this.#greeting(typeUrl)
       if (demanded === null || typeUrl !== ADDRESS_TYPE) return greeting
       // SPEC XDS §1.5: everything, and in the same breath nothing of it.
@@ -180,7 +192,7 @@ export class DeltaClient {
       responseNonce: nonce,
       ...(message === '' ? {} : { errorDetail: { message: message.slice(0, MAX_NACK_LENGTH) } }),
     })
-    const isConfiguration = TYPES.includes(typeUrl)
+    const isConfiguration = this.#types.includes(typeUrl)
     const hasChanged = isConfiguration && changes > 0
     const isWorthKeeping = isConfiguration && (hasChanged || !wasAnswered)
     return {
@@ -217,6 +229,11 @@ export class DeltaClient {
       this.#revocations = lists
       return true
     }
+    const raw = this.#raw.get(typeUrl)
+    if (raw !== undefined) {
+      raw.set(name, bytes)
+      return true
+    }
     const decoded = decodeAddress(fromBinary(AddressSchema, bytes))
     if (isAddressName(name)) return false
     if (decoded.kind === 'workload') this.#workloads.set(name, this.#pool.workload(decoded.workload))
@@ -227,6 +244,7 @@ export class DeltaClient {
   #remove(typeUrl: string, name: string): void {
     if (typeUrl === REVOCATIONS_TYPE) return // what was revoked stays so
     if (typeUrl === AUTHORIZATION_TYPE) this.#policies.delete(name)
+    else if (this.#raw.has(typeUrl)) this.#raw.get(typeUrl)?.delete(name)
     else if (!this.#workloads.delete(name)) this.#services.delete(name)
   }
 }

@@ -13,7 +13,7 @@ import type { MeshConfig } from '../model/mesh-state.ts'
 import { Backoff } from '../runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import type { Log } from '../runtime/log.ts'
-import { DeltaClient, type DiscoveryNode, type RefusedResource } from './delta-client.ts'
+import { DeltaClient, type DiscoveryNode, type RawResources, type RefusedResource } from './delta-client.ts'
 import type { Demand } from './demand.ts'
 import type { DiscoveryJournal } from './discovery-journal.ts'
 import { ADDRESS_TYPE, DELTA_PATH } from './protocol.ts'
@@ -56,8 +56,10 @@ export interface DiscoveryClientOptions {
   readonly clock: Clock
   readonly random: () => number
   readonly log: Log
-  /** A complete configuration; called again after every change. */
-  readonly onConfig: (config: MeshConfig) => void
+  /** A complete configuration; called again after every change. `raw` has the resources of `rawTypes`, valid during the call. */
+  readonly onConfig: (config: MeshConfig, raw: RawResources) => void
+  /** Types that the configuration has beside those of every proxy; they are held encoded. */
+  readonly rawTypes?: readonly string[]
   /** Revocation lists of the trust domain as they came, DER each, unverified. */
   readonly onRevocations?: (lists: readonly Buffer[]) => void
   /** What is asked for when not everything is. */
@@ -111,7 +113,7 @@ export class DiscoveryClient {
 
   constructor(options: DiscoveryClientOptions) {
     this.#options = options
-    this.#state = new DeltaClient(options.node)
+    this.#state = new DeltaClient(options.node, options.rawTypes)
     this.#disconnectedAtMs = options.clock.passedMs
     const { random } = options
     this.#backoff = new Backoff({ initialMs: BACKOFF_INITIAL_MS, maxMs: BACKOFF_MAX_MS, random })
@@ -155,9 +157,9 @@ export class DiscoveryClient {
 
   /** What was saved is read first: the controller need not send it again. It is in force when nobody says better. */
   async #begin(): Promise<void> {
-    const { journal, node, clock } = this.#options
+    const { journal, node, rawTypes, clock } = this.#options
     if (journal !== undefined) {
-      const state = new DeltaClient(node)
+      const state = new DeltaClient(node, rawTypes)
       const savedMs = await journal.read((bytes) => {
         this.#noteRefused(state.restore(fromBinary(DeltaDiscoveryResponseSchema, bytes)).refused)
       })
@@ -179,7 +181,7 @@ export class DiscoveryClient {
     this.#told = 'snapshot'
     const ageSeconds = Math.round((clock.nowMs - this.#snapshotMs) / 1000)
     log.warn({ ageSeconds }, 'no controller answers: the saved configuration is in force')
-    this.#options.onConfig(this.#state.config())
+    this.#options.onConfig(this.#state.config(), this.#state.raw)
   }
 
   async #connect(): Promise<void> {
@@ -298,7 +300,7 @@ export class DiscoveryClient {
     this.#told = 'controller'
     this.#isUntold = false
     this.#options.journal?.setConfirmed(true)
-    if (hasNews) this.#options.onConfig(this.#state.config())
+    if (hasNews) this.#options.onConfig(this.#state.config(), this.#state.raw)
   }
 
   #disconnected(): void {

@@ -10,6 +10,8 @@ export const REVOCATIONS_NAME = 'default'
 /** Ours: what waypoints do with requests, and how they use endpoints; one resource per service, `<namespace>/<hostname>`. */
 export const SERVICE_ROUTES_TYPE = 'type.googleapis.com/sidestep.v1.ServiceRoutes'
 export const TRAFFIC_POLICY_TYPE = 'type.googleapis.com/sidestep.v1.TrafficPolicy'
+export const REQUEST_POLICIES_TYPE = 'type.googleapis.com/sidestep.v1.RequestPolicies'
+export const REQUEST_TELEMETRY_TYPE = 'type.googleapis.com/sidestep.v1.RequestTelemetry'
 
 /**
  * Metadata of a node, `true`: its ztunnel diverts to the waypoint what would go round it, so that it needs no policies
@@ -22,3 +24,6 @@ export const SAME_NODE_DIRECT = 'sidestep.dev/same-node-direct'
 
 /** Name of an extension of a Service, a `sidestep.v1.PortNames`. */
 export const PORT_NAMES = 'sidestep.dev/port-names'
+
+/** Name of an extension of a Workload, a `sidestep.v1.WorkloadLabels`. */
+export const WORKLOAD_LABELS = 'sidestep.dev/labels'

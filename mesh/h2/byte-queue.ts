@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bytes of one stream that must wait: sent ones for the peer's window, received ones for a paused owner. A list
-// of blocks with headroom, so that what leaves the queue is framed or delivered where it lies.
+// of blocks with headroom, so that what leaves the queue is framed or delivered where it lies. Trailers wait behind them.
+
+import type { HeaderList } from '../http/header-list.ts'
 import { type Block, HEADROOM_BYTES } from '../reactor/byte-stream.ts'
 import type { InboundBudget, SessionResources } from './session-resources.ts'
 
@@ -20,6 +22,9 @@ export class ByteQueue {
   #head: Segment | null = null
   #tail: Segment | null = null
   #bytes = 0
+  /** What follows the last byte. */
+  #trailers: HeaderList | null = null
+  #trailersBytes = 0
 
   /** Blocks of an inbound queue count against the worker's budget, and against `budget` if there is one. */
   constructor(resources: SessionResources, isInbound: boolean, budget: InboundBudget | null = null) {
@@ -71,7 +76,24 @@ export class ByteQueue {
     this.#resources.giveBlock(segment.block)
   }
 
+  /** Trailers wait behind the bytes; they count as those do. */
+  keepTrailers(trailers: HeaderList): void {
+    this.#trailers = trailers
+    this.#trailersBytes = textBytes(trailers)
+    this.#note(this.#trailersBytes)
+  }
+
+  /** Null when none wait; afterwards none do. */
+  takeTrailers(): HeaderList | null {
+    const trailers = this.#trailers
+    this.#trailers = null
+    this.#note(-this.#trailersBytes)
+    this.#trailersBytes = 0
+    return trailers
+  }
+
   clear(): void {
+    this.takeTrailers()
     for (let head = this.shift(); head !== null; head = this.shift()) this.release(head)
   }
 
@@ -96,4 +118,11 @@ export class ByteQueue {
     if (head.next === null) this.#tail = null
     return head
   }
+}
+
+/** Memory of a header list, about. */
+export function textBytes(headers: HeaderList): number {
+  let bytes = 0
+  for (const text of headers) bytes += text.length
+  return bytes
 }

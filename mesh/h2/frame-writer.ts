@@ -2,6 +2,7 @@
 // Everything a session sends: small frames gather in the worker's staging block and leave as one write per turn,
 // large payload is framed where it lies, and what the peer's windows or the transport do not take waits in its
 // stream and leaves round-robin. Order on the wire is the order of calls. Spec: RFC 9113 §5.2, §6.9.
+import type { HeaderList } from '../http/header-list.ts'
 import type { Block, ByteStream } from '../reactor/byte-stream.ts'
 import { HEADROOM_BYTES } from '../reactor/byte-stream.ts'
 import { ByteQueue } from './byte-queue.ts'
@@ -28,11 +29,18 @@ const CLOBBERED_BYTES = FRAME_HEADER_BYTES + HEADROOM_BYTES
 // Bytes of the caller's that a frame header in the middle of its chunk overwrites; restored after the write.
 const saved = Buffer.allocUnsafeSlow(CLOBBERED_BYTES)
 
+/** What a writer asks of its session besides what streams ask. */
+interface WriterOwner extends StreamOwner {
+  onLocalEndSent(stream: H2Stream): void
+  /** The last byte of the body has left. */
+  sendTrailers(stream: H2Stream, trailers: HeaderList): void
+}
+
 /** One per session. */
 export class FrameWriter implements StagingHolder {
   readonly #transport: ByteStream
   readonly #resources: SessionResources
-  readonly #owner: StreamOwner & { onLocalEndSent(stream: H2Stream): void }
+  readonly #owner: WriterOwner
   readonly #guard: FloodGuard
   /** Bytes the peer lets us send on the connection. */
   sendWindowBytes = DEFAULT_WINDOW_BYTES
@@ -48,12 +56,7 @@ export class FrameWriter implements StagingHolder {
   #lastWriterId = 0
   #sharedUntilMs = -1
 
-  constructor(
-    transport: ByteStream,
-    resources: SessionResources,
-    owner: StreamOwner & { onLocalEndSent(stream: H2Stream): void },
-    guard: FloodGuard,
-  ) {
+  constructor(transport: ByteStream, resources: SessionResources, owner: WriterOwner, guard: FloodGuard) {
     this.#transport = transport
     this.#resources = resources
     this.#owner = owner
@@ -174,11 +177,13 @@ export class FrameWriter implements StagingHolder {
       this.sendWindowBytes,
     )
     const isLast = bytes === queue.bytes
-    const isEnd = isLast && (stream.bits & STREAM.LOCAL_END_ASKED) !== 0
+    const trailers = isLast ? queue.takeTrailers() : null
+    const isEnd = isLast && trailers === null && (stream.bits & STREAM.LOCAL_END_ASKED) !== 0
     this.#sendData(stream, head.block, head.start, head.start + bytes, isEnd ? FLAG.END_STREAM : 0)
     queue.consume(bytes)
     if (isLast) stream.outbound = null
     if (isEnd) this.#owner.onLocalEndSent(stream)
+    if (trailers !== null) this.#owner.sendTrailers(stream, trailers)
   }
 
   #maxFrameBytes(nowMs: number): number {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every received frame means for the session: RFC 9113 §5.1 (stream states) and §6 as code. Bad frames end the
+// What every received frame means for the session: RFC 9113 §5.1 (stream states) and §6 as code; what header blocks mean is in
+// inbound-messages.ts. Bad frames end the
 // stream or the connection with the code the RFC names; frames for streams we reset a moment ago are ignored.
 import { H2_ERROR, type H2ErrorName, type ReasonCode } from '../errors/reasons.ts'
 import { isRefusal, type Refusal } from '../errors/refusal.ts'
@@ -16,13 +17,12 @@ import {
   writeSettingsAck,
 } from './frames.ts'
 import { HeaderAssembler } from './header-assembler.ts'
-import { headerValue, requestFault, responseFault, trailersFault } from './header-rules.ts'
-import type { DecodedBlock, HeaderList } from './hpack/decoder.ts'
+import type { DecodedBlock } from './hpack/decoder.ts'
+import { InboundMessages } from './inbound-messages.ts'
 import { H2_LIMITS } from './limits.ts'
 import type { SessionCore } from './session-core.ts'
 import { type H2Stream, STREAM } from './stream.ts'
 
-const TOO_LARGE: HeaderList = [':status', '431']
 // as: the entries of a record whose keys are the names
 const ERROR_NAMES = Object.keys(H2_ERROR) as readonly H2ErrorName[]
 
@@ -35,6 +35,7 @@ export function errorCodeName(code: number): string {
 export class InboundFrames implements FrameSink {
   readonly #core: SessionCore
   readonly #headers: HeaderAssembler
+  readonly #messages: InboundMessages
   /** Whose DATA is being read; null while it is ignored. */
   #dataStream: H2Stream | null = null
   #isFirstFrame = true
@@ -42,6 +43,7 @@ export class InboundFrames implements FrameSink {
   constructor(core: SessionCore) {
     this.#core = core
     this.#headers = new HeaderAssembler(core.local.maxHeaderListBytes)
+    this.#messages = new InboundMessages(core)
   }
 
   get maxHeaderBlockBytes(): number {
@@ -120,11 +122,8 @@ export class InboundFrames implements FrameSink {
     this.#core.creditConnection(end - start)
     const stream = this.#dataStream
     if (stream === null || stream.bits & STREAM.CLOSED) return
-    if (stream.receive(block, start, end)) return
-    this.#core.resetStream(stream, {
-      code: this.#core.hasBudgetFor(end - start) ? 'LIMIT_NODE' : 'LIMIT_POD',
-      detail: 'received bytes wait for too many paused streams',
-    })
+    if (stream.expectedBytes >= 0 && !this.#messages.countBody(stream, end - start)) return
+    if (!stream.receive(block, start, end)) this.#core.resetForRoom(stream, end - start)
   }
 
   onDataPadding(bytes: number): void {
@@ -136,7 +135,7 @@ export class InboundFrames implements FrameSink {
     const stream = this.#dataStream
     this.#dataStream = null
     if (stream === null || (flags & FLAG.END_STREAM) === 0) return
-    this.#endRemote(stream)
+    this.#messages.endRemote(stream)
   }
 
   onFrame(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
@@ -197,30 +196,8 @@ export class InboundFrames implements FrameSink {
     }
     const isEnd = this.#headers.isEndStream
     const stream = core.streams.get(streamId)
-    if (stream === null) {
-      this.#onNewStream(streamId, block, isEnd)
-      return
-    }
-    if (stream.bits & STREAM.REMOTE_END) {
-      core.failStream(stream, 'H2_STREAM_CLOSED', 'HEADERS after END_STREAM')
-      return
-    }
-    if (core.role === 'client' && (stream.bits & STREAM.HEADERS_RECEIVED) === 0) {
-      this.#onResponse(stream, block, isEnd)
-      return
-    }
-    // SPEC RFC9113 §8.1: a second header list is trailers and ends the stream.
-    const fault = isEnd ? trailersFault(block.fields) : 'HEADERS in the middle of the body'
-    if (fault !== '') {
-      core.failStream(stream, 'H2_PROTOCOL', fault)
-      return
-    }
-    if (block.isTooLarge) {
-      core.failStream(stream, 'H2_HEADERS_TOO_LARGE', 'trailers')
-      return
-    }
-    stream.headersHandler?.onHeaders(stream, block.fields, true)
-    this.#endRemote(stream)
+    if (stream === null) this.#onNewStream(streamId, block, isEnd)
+    else this.#messages.onBlock(stream, block, isEnd)
   }
 
   #onNewStream(streamId: number, block: DecodedBlock, isEnd: boolean): void {
@@ -244,53 +221,7 @@ export class InboundFrames implements FrameSink {
       core.chargeReset()
       return
     }
-    const stream = core.createStream(streamId)
-    if (isEnd) stream.bits |= STREAM.REMOTE_END
-    const fault = this.#headers.dependsOnItself ? 'a stream depends on itself' : requestFault(block.fields)
-    if (block.isTooLarge) {
-      core.sendHeaders(stream, TOO_LARGE, true)
-      core.failStream(stream, 'H2_HEADERS_TOO_LARGE', 'request')
-      return
-    }
-    if (fault !== '') {
-      core.failStream(stream, 'H2_PROTOCOL', fault)
-      return
-    }
-    core.handler.onStream(stream, block.fields, isEnd)
-    if (isEnd && !stream.isClosed) stream.tellEnd()
-  }
-
-  #onResponse(stream: H2Stream, block: DecodedBlock, isEnd: boolean): void {
-    const core = this.#core
-    if (block.isTooLarge) {
-      core.failStream(stream, 'H2_HEADERS_TOO_LARGE', 'response')
-      return
-    }
-    const fault = responseFault(block.fields)
-    if (fault !== '') {
-      core.failStream(stream, 'H2_PROTOCOL', fault)
-      return
-    }
-    const isInterim = headerValue(block.fields, ':status')?.startsWith('1') === true
-    // SPEC RFC9113 §8.1: interim responses precede the final one and never end the stream.
-    if (isInterim && isEnd) {
-      core.failStream(stream, 'H2_PROTOCOL', 'an interim response ended the stream')
-      return
-    }
-    if (isInterim) {
-      core.chargeControl()
-      return
-    }
-    stream.bits |= STREAM.HEADERS_RECEIVED
-    stream.headersHandler?.onHeaders(stream, block.fields, isEnd)
-    if (isEnd) this.#endRemote(stream)
-  }
-
-  #endRemote(stream: H2Stream): void {
-    if (stream.bits & (STREAM.CLOSED | STREAM.REMOTE_END)) return
-    stream.bits |= STREAM.REMOTE_END
-    stream.tellEnd()
-    this.#core.closeIfEnded(stream)
+    this.#messages.onRequest(core.createStream(streamId), block, isEnd, this.#headers.dependsOnItself)
   }
 
   #onPriority(streamId: number, bytes: Buffer, start: number): void {

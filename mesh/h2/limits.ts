@@ -45,6 +45,11 @@ export const H2_LIMITS = {
     unit: 'count',
     meaning: 'CONTINUATION frames per header block: 8 × 16 KiB exceed every accepted header list',
   },
+  interim: {
+    value: 16,
+    unit: 'count',
+    meaning: 'answers of 1xx to one request: 100 and a few of 103 are used, more is a flood',
+  },
   headerTable: { value: 4_096, unit: 'bytes', meaning: 'HPACK dynamic table: the default of RFC 7541' },
   concurrentStreams: {
     value: 200,

@@ -3,6 +3,7 @@
 // stream or the whole connection ends. Used by session.ts (the public face) and inbound-frames.ts only.
 import { MeshError } from '../errors/mesh-error.ts'
 import { H2_ERROR, type H2ErrorName, REASONS, type ReasonCode } from '../errors/reasons.ts'
+import { type HeaderList, isInterim } from '../http/header-list.ts'
 import { type Block, type ByteStream, CLOSED_OK, type CloseReason } from '../reactor/byte-stream.ts'
 import type { Timer, TurnTask } from '../reactor/scheduler.ts'
 import { ByteQueue } from './byte-queue.ts'
@@ -22,7 +23,6 @@ import {
   writeSettings,
   writeWindowUpdate,
 } from './frames.ts'
-import type { HeaderList } from './hpack/decoder.ts'
 import { HpackEncoder } from './hpack/encoder.ts'
 import { H2_LIMITS } from './limits.ts'
 import { PING_MARK, PingTracker } from './ping-tracker.ts'
@@ -156,24 +156,50 @@ export class SessionCore implements StreamOwner, TurnTask {
   onLocalEndSent(stream: H2Stream): void {
     stream.bits |= STREAM.LOCAL_END_SENT
     this.closeIfEnded(stream)
+    if (this.role === 'client' || stream.bits & (STREAM.CLOSED | STREAM.TUNNEL)) return
+    // SPEC RFC9113 §8.1: the answer is complete, so whatever the client still sends is nobody's.
+    this.resetId(stream.id, 'NO_ERROR')
+    stream.dropInbound()
+    this.#retire(stream, CLOSED_OK)
   }
 
   resetStream(stream: H2Stream, reason: CloseReason): void {
+    if (stream.bits & STREAM.CLOSED) return
     this.resetId(stream.id, REASONS[reason.code].h2Reset)
     this.abort(stream, reason)
   }
 
   sendHeaders(stream: H2Stream, headers: HeaderList, isEnd: boolean): void {
     if (this.isClosed) return
-    if (HpackEncoder.maxEncodedBytes(headers) > headerScratch.length) {
-      throw new MeshError('INTERNAL', { detail: 'header list too large to send' })
+    if (stream.bits & STREAM.HEADERS_SENT) {
+      if (!isEnd) throw new MeshError('INTERNAL', { detail: 'a message has one head' })
+      stream.bits |= STREAM.LOCAL_END_ASKED
+      if (stream.outbound !== null) stream.outbound.keepTrailers(headers)
+      else this.sendTrailers(stream, headers)
+      return
+    }
+    if (this.role === 'server') {
+      if (isInterim(headers)) {
+        this.#sendBlock(stream, headers, false)
+        return
+      }
+      const status = headers[1]
+      if (status === '101') {
+        this.resetStream(stream, { code: 'UPSTREAM_PROTOCOL', detail: 'HTTP/2 changes to no other protocol' })
+        return
+      }
+      if (stream.bits & STREAM.HEAD || status === '204' || status === '304') stream.bits |= STREAM.BODILESS
     }
     stream.bits |= STREAM.HEADERS_SENT
-    const end = this.encoder.encode(headers, headerScratch, 0)
-    this.#sendHeaderBlock(stream.id, end, isEnd)
-    if (!isEnd) return
+    if (!this.#sendBlock(stream, headers, isEnd) || !isEnd) return
     stream.bits |= STREAM.LOCAL_END_ASKED
     this.onLocalEndSent(stream)
+  }
+
+  sendTrailers(stream: H2Stream, trailers: HeaderList): void {
+    // SPEC RFC9113 §8.1: what has no field ends the stream as DATA does.
+    if (trailers.length === 0) this.writer.end(stream)
+    else if (this.#sendBlock(stream, trailers, true)) this.onLocalEndSent(stream)
   }
 
   defer(stream: H2Stream): void {
@@ -264,6 +290,12 @@ export class SessionCore implements StreamOwner, TurnTask {
   failStream(stream: H2Stream, code: ReasonCode, detail: string): void {
     this.resetStream(stream, { code, detail })
     this.chargeReset()
+  }
+
+  /** `bytes` came for a stream that waits, and there is no room for them. */
+  resetForRoom(stream: H2Stream, bytes: number): void {
+    const code = this.hasBudgetFor(bytes) ? 'LIMIT_NODE' : 'LIMIT_POD'
+    this.resetStream(stream, { code, detail: 'received bytes wait for too many paused streams' })
   }
 
   /** RST_STREAM for an id, whether or not a stream exists. */
@@ -405,6 +437,16 @@ export class SessionCore implements StreamOwner, TurnTask {
     const debug = detail.slice(0, MAX_DEBUG_CHARS)
     const at = this.writer.reserve(GOAWAY_BYTES)
     this.writer.commit(writeGoaway(this.writer.staging, at, lastStreamId, H2_ERROR[error], debug))
+  }
+
+  /** False when the list is too large for any peer: the stream is reset then. */
+  #sendBlock(stream: H2Stream, headers: HeaderList, isEnd: boolean): boolean {
+    if (HpackEncoder.maxEncodedBytes(headers) > headerScratch.length) {
+      this.resetStream(stream, { code: 'H2_HEADERS_TOO_LARGE', detail: 'a list to be sent' })
+      return false
+    }
+    this.#sendHeaderBlock(stream.id, this.encoder.encode(headers, headerScratch, 0), isEnd)
+    return true
   }
 
   #sendHeaderBlock(streamId: number, bytes: number, isEnd: boolean): void {

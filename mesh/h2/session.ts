@@ -3,17 +3,18 @@
 // All callbacks happen within a reactor turn and never inside a call of the owner's. Spec: RFC 9113.
 import { MeshError } from '../errors/mesh-error.ts'
 import { type Refusal, refuse } from '../errors/refusal.ts'
+import { type HeaderList, pseudoHeader } from '../http/header-list.ts'
 import type { Block, ByteStream, ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
 import { FrameReader } from './frame-reader.ts'
 import { DEFAULT_WINDOW_BYTES } from './frames.ts'
-import type { HeaderList } from './hpack/decoder.ts'
 import { HpackEncoder } from './hpack/encoder.ts'
 import { InboundFrames } from './inbound-frames.ts'
 import { H2_LIMITS } from './limits.ts'
+import { sentRequest } from './request-form.ts'
 import { type H2SessionHandler, SessionCore, type SessionState } from './session-core.ts'
 import type { InboundBudget, SessionResources } from './session-resources.ts'
 import { type LocalSettings, localSettings, type Role } from './settings.ts'
-import type { H2Stream } from './stream.ts'
+import { type H2Stream, STREAM } from './stream.ts'
 
 /** What a session needs. */
 export interface H2SessionOptions {
@@ -69,7 +70,7 @@ export class H2Session {
     return this.#core.bufferedInboundBytes
   }
 
-  /** Client: sends a request. The response comes to `headersHandler`, which may be set after this call. */
+  /** Client: sends a request, without an Upgrade. Answers come to `headersHandler`, which may be set after this call. */
   openStream(headers: HeaderList, isEnd = false): H2Stream | Refusal {
     const core = this.#core
     if (core.role !== 'client') throw new MeshError('INTERNAL', { detail: 'a server opens no streams' })
@@ -77,7 +78,10 @@ export class H2Session {
     if (core.streams.size >= core.peer.maxConcurrentStreams) {
       return refuse('LIMIT_CONNECTION', 'streams of one HTTP/2 connection')
     }
-    const bytes = HpackEncoder.maxEncodedBytes(headers)
+    const method = pseudoHeader(headers, ':method')
+    const isTunnel = method === 'CONNECT'
+    const sent = isTunnel ? { headers, isUpgradeDropped: false } : sentRequest(headers)
+    const bytes = HpackEncoder.maxEncodedBytes(sent.headers)
     if (bytes > Math.min(H2_LIMITS.serverHeaderList.value * 2, core.peer.maxHeaderListBytes)) {
       return refuse('H2_HEADERS_TOO_LARGE', 'request')
     }
@@ -87,7 +91,9 @@ export class H2Session {
       return refuse('DRAIN', 'the stream ids of the connection are used up')
     }
     const stream = core.createStream(id)
-    core.sendHeaders(stream, headers, isEnd)
+    if (isTunnel) stream.bits |= STREAM.TUNNEL
+    else if (method === 'HEAD') stream.bits |= STREAM.HEAD
+    core.sendHeaders(stream, sent.headers, isEnd || sent.isUpgradeDropped)
     return stream
   }
 

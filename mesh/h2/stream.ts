@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One HTTP/2 stream as a ByteStream. Small on purpose: an idle tunnel stream is a few numbers and two references; queues
+// One HTTP/2 stream as the HttpStream that HTTP/1.1 gives too. Small on purpose: an idle tunnel stream is a few numbers and two references; queues
 // exist only while bytes wait. The session keeps its books in the public fields; owners use the methods.
 import { MeshError } from '../errors/mesh-error.ts'
-import type { Block, ByteStream, ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
-import type { ByteQueue } from './byte-queue.ts'
-import type { HeaderList } from './hpack/decoder.ts'
+import type { HeaderList } from '../http/header-list.ts'
+import type { HttpHeadersHandler, HttpStream } from '../http/http-stream.ts'
+import type { Block, ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
+import { type ByteQueue, textBytes } from './byte-queue.ts'
 
 /** Facts about a stream, one bit each. */
 export const STREAM = {
@@ -28,6 +29,12 @@ export const STREAM = {
   HEADERS_RECEIVED: 2_048,
   /** Ended by force: bytes and END_STREAM that wait are not delivered. */
   ABORTED: 4_096,
+  /** CONNECT: bytes of no message, each half of which ends alone. */
+  TUNNEL: 8_192,
+  /** The request is HEAD: its answer has no body. */
+  HEAD: 16_384,
+  /** Our answer has no body: bytes written are nobody's. */
+  BODILESS: 32_768,
 } as const
 
 /** What a stream asks of its session. */
@@ -36,6 +43,7 @@ export interface StreamOwner {
   endStream(stream: H2Stream): void
   /** Sends RST_STREAM with the reason's code and closes. */
   resetStream(stream: H2Stream, reason: CloseReason): void
+  /** See HttpStream. */
   sendHeaders(stream: H2Stream, headers: HeaderList, isEnd: boolean): void
   /** Calls stream.runDeferred at the end of the turn. */
   defer(stream: H2Stream): void
@@ -51,19 +59,12 @@ export interface StreamOwner {
   readonly lowWaterBytes: number
 }
 
-/** Told about header lists after the first of a server: the response, or trailers. */
-export interface HeadersHandler {
-  /** `isEnd`: no DATA follows. */
-  onHeaders(stream: H2Stream, headers: HeaderList, isEnd: boolean): void
-}
-
 /** Made by H2Session only. */
-export class H2Stream implements ByteStream {
+export class H2Stream implements HttpStream {
   readonly id: number
   readonly #owner: StreamOwner
   #handler: ByteStreamHandler | null = null
-  /** Gets the response (client) and trailers; null drops them. */
-  headersHandler: HeadersHandler | null = null
+  headersHandler: HttpHeadersHandler | null = null
 
   // The session's books.
   /** STREAM bits. */
@@ -74,6 +75,10 @@ export class H2Stream implements ByteStream {
   receiveWindowBytes: number
   /** Bytes delivered and not yet given back to the peer. */
   uncreditedBytes = 0
+  /** Of a body whose length was announced: bytes still to come; -1: nobody said. */
+  expectedBytes = -1
+  /** Client: answers of 1xx so far. */
+  interimCount = 0
   inbound: ByteQueue | null = null
   outbound: ByteQueue | null = null
   /** Null until the stream is closed. */
@@ -92,6 +97,9 @@ export class H2Stream implements ByteStream {
   }
 
   /** True when the stream is over on the wire; callbacks may still be owed. */
+  get isAnsweredByCodec(): boolean {
+    return false // what is wrong with a stream resets it
+  }
   get isClosed(): boolean {
     return (this.bits & STREAM.CLOSED) !== 0
   }
@@ -109,14 +117,14 @@ export class H2Stream implements ByteStream {
     }
   }
 
-  /** Server: answers the request. Once, and before any write. */
-  respond(headers: HeaderList, isEnd: boolean): void {
-    if (this.bits & (STREAM.CLOSED | STREAM.HEADERS_SENT)) return
+  sendHeaders(headers: HeaderList, isEnd: boolean): void {
+    if (this.bits & (STREAM.LOCAL_END_ASKED | STREAM.CLOSED)) return
     this.#owner.sendHeaders(this, headers, isEnd)
   }
 
   write(block: Block, start: number, end: number): boolean {
-    if (this.bits & (STREAM.LOCAL_END_ASKED | STREAM.CLOSED) || start >= end) return true
+    const unwanted = STREAM.LOCAL_END_ASKED | STREAM.CLOSED | STREAM.BODILESS
+    if (this.bits & unwanted || start >= end) return true
     this.#assertHeadersSent()
     return this.#owner.writeData(this, block, start, end)
   }
@@ -164,6 +172,18 @@ export class H2Stream implements ByteStream {
     return true
   }
 
+  /** Session: trailers arrived, and the end with them. Returns false when no memory is left for those of a paused stream. */
+  receiveTrailers(trailers: HeaderList): boolean {
+    if (this.#handler !== null && this.inbound === null) {
+      this.headersHandler?.onHeaders(this, trailers, true)
+      return true
+    }
+    if (!this.#owner.hasInboundRoom(textBytes(trailers))) return false
+    this.inbound ??= this.#owner.createInboundQueue()
+    this.inbound.keepTrailers(trailers)
+    return true
+  }
+
   /** Session: the peer ended its half (its bit is set). */
   tellEnd(): void {
     if (this.bits & STREAM.REMOTE_END_TOLD) return
@@ -206,12 +226,16 @@ export class H2Stream implements ByteStream {
       const segment = queue.shift()
       // The last segment leaves the queue empty: drop it first, so that the owner sees a consistent stream.
       if (queue.bytes === 0) this.inbound = null
-      if (segment === null) return
-      const bytes = segment.end - segment.start
-      this.#owner.noteInbound(-bytes)
-      this.uncreditedBytes += bytes
-      this.#handler?.onData(segment.block, segment.start, segment.end)
-      queue.release(segment)
+      if (segment !== null) {
+        const bytes = segment.end - segment.start
+        this.#owner.noteInbound(-bytes)
+        this.uncreditedBytes += bytes
+        this.#handler?.onData(segment.block, segment.start, segment.end)
+        queue.release(segment)
+      }
+      const trailers = this.inbound === null ? queue.takeTrailers() : null
+      if (trailers !== null && (this.bits & STREAM.ABORTED) === 0)
+        this.headersHandler?.onHeaders(this, trailers, true)
     }
     if (this.uncreditedBytes > 0 && (this.bits & (STREAM.PAUSED | STREAM.CLOSED)) === 0)
       this.#owner.credit(this)

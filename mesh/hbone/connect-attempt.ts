@@ -2,9 +2,9 @@
 // A CONNECT on its way: from the request to exactly one of "connected" or "refused". Holds the stream until then, and
 // is out of the path afterwards.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import { headerValue } from '../h2/header-rules.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
-import type { H2Stream, HeadersHandler } from '../h2/stream.ts'
+import type { H2Stream } from '../h2/stream.ts'
+import { type HeaderList, headerValue, isInterim } from '../http/header-list.ts'
+import type { HttpHeadersHandler, HttpStream } from '../http/http-stream.ts'
 import type { ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
 import type { Scheduler, Timer } from '../reactor/scheduler.ts'
 import { DIVERTED_FOR_HEADER } from './diversion.ts'
@@ -62,7 +62,7 @@ export function refusalOfStatus(status: string): Refusal {
 }
 
 /** Made by TunnelClient. */
-export class ConnectAttempt implements Cancellable, HeadersHandler, ByteStreamHandler {
+export class ConnectAttempt implements Cancellable, HttpHeadersHandler, ByteStreamHandler {
   readonly #stream: H2Stream
   /** Null once the outcome was reported or is not wanted. */
   #handler: ConnectHandler | null
@@ -82,7 +82,8 @@ export class ConnectAttempt implements Cancellable, HeadersHandler, ByteStreamHa
     if (this.#take() !== null) this.#stream.destroy({ code: 'STREAM_RESET', detail: 'cancelled' })
   }
 
-  onHeaders(stream: H2Stream, headers: HeaderList): void {
+  onHeaders(_stream: HttpStream, headers: HeaderList): void {
+    if (isInterim(headers)) return
     const status = headerValue(headers, ':status') ?? ''
     // SPEC HBONE §3.4: anything but exactly 200 is a failure.
     if (status !== '200') {
@@ -90,8 +91,8 @@ export class ConnectAttempt implements Cancellable, HeadersHandler, ByteStreamHa
       return
     }
     const handler = this.#take()
-    stream.headersHandler = null
-    handler?.onConnected(stream, headerValue(headers, 'baggage') ?? '')
+    this.#stream.headersHandler = null
+    handler?.onConnected(this.#stream, headerValue(headers, 'baggage') ?? '')
   }
 
   onData(): void {} // never before the response; afterwards the stream has another handler

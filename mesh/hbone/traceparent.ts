@@ -34,7 +34,9 @@ export function createTraceparent(): string {
 }
 
 /** Ids of a span that is in no trace, or in that of `parent`. */
-export function createTraceIds(parent: TraceParent | null): Pick<TraceParent, 'traceId' | 'spanId'> {
+export function createTraceIds(
+  parent: Pick<TraceParent, 'traceId'> | null,
+): Pick<TraceParent, 'traceId' | 'spanId'> {
   const ids = randomIds()
   return {
     traceId: parent?.traceId ?? ids.slice(0, TRACE_ID_DIGITS),
@@ -54,4 +56,14 @@ export function parseTraceparent(text: string): TraceParent | null {
   if (traceId === undefined || spanId === undefined || flags === undefined) return null
   if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return null
   return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 }
+}
+
+const MILLION = 1_000_000
+/** Digits of hex that decide, from the end: SPEC W3C Trace Context Level 2 §3.2.2.3 has the random ones there. */
+const DECIDING_DIGITS = 8
+
+/** Whether a trace is among so many of a million. Its id decides, so that whoever asks with the same number decides alike. */
+export function isTraceChosen(traceId: string, perMillion: number): boolean {
+  const value = Number.parseInt(traceId.slice(-DECIDING_DIGITS), 16)
+  return value * MILLION < perMillion * 16 ** DECIDING_DIGITS
 }

@@ -3,12 +3,11 @@
 // owner, who answers each request with `accept` (200) or `refuse`. Headers are claims; identity comes from mTLS.
 import { REASONS } from '../errors/reasons.ts'
 import { isRefusal, type Refusal, refuse } from '../errors/refusal.ts'
-import { headerValue } from '../h2/header-rules.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
 import { H2Session } from '../h2/session.ts'
 import type { H2SessionHandler } from '../h2/session-core.ts'
 import type { InboundBudget, SessionResources } from '../h2/session-resources.ts'
 import type { H2Stream } from '../h2/stream.ts'
+import { type HeaderList, headerValue } from '../http/header-list.ts'
 import type { ByteStream, CloseReason } from '../reactor/byte-stream.ts'
 import { type ConnectTarget, parseAuthority } from './authority.ts'
 import { DIVERTED_FOR_HEADER } from './diversion.ts'
@@ -72,7 +71,10 @@ export class InboundConnect {
 
   /** 200: the application is connected. `baggage` describes the destination; '' = none. */
   accept(baggage: string): void {
-    this.stream.respond(baggage === '' ? [':status', '200'] : [':status', '200', 'baggage', baggage], false)
+    this.stream.sendHeaders(
+      baggage === '' ? [':status', '200'] : [':status', '200', 'baggage', baggage],
+      false,
+    )
   }
 
   /** The status of the reason, and the end of the stream. */
@@ -84,7 +86,7 @@ export class InboundConnect {
 // SPEC HBONE §3.4: errors carry END_STREAM and no body. SPEC RFC9113 §8.1: a complete response is followed by
 // RST_STREAM(NO_ERROR), which asks the client to stop sending and frees the stream here.
 function refuseStream(stream: H2Stream, refusal: Refusal): void {
-  stream.respond([':status', String(REASONS[refusal.code].httpStatus)], true)
+  stream.sendHeaders([':status', String(REASONS[refusal.code].httpStatus)], true)
   stream.destroy({ code: 'OK', detail: `refused: ${refusal.code}` })
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the line before a chunk, byte by byte, wherever packets cut it. SPEC RFC9112 §7.1: hexadecimal digits, perhaps an
 // extension of tokens, which is skipped, CR LF and nothing else: a bare LF, white space or a sign has made others smuggle.
+
+import { CR, hexDigit, isTokenByte, LF } from '../http/syntax.ts'
 import { HTTP1_LIMITS } from './limits.ts'
-import { CR, hexDigit, isTokenByte, LF } from './syntax.ts'
 
 /** More digits could not be counted exactly. */
 const MAX_DIGITS = 13

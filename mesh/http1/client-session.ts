@@ -3,7 +3,7 @@
 // or after an answer, is a fault: it could be taken for the answer to the next request.
 import { MeshError } from '../errors/mesh-error.ts'
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import { type HeaderList, pseudoHeader } from '../http/header-list.ts'
 import type { Block, CloseReason } from '../reactor/byte-stream.ts'
 import { Http1Connection, type Http1Options } from './connection.ts'
 import { requestHeadText } from './head-text.ts'
@@ -52,7 +52,7 @@ export class Http1ClientSession extends Http1Connection {
     if (head.kind === 'refusal') return head
     const stream = new Http1Stream(this)
     this.stream = stream
-    this.#method = headers[headers.indexOf(':method') + 1] ?? ''
+    this.#method = pseudoHeader(headers, ':method')
     this.#interimCount = 0
     this.writer.hasSent = false
     if (head.isTunnel) stream.bits |= EXCHANGE.TUNNEL_ASKED

@@ -3,8 +3,8 @@
 // sessions say what a head means and what follows an exchange. One exchange at a time; SPEC RFC9112 §9.
 import type { Refusal } from '../errors/refusal.ts'
 import { ByteQueue } from '../h2/byte-queue.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
 import type { SessionResources } from '../h2/session-resources.ts'
+import type { HeaderList } from '../http/header-list.ts'
 import {
   type Block,
   type ByteStream,

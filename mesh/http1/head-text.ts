@@ -2,9 +2,9 @@
 // Writes heads of messages as HTTP/1.1 has them, from the form HTTP/2 gives. A list may come from a peer that speaks HTTP/2, so
 // nothing is written here that could end a line, a head or a message early. Pure; nothing throws. SPEC RFC9112 §2–§6.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
-import { CONNECTION_FIELDS, malformed } from './head.ts'
-import { CR, endOfFieldValue, endOfTarget, isAuthority, isToken, LF, parseLength } from './syntax.ts'
+import { dropHeaders, type HeaderList, pseudoHeader } from '../http/header-list.ts'
+import { CR, endOfFieldValue, endOfTarget, isAuthority, isToken, LF, parseLength } from '../http/syntax.ts'
+import { CONNECTION_FIELDS, malformed, NOT_IN_TRAILERS } from './head.ts'
 
 /** How what follows a head ends. `raw`: no message, bytes until the end. */
 export type Framing = 'none' | 'length' | 'chunked' | 'until-close' | 'raw'
@@ -73,10 +73,10 @@ const PHRASES: Readonly<Record<string, string>> = {
 
 /** The head of a request. `isEnd`: it has no body. Refused: what HTTP/1.1 cannot say. */
 export function requestHeadText(headers: HeaderList, isEnd: boolean): HeadText | Refusal {
-  const method = pseudo(headers, ':method')
-  const authority = pseudo(headers, ':authority')
+  const method = pseudoHeader(headers, ':method')
+  const authority = pseudoHeader(headers, ':authority')
   const isConnect = method === 'CONNECT'
-  const target = isConnect ? authority : pseudo(headers, ':path')
+  const target = isConnect ? authority : pseudoHeader(headers, ':path')
   if (!isToken(method)) return malformed('the method')
   if (endOfTarget(target, 0) !== target.length || target === '') return malformed('the request target')
   if (authority !== '' && !isAuthority(authority)) return refuse('HTTP1_HOST', 'no host is named so')
@@ -106,7 +106,7 @@ export function requestHeadText(headers: HeaderList, isEnd: boolean): HeadText |
 
 /** The head of an answer, final or interim. `isEnd`: it has no body. */
 export function answerHeadText(headers: HeaderList, isEnd: boolean, asked: Asked): HeadText | Refusal {
-  const status = pseudo(headers, ':status')
+  const status = pseudoHeader(headers, ':status')
   if (!/^[1-9]\d\d$/.test(status)) return malformed('the status')
   const fields = fieldsText(headers, false)
   if (fields.kind === 'refusal') return fields
@@ -141,21 +141,17 @@ export function answerHeadText(headers: HeaderList, isEnd: boolean, asked: Asked
   return head(`${more}transfer-encoding: chunked\r\n`, 'chunked', isKeptAlive)
 }
 
-/** Trailers, with the empty line that ends the message. What frames a message is left out. */
+/** Trailers, with the empty line that ends the message. HTTP/2 lets fields pass that must not stand here: they are left out. */
 export function trailersText(headers: HeaderList): string | Refusal {
-  const fields = fieldsText(headers, true)
+  const allowed = [...headers]
+  dropHeaders(allowed, NOT_IN_TRAILERS)
+  const fields = fieldsText(allowed, true)
   return fields.kind === 'refusal' ? fields : `${fields.text}\r\n`
 }
 
 function connectionText({ upgrade }: FieldsText, others: string): string {
   if (upgrade === '') return others === '' ? '' : `connection: ${others}\r\n`
   return `connection: ${others === '' ? '' : `${others}, `}upgrade\r\nupgrade: ${upgrade}\r\n`
-}
-
-function pseudo(headers: HeaderList, name: string): string {
-  for (let i = 0; i + 1 < headers.length && headers[i]?.charCodeAt(0) === 0x3a; i += 2)
-    if (headers[i] === name) return headers[i + 1] ?? ''
-  return ''
 }
 
 /** Every field as a line but those of the connection, those that frame, and Host where `withoutHost`. */

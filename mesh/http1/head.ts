@@ -2,9 +2,9 @@
 // Reads the fields of a head, and what they say of the connection and of the length of the body. Input is hostile: nothing
 // throws, cost is linear in the head, whose size the reader bounded. SPEC RFC9112 §2–§7.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import { dropHeaders, type HeaderList } from '../http/header-list.ts'
+import { COLON, CR, endOfFieldValue, endOfToken, HTAB, isToken, LF, parseLength, SP } from '../http/syntax.ts'
 import { HTTP1_LIMITS } from './limits.ts'
-import { COLON, CR, endOfFieldValue, endOfToken, HTAB, isToken, LF, parseLength, SP } from './syntax.ts'
 
 /** The fields of a head without those that belong to the connection; names are lower case. */
 export interface Fields {
@@ -125,7 +125,7 @@ export function parseFields(text: string, at: number, headers: string[] = []): F
   if (options.size > 0) {
     for (const option of options)
       if (LASTING_FIELDS.has(option)) return ambiguous(`Connection names ${option}`)
-    dropNamed(headers, options)
+    dropHeaders(headers, options)
   }
   return {
     kind: 'fields',
@@ -155,20 +155,8 @@ function parseOptions(text: string): ReadonlySet<string> | null {
   return options
 }
 
-/** Takes the fields that Connection names out of a list. */
-function dropNamed(headers: string[], options: ReadonlySet<string>): void {
-  let to = 0
-  for (let from = 0; from + 1 < headers.length; from += 2) {
-    const name = headers[from] ?? ''
-    if (options.has(name)) continue
-    headers[to++] = name
-    headers[to++] = headers[from + 1] ?? ''
-  }
-  headers.length = to
-}
-
 /** SPEC RFC9110 §6.5.1: fields that frame, route or authenticate a message do not come after it. */
-const NOT_IN_TRAILERS = new Set([
+export const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   ...LASTING_FIELDS,
   'content-encoding',
   'content-range',

@@ -30,11 +30,22 @@ export const HTTP1_LIMITS = {
     unit: 'ms',
     meaning: 'from the first byte of a head to its last: nobody holds a connection with a byte now and then',
   },
+  bodyTimeout: {
+    value: 300_000,
+    unit: 'ms',
+    meaning: 'a request’s body of which no byte comes, while it is read: as a connection without a request',
+  },
   idleTimeout: {
     value: 300_000,
     unit: 'ms',
     meaning:
       'a client’s connection without a request: longer than clients keep theirs, so that they close first',
+  },
+  drainIdle: {
+    value: 5_000,
+    unit: 'ms',
+    meaning:
+      'a client whose connection drains is waited for so long between two requests: told with an answer it loses none',
   },
   exchangesPerTurn: {
     value: 32,

@@ -2,13 +2,13 @@
 // Cuts a stream of bytes into messages of HTTP/1.1: heads, bodies, trailers. It knows lengths, not meanings: who hears a head
 // says how long its body is. Hostile input: one pass, bounded memory, nothing throws; after a fault nothing is read.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import type { HeaderList } from '../http/header-list.ts'
+import { CR, isTokenByte, LF } from '../http/syntax.ts'
 import type { Block } from '../reactor/byte-stream.ts'
 import { ChunkLine } from './chunk-line.ts'
 import { malformed, parseTrailers } from './head.ts'
 import { HTTP1_LIMITS } from './limits.ts'
 import type { BodyLength } from './request-head.ts'
-import { CR, isTokenByte, LF } from './syntax.ts'
 
 const NOTHING = Buffer.alloc(0)
 
@@ -96,6 +96,10 @@ export class MessageReader {
   }
 
   /** From within a callback: read() returns with what it has not read. resume() and read() go on. */
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
   pause(): void {
     this.#isPaused = true
   }

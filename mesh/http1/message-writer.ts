@@ -3,10 +3,10 @@
 // parts of a body leave where they lie, the line of their chunk in front of them and the end of it behind.
 
 import type { SessionResources, StagingHolder } from '../h2/session-resources.ts'
+import { CR, LF } from '../http/syntax.ts'
 import { type Block, type ByteStream, HEADROOM_BYTES } from '../reactor/byte-stream.ts'
 import type { Framing } from './head-text.ts'
 import { HTTP1_LIMITS } from './limits.ts'
-import { CR, LF } from './syntax.ts'
 
 const IN_PLACE_BYTES = HTTP1_LIMITS.inPlaceChunk.value
 /** Eight digits, CR, LF; and CR, LF behind. */

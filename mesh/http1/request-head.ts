@@ -2,9 +2,9 @@
 // The head of a request: its line, where it goes, how long its body is. Gives the form HTTP/2 gives, pseudo-header fields first,
 // so that everything after the codec knows one form. Hostile input: never throws. SPEC RFC9112 §3, RFC9110 §7.2.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import type { HeaderList } from '../http/header-list.ts'
+import { CR, endOfTarget, endOfToken, isAuthority, LF, SP } from '../http/syntax.ts'
 import { ambiguous, type Fields, malformed, parseFields } from './head.ts'
-import { CR, endOfTarget, endOfToken, isAuthority, LF, SP } from './syntax.ts'
 
 /** How a body ends. */
 export type BodyLength =

@@ -2,10 +2,10 @@
 // The head of an answer, in the form HTTP/2 gives. What comes from upstream is no more trusted than what comes from a client.
 // SPEC RFC9112 §4, §6.3.
 import { type Refusal, refuse } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import type { HeaderList } from '../http/header-list.ts'
+import { CR, endOfFieldValue, LF, SP } from '../http/syntax.ts'
 import { ambiguous, type Fields, malformed, parseFields } from './head.ts'
 import { type BodyLength, CHUNKED_BODY, NO_BODY } from './request-head.ts'
-import { CR, endOfFieldValue, LF, SP } from './syntax.ts'
 
 /** An answer without its body; one of 1xx is followed by another. */
 export interface ResponseHead {

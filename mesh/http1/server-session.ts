@@ -2,10 +2,10 @@
 // Serves HTTP/1.1 on one ByteStream: a request, its answer, the next request. What a client sends early waits in the kernel.
 // What it breaks is answered with the status of the reason, as long as no head of an answer has left; then the connection is cut.
 
-import { REASONS } from '../errors/reasons.ts'
-import type { Refusal } from '../errors/refusal.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
-import { CLOSED_OK, type CloseReason } from '../reactor/byte-stream.ts'
+import { type Refusal, refuse } from '../errors/refusal.ts'
+import { type HeaderList, isInterim } from '../http/header-list.ts'
+import { reasonAnswer } from '../http/reason-answer.ts'
+import { type Block, CLOSED_OK, type CloseReason } from '../reactor/byte-stream.ts'
 import type { Timer } from '../reactor/scheduler.ts'
 import { Http1Connection, type Http1Options } from './connection.ts'
 import { type Asked, answerHeadText } from './head-text.ts'
@@ -40,7 +40,11 @@ const UNREAD: Asked = { method: '', isOld: false, isKeptAlive: false }
 export class Http1ServerSession extends Http1Connection {
   readonly #handler: Http1ServerHandler
   readonly #scheme: string
-  readonly #idleTimeoutMs: number
+  #idleTimeoutMs: number
+  /** Bytes of the body that is being read, when it was looked at last, and when that was. */
+  #bodyBytes = 0
+  #seenBodyBytes = -1
+  #bodySinceMs = 0
   #request: RequestHead | null = null
   #isDraining = false
   #discardedBytes = 0
@@ -61,11 +65,18 @@ export class Http1ServerSession extends Http1Connection {
     return this.stream === null && this.reader.isIdle
   }
 
-  /** The answer under way, or the next one, is the last; an idle connection ends now. */
+  /**
+   * The answer under way, or the next one, is the last. Who was told that the connection stays may be sending a request now, so
+   * an idle one ends only when it stays idle.
+   */
   drain(): void {
+    if (this.#isDraining || this.state !== 'open') return
     this.#isDraining = true
-    this.isKeptAlive = false
-    if (this.isIdle && this.bufferedInboundBytes === 0) this.linger()
+    if (this.stream !== null && (this.stream.bits & EXCHANGE.HEAD_SENT) === 0) this.isKeptAlive = false
+    this.#idleTimeoutMs = Math.min(this.#idleTimeoutMs, HTTP1_LIMITS.drainIdle.value)
+    this.#idleSinceMs = this.resources.scheduler.nowMs
+    this.#idleTimer.cancel()
+    this.#idleTimer = this.#watchIdle(this.#idleTimeoutMs)
   }
 
   destroy(reason: CloseReason): void {
@@ -80,6 +91,8 @@ export class Http1ServerSession extends Http1Connection {
     }
     this.#request = request
     this.#discardedBytes = 0
+    this.#bodyBytes = 0
+    this.#seenBodyBytes = -1
     this.isKeptAlive = request.isKeptAlive && !this.#isDraining
     const stream = new Http1Stream(this)
     this.stream = stream
@@ -92,11 +105,6 @@ export class Http1ServerSession extends Http1Connection {
     return this.state === 'open' ? request.body : null
   }
 
-  override onFault(refusal: Refusal): void {
-    if (this.stream === null) this.#handler.onRefused(refusal)
-    super.onFault(refusal)
-  }
-
   sendHeaders(stream: Http1Stream, headers: HeaderList, isEnd: boolean): void {
     const request = this.#request
     if (request === null) return
@@ -104,12 +112,12 @@ export class Http1ServerSession extends Http1Connection {
       this.sendTrailers(stream, headers)
       return
     }
-    const isInterim = headers[1]?.charCodeAt(0) === 0x31 && headers[1] !== '101'
+    const isLast = !isInterim(headers)
     // SPEC RFC9110 §15.2: a client of HTTP/1.0 knows no interim answers.
-    if (isInterim && request.isOld) return
+    if (!isLast && request.isOld) return
     // Whoever expects 100 and gets an answer may send the body or not: nobody could tell what comes next.
     const isUnsure = !stream.isRemoteEnded && request.headers.includes('expect')
-    if (!isInterim && (isUnsure || stream.bits & EXCHANGE.TUNNEL_ASKED)) this.isKeptAlive = false
+    if (isLast && (isUnsure || stream.bits & EXCHANGE.TUNNEL_ASKED)) this.isKeptAlive = false
     const { method, isOld } = request
     const head = answerHeadText(headers, isEnd, { method, isOld, isKeptAlive: this.isKeptAlive })
     if (head.kind === 'refusal') {
@@ -122,7 +130,7 @@ export class Http1ServerSession extends Http1Connection {
       return
     }
     this.writer.writeHead(head.text, head.framing, head.contentLength)
-    if (isInterim) return
+    if (!isLast) return
     this.isKeptAlive = head.isKeptAlive
     if (head.framing === 'raw') this.beginTunnel(stream)
     else if (stream.bits & EXCHANGE.TUNNEL_ASKED) {
@@ -139,6 +147,7 @@ export class Http1ServerSession extends Http1Connection {
 
   protected failed(reason: CloseReason): void {
     const { stream } = this
+    if (stream === null && !this.hasPeerEnded) this.#handler.onRefused(refuse(reason.code, reason.detail))
     const isAnswered = this.#request !== null && (stream === null || stream.isClosed)
     if (this.hasPeerEnded) this.close(reason)
     else if (isAnswered) this.linger()
@@ -148,13 +157,14 @@ export class Http1ServerSession extends Http1Connection {
 
   /** The session's own answer, the last one. */
   #answer(reason: CloseReason): void {
-    const { code } = reason
-    const status = String(REASONS[code].httpStatus)
-    const headers = [':status', status, 'x-sidestep-reason', code]
+    const headers = reasonAnswer(this.#request?.headers ?? [], reason.code)
     const { method, isOld } = this.#request ?? UNREAD
     const head = answerHeadText(headers, true, { method, isOld, isKeptAlive: false })
     if (head.kind === 'head-text') this.writer.writeHead(head.text, 'none', -1)
-    if (this.stream !== null) this.endStream(this.stream, reason)
+    if (this.stream !== null) {
+      this.stream.bits |= EXCHANGE.ANSWERED_BY_CODEC
+      this.endStream(this.stream, reason)
+    }
     this.isKeptAlive = false
     this.linger()
     this.defer()
@@ -189,14 +199,40 @@ export class Http1ServerSession extends Http1Connection {
     this.#handler.onClose(reason)
   }
 
+  override onBody(block: Block, start: number, end: number): void {
+    this.#bodyBytes += end - start
+    super.onBody(block, start, end)
+  }
+
   /** One timer for all waits of a connection: it looks when it fires. */
   #watchIdle(delayMs: number): Timer {
     return this.resources.scheduler.startTimer(delayMs, () => {
-      const leftMs = this.isIdle
-        ? this.#idleSinceMs + this.#idleTimeoutMs - this.resources.scheduler.nowMs
-        : this.#idleTimeoutMs
-      if (leftMs <= 0) this.linger()
-      else this.#idleTimer = this.#watchIdle(leftMs)
+      const leftMs = this.isIdle ? this.#leftMs(this.#idleSinceMs, this.#idleTimeoutMs) : this.#bodyLeftMs()
+      // Who is busy now may be idle the next moment.
+      if (leftMs > 0) this.#idleTimer = this.#watchIdle(Math.min(leftMs, this.#idleTimeoutMs))
+      else if (this.isIdle) this.linger()
+      else {
+        const { value } = HTTP1_LIMITS.bodyTimeout
+        this.failed({ code: 'HTTP_BODY_TIMEOUT', detail: `nothing of it for ${value / 1000} s` })
+      }
     })
+  }
+
+  /** Until a body of which nothing comes is given up. Not while nobody takes it, or once it is answered. */
+  #bodyLeftMs(): number {
+    const { stream } = this
+    const isAwaited =
+      stream !== null &&
+      (stream.bits & (EXCHANGE.CLOSED | EXCHANGE.REMOTE_END | EXCHANGE.TUNNEL | EXCHANGE.TUNNEL_ASKED)) === 0
+    const hasMoved = this.#bodyBytes !== this.#seenBodyBytes
+    if (!isAwaited || this.reader.isPaused || hasMoved) {
+      this.#seenBodyBytes = isAwaited && !this.reader.isPaused ? this.#bodyBytes : -1
+      this.#bodySinceMs = this.resources.scheduler.nowMs
+    }
+    return this.#leftMs(this.#bodySinceMs, HTTP1_LIMITS.bodyTimeout.value)
+  }
+
+  #leftMs(sinceMs: number, timeoutMs: number): number {
+    return sinceMs + timeoutMs - this.resources.scheduler.nowMs
   }
 }

@@ -2,7 +2,7 @@
 // One exchange of a connection of HTTP/1.1, as the HttpStream that HTTP/2 gives too. It holds no bytes: what is not read stays
 // with the connection, what is written goes to the transport.
 import { MeshError } from '../errors/mesh-error.ts'
-import type { HeaderList } from '../h2/hpack/decoder.ts'
+import type { HeaderList } from '../http/header-list.ts'
 import type { HttpHeadersHandler, HttpStream } from '../http/http-stream.ts'
 import type { Block, ByteStreamHandler, CloseReason } from '../reactor/byte-stream.ts'
 
@@ -27,6 +27,8 @@ export const EXCHANGE = {
   TUNNEL_ASKED: 1_024,
   /** It was granted. */
   TUNNEL: 2_048,
+  /** The session has answered in the owner's place. */
+  ANSWERED_BY_CODEC: 4_096,
 } as const
 
 /** What an exchange asks of its connection. */
@@ -58,6 +60,9 @@ export class Http1Stream implements HttpStream {
 
   get bufferedBytes(): number {
     return this.isClosed ? 0 : this.#owner.bufferedBytes
+  }
+  get isAnsweredByCodec(): boolean {
+    return (this.bits & EXCHANGE.ANSWERED_BY_CODEC) !== 0
   }
   get isClosed(): boolean {
     return (this.bits & EXCHANGE.CLOSED) !== 0

@@ -198,9 +198,14 @@ function directHop(
     workloadIps.find((each) => each === asked) ??
     workloadIps.find((each) => isIpv6(each) === isIpv6(nearIp)) ??
     workloadIps[0]
-  if (ip === undefined) return none(refuse('NO_ENDPOINT', `${workload.uid} has no address`))
+  if (ip === undefined) return none(refuse('NO_ENDPOINT', withoutAddress(workload)))
   const dial = { ip, port: gateway.hboneMtlsPort }
   return { candidates: [{ ...hop(workload, dial, 0, authority, []), capacity: 1 }], refusal: null }
+}
+
+/** SPEC-DEVIATION: Istio's ztunnel asks DNS for a name that is all there is; we refuse what cannot be told apart by address. */
+function withoutAddress({ uid, hostname }: Workload): string {
+  return hostname === '' ? `${uid} has no address` : `${uid} has no address, only the host name ${hostname}`
 }
 
 /** Endpoints of one service behind one gateway: one way, because the gateway is only told the service. */
@@ -260,10 +265,13 @@ function selectGateway(asked: Asked, gateway: GatewayAddress, authority: string)
   const { state, source, to } = asked
   const name = formatGateway(gateway)
   const found = state.resolveGateway(gateway, source.namespace)
-  if (found === undefined) return none(refuse('NETWORK_GATEWAY', `there is no ${name}`))
+  if (found === undefined)
+    return none(refuse('NETWORK_GATEWAY', `the gateway ${name} is no service or workload of the mesh`))
   if ('uid' in found) {
     const hops = directHop(found, to.ip, gateway, authority)
-    return hops.refusal === null ? hops : none(refuse('NETWORK_GATEWAY', hops.refusal.detail))
+    return hops.refusal === null
+      ? hops
+      : none(refuse('NETWORK_GATEWAY', `the gateway ${name}: ${hops.refusal.detail}`))
   }
   const port = gateway.hboneMtlsPort
   const listed = found.ports[port]

@@ -147,6 +147,7 @@ function readWorkload(
     nativeTunnel: reader.flag(fields, 'nativeTunnel'),
     applicationTunnel: readApplicationTunnel(reader, fields),
     sameNode: reader.oneOf(fields, 'sameNode', ['direct', ''] as const, ''),
+    labels: null,
     services: readMemberships(reader, fields),
     authorizationPolicies: reader.list(fields, 'authorizationPolicies', (item, at) =>
       reader.readText(item, at),
@@ -177,6 +178,7 @@ function readService(reader: YamlReader, node: Node, path: string): Service | un
     cidrVips: reader.list(fields, 'cidrVips', (item, at) => readNetworkCidr(reader, item, at)),
     ports: ports === undefined ? {} : readPorts(reader, ports, fields.pathOf('ports')),
     portNames: readPortNames(reader, fields),
+    appProtocols: {}, // only waypoints ask, and they follow a controller
     subjectAltNames: reader.list(fields, 'subjectAltNames', (item, at) => reader.readText(item, at)),
     waypoint: readGatewayField(reader, fields, 'waypoint'),
     weightedWaypoints: reader.list(fields, 'weightedWaypoints', (item, at) => readWeighted(reader, item, at)),

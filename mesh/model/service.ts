@@ -38,6 +38,9 @@ export interface LoadBalancer {
 /** Null means "whatever the endpoint has". */
 export type IpFamilies = 'IPv4' | 'IPv6' | 'Dual' | null
 
+/** What a port is declared to speak, by the names of Istio's AppProtocol. */
+export type AppProtocol = 'HTTP11' | 'HTTP2' | 'GRPC' | 'TCP' | 'TLS'
+
 /** One service. */
 export interface Service {
   readonly name: string
@@ -48,6 +51,8 @@ export interface Service {
   readonly ports: PortMap
   /** Ports by the names that SRV questions call them by; those without a name are not in it. */
   readonly portNames: Readonly<Record<string, number>>
+  /** By port; those that nobody has declared are not in it. */
+  readonly appProtocols: Readonly<Record<number, AppProtocol>>
   /** Further identities its endpoints may have, `spiffe://…`. */
   readonly subjectAltNames: readonly string[]
   readonly waypoint: GatewayAddress | null
@@ -69,6 +74,7 @@ export const SERVICE_DEFAULTS: Service = {
   cidrVips: [],
   ports: {},
   portNames: {},
+  appProtocols: {},
   subjectAltNames: [],
   waypoint: null,
   weightedWaypoints: [],

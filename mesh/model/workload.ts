@@ -60,6 +60,8 @@ export interface Workload {
   readonly applicationTunnel: ApplicationTunnel | null
   /** `direct`: connections with others of its node that want it too take no tunnel. '': always one. */
   readonly sameNode: 'direct' | ''
+  /** Those that a route or a subset of the mesh names; null: nobody said any. */
+  readonly labels: Readonly<Record<string, string>> | null
   /** `namespace/hostname` → its ports on this workload. */
   readonly services: Readonly<Record<string, PortMap>>
   /** Names (`namespace/name`) of the selector policies that apply. */
@@ -93,6 +95,7 @@ export const WORKLOAD_DEFAULTS: Workload = {
   nativeTunnel: false,
   applicationTunnel: null,
   sameNode: '',
+  labels: null,
   services: {},
   authorizationPolicies: [],
   workloadName: '',

@@ -75,15 +75,16 @@ export function setReusePort(fd: number): void {
 export function setIpv6Only(fd: number, isOnly: boolean): void {
   setInt(fd, c.IPPROTO_IPV6, c.IPV6_V6ONLY, isOnly ? 1 : 0, 'IPV6_V6ONLY')
 }
-/** A datagram's own destination comes with it, and ICMP errors come back with the address they are about. */
-export function setDatagramFacts(fd: number, family: number): void {
+/** ICMP errors come back, with the address they are about. */
+export function setDatagramErrors(fd: number, family: number): void {
   setInt(fd, c.IPPROTO_IP, c.IP_RECVERR, 1, 'IP_RECVERR') // for IPv4 peers of a dual-stack socket too
-  if (family === c.AF_INET6) {
-    setInt(fd, c.IPPROTO_IPV6, c.IPV6_RECVERR, 1, 'IPV6_RECVERR')
-    setInt(fd, c.IPPROTO_IPV6, c.IPV6_RECVPKTINFO, 1, 'IPV6_RECVPKTINFO')
-    return
-  }
-  setInt(fd, c.IPPROTO_IP, c.IP_PKTINFO, 1, 'IP_PKTINFO')
+  if (family === c.AF_INET6) setInt(fd, c.IPPROTO_IPV6, c.IPV6_RECVERR, 1, 'IPV6_RECVERR')
+}
+/** A datagram's own destination comes with it, and what became of those that were sent. */
+export function setDatagramFacts(fd: number, family: number): void {
+  setDatagramErrors(fd, family)
+  if (family === c.AF_INET6) setInt(fd, c.IPPROTO_IPV6, c.IPV6_RECVPKTINFO, 1, 'IPV6_RECVPKTINFO')
+  else setInt(fd, c.IPPROTO_IP, c.IP_PKTINFO, 1, 'IP_PKTINFO')
 }
 export function setReceiveBuffer(fd: number, bytes: number): void {
   setInt(fd, c.SOL_SOCKET, c.SO_RCVBUF, bytes, 'SO_RCVBUF')

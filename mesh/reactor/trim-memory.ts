@@ -16,18 +16,27 @@ const madvise = bindFunction<(address: bigint, length: number, advice: number) =
 
 const M_TRIM_THRESHOLD = -1
 const M_MMAP_THRESHOLD = -3
+const M_ARENA_MAX = -8
 /** Blocks from this size on are mapped: a freed one goes back at once, whatever lies around it. */
-const MAPPED_BLOCK_BYTES = 65_536
+const MAPPED_BLOCK_BYTES = 131_072
 /** Free memory at the end of the heap beyond this goes back at once. */
 const KEPT_FREE_BYTES = 1_048_576
 
 /**
  * Makes malloc return what large buffers leave. Left alone it raises both bounds to 32 MB and more with the first large
- * buffer that is freed, and keeps what a burst needed. For processes that send now and then, not for the data path.
+ * buffer that is freed, and keeps what a burst needed. Blocks that are used again and again must be smaller or be kept.
  */
 export function returnLargeBlocks(): void {
   mallopt(M_MMAP_THRESHOLD, MAPPED_BLOCK_BYTES)
   mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
+}
+
+/**
+ * Makes threads share malloc's arenas, from now on: it opens one for each thread that would have to wait, eight per
+ * processor at most, and what a thread of the compiler leaves in its own is of no use to others. Before threads start.
+ */
+export function limitArenas(count: number): void {
+  mallopt(M_ARENA_MAX, count)
 }
 
 /** Collects this thread's garbage and returns free memory to the system. Takes some 20 ms: never while serving. */

@@ -28,7 +28,7 @@ import {
 } from './socket-options.ts'
 
 /** Datagrams taken per turn: the rest waits in the kernel's queue, so that connections are served between. */
-const MAX_DATAGRAMS_PER_TURN = 64
+export const MAX_DATAGRAMS_PER_TURN = 64
 /** The largest payload that IP can carry: longer ones cannot arrive. */
 export const MAX_DATAGRAM_BYTES = 65_535
 
@@ -38,6 +38,11 @@ const MAX_PENDING_ERRORS = 16
 /** The kernel has no room now: asking again at once changes nothing. */
 const WITHOUT_ROOM: ReadonlySet<number> = new Set([E.AGAIN, E.NOBUFS, E.NOMEM])
 
+/** True for an errno that says: not now. */
+export function hasNoRoom(code: number): boolean {
+  return WITHOUT_ROOM.has(code)
+}
+
 /** Sockets alive in this thread; for leak tests. */
 export const udpSocketCount = { open: 0 }
 
@@ -46,10 +51,10 @@ const REASON_OF_ERRNO: Readonly<Record<number, ReasonCode>> = {
   [E.NETUNREACH]: 'NETWORK_UNREACHABLE',
   [E.HOSTUNREACH]: 'NETWORK_UNREACHABLE',
 }
-const reasonOf = (code: number): CloseReason => ({
-  code: REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED',
-  detail: describeErrno(code),
-})
+/** What the errno of a datagram that did not arrive means. */
+export function undelivered(code: number): CloseReason {
+  return { code: REASON_OF_ERRNO[code] ?? 'CONNECT_FAILED', detail: describeErrno(code) }
+}
 
 /** One received datagram; the object and its block are valid during the call only, the addresses for good. */
 export interface Datagram {
@@ -109,6 +114,8 @@ export class UdpSocket implements ReadinessHandler {
   readonly #maxBytes: number
   readonly #isIpv6: boolean
   readonly #isShared: boolean
+  /** Bound to one address, it sends from and receives at no other. */
+  readonly #isWildcard: boolean
   #local: SocketAddress
   #isOpen = true
 
@@ -133,6 +140,8 @@ export class UdpSocket implements ReadinessHandler {
     if (local === null) throw systemError('getsockname')
     this.#local = local
     this.#isIpv6 = isIpv6(local.ip)
+    this.#isWildcard = local.ip === '::' || local.ip === '0.0.0.0'
+    this.#datagram.local = local
     reactor.watch(fd, isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN, this, isShared)
     udpSocketCount.open++
   }
@@ -154,7 +163,8 @@ export class UdpSocket implements ReadinessHandler {
     source: SocketAddress | null = null,
   ): SendOutcome {
     if (!this.#isOpen) return 'dropped'
-    outgoing.prepareSend(block.address + start, end - start, peer, source, this.#isIpv6)
+    const from = this.#isWildcard ? source : null
+    outgoing.prepareSend(block.address + start, end - start, peer, from, this.#isIpv6)
     let code = this.#sendOnce()
     // SPEC ip(7) IP_RECVERR: a call may report what became of an earlier datagram instead of sending this one. Such news
     // comes at any time, also from what others send by a shared socket; only this datagram's own failure is there each time.
@@ -165,7 +175,7 @@ export class UdpSocket implements ReadinessHandler {
       this.droppedCount++
       return 'dropped'
     }
-    this.lastFailure = reasonOf(code)
+    this.lastFailure = undelivered(code)
     return 'failed'
   }
 
@@ -194,7 +204,7 @@ export class UdpSocket implements ReadinessHandler {
       datagram.end = HEADROOM_BYTES + count
       datagram.isTruncated = (incoming.flags & MSG_TRUNC) !== 0
       datagram.peer = peer
-      datagram.local = this.#localOf(incoming.destinationIp())
+      if (this.#isWildcard) datagram.local = this.#localOf(incoming.destinationIp())
       this.#handler.onDatagram(datagram)
     }
   }
@@ -213,7 +223,7 @@ export class UdpSocket implements ReadinessHandler {
       if (recvmsg(this.fd, incoming.address, MSG_ERRQUEUE) < 0) return
       const code = incoming.extendedError()
       const peer = incoming.peer()
-      if (code !== 0 && peer !== null) this.#handler.onUndelivered(reasonOf(code), peer)
+      if (code !== 0 && peer !== null) this.#handler.onUndelivered(undelivered(code), peer)
     }
   }
 

@@ -3,6 +3,7 @@
 // the reason code in front. Text of workloads is escaped once and kept, so that a record costs a concatenation.
 import type { ReasonCode } from '../errors/reasons.ts'
 import { REASONS } from '../errors/reasons.ts'
+import { timeText } from './record-text.ts'
 
 /** A workload as records name it. */
 export interface RecordedWorkload {
@@ -68,21 +69,6 @@ function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
   ].join('')
   texts.set(workload, text)
   return text
-}
-
-// A worker ends many connections in one millisecond, and nearly all in one second.
-let secondMs = Number.NaN
-let secondText = ''
-
-/** RFC 3339 in UTC with milliseconds. */
-function timeText(atMs: number): string {
-  const wholeMs = Math.floor(atMs)
-  const ms = wholeMs % 1000
-  if (wholeMs - ms !== secondMs) {
-    secondMs = wholeMs - ms
-    secondText = new Date(secondMs).toISOString().slice(0, -4)
-  }
-  return `${secondText}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`
 }
 
 let lastService = ''
@@ -156,6 +142,14 @@ export function formatOpening(atMs: number, ends: ConnectionEnds): string {
 /** Whether a line is such a one, not a record. */
 export function isOpening(line: string): boolean {
   return line.startsWith(OPENED_MESSAGE, TIME_LENGTH)
+}
+
+/** What a record that is a span has in its text, and no value of a record can have. */
+const TRACED = ',"trace_id":"'
+
+/** Whether the line of a record says that it is a span. */
+export function isTraced(line: string): boolean {
+  return line.includes(TRACED)
 }
 
 function traceText({ traceId, spanId, parentSpanId }: RecordedTrace): string {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels of Istio's TCP metrics, in Istio's order (wire-protocols §7.3), so that dashboards and alerts written for
-// it keep working. Missing values are `unknown`.
+// Labels of Istio's metrics of connections and requests, in Istio's order (wire-protocols §7.3), so that dashboards and alerts
+// written for it keep working. Missing values are `unknown`.
 
 /** A workload as metrics name it. */
 export interface LabelledWorkload {
@@ -15,14 +15,29 @@ export interface LabelledWorkload {
   readonly zone: string
 }
 
-/** One label set. */
-export interface TrafficLabels {
-  readonly reporter: 'source' | 'destination'
+/** Who speaks with whom. */
+export interface PartyLabels {
+  readonly reporter: 'source' | 'destination' | 'waypoint'
   readonly source: LabelledWorkload | null
   readonly destination: LabelledWorkload | null
   readonly service: { readonly hostname: string; readonly namespace: string; readonly name: string } | null
-  readonly responseFlag: string
   readonly isMutualTls: boolean
+}
+
+/** One label set of connections. */
+export interface TrafficLabels extends PartyLabels {
+  readonly responseFlag: string
+}
+
+/** One label set of requests. */
+export interface RequestLabels extends PartyLabels {
+  readonly protocol: 'http' | 'grpc'
+  /** 0: it was not answered. */
+  readonly status: number
+  /** null: it was no call, or ended without one. */
+  readonly grpcStatus: number | null
+  /** Flags of Envoy, separated by commas; `-`: none. */
+  readonly responseFlags: string
 }
 
 /** One label; a missing value is `unknown`. */
@@ -38,10 +53,37 @@ function principal(workload: LabelledWorkload | null, isMutualTls: boolean): str
 
 /** The label set as exposition text, without braces. */
 export function formatTrafficLabels(labels: TrafficLabels): string {
-  const { source, destination, service, isMutualTls } = labels
+  return [
+    ...partyLabels(labels),
+    'request_protocol="tcp"',
+    `response_flags="${labels.responseFlag}"`,
+    securityLabel(labels),
+    ...localityLabels(labels),
+  ].join(',')
+}
+
+/** The label set of requests as exposition text, without braces. */
+export function formatRequestLabels(labels: RequestLabels): string {
+  const { protocol, status, grpcStatus, responseFlags } = labels
+  return [
+    ...partyLabels(labels),
+    `request_protocol="${protocol}"`,
+    `response_code="${status}"`,
+    `grpc_response_status="${grpcStatus ?? ''}"`,
+    `response_flags="${responseFlags}"`,
+    securityLabel(labels),
+    ...localityLabels(labels),
+  ].join(',')
+}
+
+function securityLabel({ isMutualTls }: PartyLabels): string {
+  return `connection_security_policy="${isMutualTls ? 'mutual_tls' : 'unknown'}"`
+}
+
+function partyLabels({ reporter, source, destination, service, isMutualTls }: PartyLabels): string[] {
   const app = (workload: LabelledWorkload | null): string => workload?.canonicalName ?? ''
   return [
-    quotedLabel('reporter', labels.reporter),
+    quotedLabel('reporter', reporter),
     quotedLabel('source_workload', source?.workloadName || source?.name),
     quotedLabel('source_canonical_service', app(source)),
     quotedLabel('source_canonical_revision', source?.canonicalRevision),
@@ -61,9 +103,11 @@ export function formatTrafficLabels(labels: TrafficLabels): string {
     quotedLabel('destination_app', app(destination)),
     quotedLabel('destination_version', destination?.canonicalRevision),
     quotedLabel('destination_cluster', destination?.clusterId),
-    'request_protocol="tcp"',
-    `response_flags="${labels.responseFlag}"`,
-    `connection_security_policy="${isMutualTls ? 'mutual_tls' : 'unknown'}"`,
+  ]
+}
+
+function localityLabels({ source, destination }: PartyLabels): string[] {
+  return [
     ...(source === null
       ? []
       : [quotedLabel('source_region', source.region), quotedLabel('source_zone', source.zone)]),
@@ -73,5 +117,5 @@ export function formatTrafficLabels(labels: TrafficLabels): string {
           quotedLabel('destination_region', destination.region),
           quotedLabel('destination_zone', destination.zone),
         ]),
-  ].join(',')
+  ]
 }

@@ -153,7 +153,7 @@ t.test(
         .toSorted(),
       [
         ...['authorizationpolicies', 'gatewayclasses', 'gateways', 'grpcroutes', 'httproutes'],
-        ...['peerauthentications', 'tcproutes', 'tlsroutes'],
+        ...['peerauthentications', 'requestauthentications', 'tcproutes', 'tlsroutes'],
       ].map((each) => `${each}/status get,update`),
     )
     for (const kind of ['authorizationpolicies.security.istio.io', 'gateways.gateway.networking.k8s.io'])

@@ -11,6 +11,7 @@ import t from 'tap'
 import { isMap, mapOf, own, textOf } from '../../mesh/kubernetes/raw-map.ts'
 import { CLUSTER_TEST_MS, Cluster } from '../support/cluster.ts'
 import { listenIn } from '../support/lab.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { enterCgroup } from '../support/pod-cgroup.ts'
 
@@ -47,7 +48,7 @@ await cluster.kubectl('create', 'namespace', SHOP)
 for (const name of ['n1', 'n2'])
   await cluster.apply(JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name } }))
 
-const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async (lab) => {
+const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async (lab) => {
   for (const name of ['n1', 'n2'] as const) forwardFrom(lab, name)
   const options = {
     SIDESTEP_ENROLMENT_FILE: '',

@@ -32,6 +32,7 @@ const GATEWAYS = `gateways.gateway.networking.k8s.io`
 const SETTINGS = {
   image: 'registry.example/waypoint:1',
   imagePullPolicy: 'IfNotPresent',
+  options: {},
   controllerAddresses: 'sidestep-controller.istio-system.svc:15012',
   trustDomain: 'cluster.local',
   clusterId: 'Kubernetes',

@@ -107,3 +107,11 @@ t.test('a CA elsewhere needs to be told how', async (t) => {
   for (const address of ['http://vault:8200', 'vault:8200', 'http://127.0.0.1.evil.example', 'x'])
     t.match(mistakesOf(...vault, '--ca-address', address)[0], /^SIDESTEP_CA_ADDRESS: must be a URL/, address)
 })
+
+t.test('how waypoints log and trace is checked before it is told to any', async (t) => {
+  const format = ['--waypoint-access-log-format', '%DURATION%']
+  t.match(mistakesOf(...DIRECTORY, ...format)[0], /^SIDESTEP_WAYPOINT_ACCESS_LOG_FORMAT: only with/)
+  t.same(mistakesOf(...DIRECTORY, '--waypoint-access-log', 'text', ...format), [])
+  t.match(mistakesOf(...DIRECTORY, '--waypoint-otlp-endpoint', 'collector')[0], /must be a URL/)
+  t.same(mistakesOf(...DIRECTORY, '--waypoint-otlp-endpoint', 'http://collector:4318'), [])
+})

@@ -83,7 +83,7 @@ function feed(
     local: { streamWindowBytes: 1_000, connectionWindowBytes: 65_535 },
   })
   peer.says.onAccept = (stream) => {
-    stream.respond([':status', '200'], false)
+    stream.sendHeaders([':status', '200'], false)
     if (stream.id === 3) stream.pause()
   }
   if (role === 'client') open(peer.session)

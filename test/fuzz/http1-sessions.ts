@@ -11,7 +11,8 @@ import type { Http1Stream } from '../../mesh/http1/stream.ts'
 import { createMemoryPair, ManualScheduler, memoryBlock } from '../../mesh/reactor/memory-pair.ts'
 import { RecordingHandler } from '../support/byte-stream-contract.ts'
 import { send } from '../support/h2-pair.ts'
-import { answer, ClientUnderTest, get, RecordingHttpHeaders, ServerUnderTest } from '../support/http1-pair.ts'
+import { answer, ClientUnderTest, get, ServerUnderTest } from '../support/http1-pair.ts'
+import { RecordingHttpHeaders } from '../support/recording-headers.ts'
 
 const RUNS = Number(process.env.FUZZ_RUNS ?? 150)
 const body = fc.record({

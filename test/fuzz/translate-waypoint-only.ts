@@ -99,7 +99,7 @@ t.test('every mistake in the rule is noticed', async (t) => {
 /** A translation as text; what is the same object as before is the same text. */
 function textOf({ workloads, services, authorizations, findings, enforcement }: Translation): string {
   const lists = [
-    [...workloads.values()].map((each) => toJson(WorkloadSchema, each)),
+    [...workloads.values()].map((each) => toJson(WorkloadSchema, each, { registry: EXTENSIONS })),
     [...services.values()].map((each) => toJson(ServiceSchema, each, { registry: EXTENSIONS })),
     [...authorizations.values()].map((each) => toJson(AuthorizationSchema, each)),
   ]

@@ -49,6 +49,15 @@ t.test('every blob is what its digest says, and all are named', async (t) => {
   t.same(readdirSync(directory), ['one.tar'], 'nothing else is left')
 })
 
+t.test('an image may start something else', async (t) => {
+  const archive = join(directory, 'other.tar')
+  writeOciArchive(layers, { file: archive, name: 'x:1', entrypoint: ['/app/y', '--now'] })
+  const blobs = execFileSync('tar', ['-tf', archive]).toString().split('\n')
+  const texts = blobs.map((blob) => (blob.startsWith('blobs/') ? read(archive, blob).toString() : ''))
+  const config = texts.find((text) => text.startsWith('{') && text.includes('"Entrypoint"'))
+  t.same(JSON.parse(config ?? '{}').config?.Entrypoint, ['/app/y', '--now'])
+})
+
 t.test('the same layers give the same bytes', async (t) => {
   const files = ['two.tar', 'three.tar'].map((name) => join(directory, name))
   for (const file of files) writeOciArchive(layers, { file, name: 'x:1' })

@@ -4,115 +4,11 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { setImmediate as nextTick } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { isRefusal } from '../../mesh/errors/refusal.ts'
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
-import { SessionResources } from '../../mesh/h2/session-resources.ts'
-import { Http1ClientSession } from '../../mesh/http1/client-session.ts'
-import { Http1ServerSession } from '../../mesh/http1/server-session.ts'
-import type { Http1Stream } from '../../mesh/http1/stream.ts'
-import { SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
-import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
-import { Reactor } from '../../mesh/reactor/reactor.ts'
-import { Relay } from '../../mesh/reactor/relay.ts'
-import { createSocket, localAddress } from '../../mesh/reactor/socket-options.ts'
-import { startConnect } from '../../mesh/reactor/tcp-connect.ts'
-import { openListener, TcpListener } from '../../mesh/reactor/tcp-listener.ts'
-import { TcpSocket } from '../../mesh/reactor/tcp-socket.ts'
-import { ignoringHandler } from '../support/reactor-pairs.ts'
+import { RelayProxy } from '../support/relay-proxy.ts'
 
 const LARGE = Buffer.alloc(3_000_000, 'abcdefghijklmnopqrstuvwxyz0123456789-')
 const sha = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex')
-
-/** One proxy: its requests go one after another over one connection to `upstreamPort`, which is made anew when it ends. */
-class ProxyUnderTest {
-  readonly reactor = new Reactor()
-  readonly port: number
-  /** Connections made to the upstream. */
-  connectCount = 0
-  readonly #resources = new SessionResources({ scheduler: this.reactor, allocateBlock })
-  readonly #listener: TcpListener
-  readonly #upstreamPort: number
-  #idle: Http1ClientSession | null = null
-  #isClosed = false
-
-  constructor(upstreamPort: number) {
-    this.#upstreamPort = upstreamPort
-    const fd = openListener('127.0.0.1', 0)
-    this.port = localAddress(fd)?.port ?? 0
-    const onAccept = (accepted: number) => this.#serve(accepted)
-    const handler = { onAccept, onAcceptRefused() {} }
-    this.#listener = new TcpListener(this.reactor, fd, handler, false)
-    void this.#run()
-  }
-
-  close(): void {
-    this.#isClosed = true
-    this.#listener.close()
-    this.#idle?.destroy({ code: 'SHUTDOWN', detail: '' })
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#isClosed) {
-      this.reactor.runTurn(0)
-      await nextTick()
-    }
-    this.reactor.runTurn(0)
-    this.reactor.destroy()
-  }
-
-  #serve(fd: number): void {
-    new Http1ServerSession({
-      transport: new TcpSocket(this.reactor, fd, ignoringHandler),
-      resources: this.#resources,
-      scheme: 'http',
-      handler: {
-        onStream: (stream, headers, isEnd) => this.#forward(stream, headers, isEnd),
-        onRefused() {},
-        onClose() {},
-      },
-    })
-  }
-
-  #forward(stream: Http1Stream, headers: HeaderList, isEnd: boolean): void {
-    const idle = this.#idle
-    this.#idle = null
-    if (idle?.isIdle) {
-      this.#exchange(idle, stream, headers, isEnd)
-      return
-    }
-    this.connectCount++
-    startConnect(this.reactor, createSocket(2, SOCK_STREAM), '127.0.0.1', this.#upstreamPort, 2_000, {
-      onConnected: (fd) => {
-        this.reactor.unwatch(fd)
-        const session: Http1ClientSession = new Http1ClientSession({
-          transport: new TcpSocket(this.reactor, fd, ignoringHandler),
-          resources: this.#resources,
-          handler: {
-            onIdle: () => {
-              this.#idle = session
-            },
-            onClose() {},
-          },
-        })
-        this.#exchange(session, stream, headers, isEnd)
-      },
-      onConnectFailed: (reason) => stream.destroy(reason),
-    })
-  }
-
-  #exchange(session: Http1ClientSession, down: Http1Stream, headers: HeaderList, isEnd: boolean): void {
-    const up = session.openStream(headers, isEnd)
-    if (isRefusal(up)) {
-      down.destroy(up)
-      return
-    }
-    down.headersHandler = { onHeaders: (_, trailers) => up.sendHeaders(trailers, true) }
-    up.headersHandler = { onHeaders: (_, answer, isLast) => down.sendHeaders(answer, isLast) }
-    new Relay(down, up, { onFirstByte() {}, onRelayClosed() {} })
-  }
-}
 
 function answer(message: IncomingMessage, response: ServerResponse): void {
   const chunks: Buffer[] = []
@@ -131,7 +27,7 @@ function answer(message: IncomingMessage, response: ServerResponse): void {
   })
 }
 
-async function proxied(t: Test): Promise<ProxyUnderTest> {
+async function proxied(t: Test): Promise<RelayProxy> {
   const upstream = createServer(answer)
   upstream.on('upgrade', (_message, socket: Socket) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
@@ -139,7 +35,7 @@ async function proxied(t: Test): Promise<ProxyUnderTest> {
     socket.on('end', () => socket.end('bye'))
   })
   await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
-  const proxy = new ProxyUnderTest((upstream.address() as AddressInfo).port) // as: it listens on TCP
+  const proxy = new RelayProxy({ down: 'h1', up: 'h1' }, (upstream.address() as AddressInfo).port) // as: it listens on TCP
   t.teardown(() => {
     proxy.close()
     upstream.closeAllConnections()
@@ -181,7 +77,7 @@ t.test('curl through both sessions: bodies of every kind, kept connections, faul
   const head = await curl('-I', `${url}/large`)
   t.match(head.text, /^HTTP\/1\.1 200 OK\r\n.*content-length: 3000000\r\n/s)
   const gone = await curl('-i', `${url}/gone`)
-  t.match(gone.text, /^HTTP\/1\.1 502 Bad Gateway\r\nx-sidestep-reason: PEER_RESET\r\nconnection: close\r\n/)
+  t.match(gone.text, /^HTTP\/1\.1 502 Bad Gateway\r\nx-sidestep-reason: PEER_RESET\r\n/)
   t.equal((await curl('-H', 'Host: a b', '-o', '/dev/null', '-w', '%{http_code}', `${url}/`)).text, '400')
 })
 

@@ -3,6 +3,7 @@
 // half-close and many at once; what policies, closed ports and foreign certificates get; drain. In namespaces.
 import t, { type Test } from 'tap'
 import { clientTls, Envoy, hboneCluster, issueFiles, tunnelListener } from '../support/envoy.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -39,7 +40,7 @@ interface Peers {
 }
 
 async function startPeers(t: Test): Promise<Peers> {
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const lab = await MeshLab.start(directory, GOOD)
   t.teardown(() => lab.close())
   const log = Envoy.logPath(directory)

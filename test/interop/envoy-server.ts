@@ -13,6 +13,7 @@ import {
   plainCluster,
   serverTls,
 } from '../support/envoy.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const AGENT = fileURLToPath(new URL('../support/pod-agent.ts', import.meta.url))
@@ -322,7 +323,7 @@ async function testDeath(t: Test, peers: Peers, envoy: Envoy): Promise<void> {
 }
 
 t.test('Envoy as HBONE server', { timeout: 90_000 }, async (t) => {
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const lab = await MeshLab.start(directory, MESH)
   t.teardown(() => lab.close())
   const peers = { lab, directory }

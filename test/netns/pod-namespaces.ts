@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { findPodNamespaces } from '../../ztunnel/supervisor/enroll/pod-namespaces.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { enterCgroup } from '../support/pod-cgroup.ts'
 
 const uidOf = (digit: string): string =>
@@ -59,7 +60,7 @@ function fakeProc(
   t: Test,
   entries: Readonly<Record<string, { netns: string; cgroup: string; stat: string }>>,
 ) {
-  const root = t.testdir({})
+  const root = labDirectory(t)
   for (const [pid, { netns, cgroup, stat }] of Object.entries(entries)) {
     mkdirSync(join(root, pid, 'ns'), { recursive: true })
     writeFileSync(join(root, pid, 'cgroup'), cgroup)

@@ -196,9 +196,16 @@ t.test('datagrams leave from inside, marked, and come from their peer alone', as
     t.notOk(table.has(fd), 'what was handed out is the caller’s')
     close(fd)
   }
+  t.equal(table.list().length, 14, 'seven of each family are left')
+  for (let used = 0; used < 4; used++) close(dialer.openDatagrams({ ip: '10.1.0.2', port: 53 }))
+  dialer.replenish()
+  t.equal(table.list().length, 3 + 8 + 7, 'the next ones are made before they are needed')
+  dialer.replenish()
+  t.equal(table.list().length, 3 + 8 + 7, 'and no more than that')
   dialer.close()
   t.same(table.list(), [])
   const homeless = new PodDialer(null, table)
+  homeless.replenish()
   t.throws(() => homeless.openDatagrams({ ip: '10.1.0.2', port: 53 }), { code: 'NAMESPACE_GONE' })
 })
 

@@ -64,6 +64,11 @@ table inet sidestep-nat {
     ip6 daddr != ::1 tcp flags & (syn | rst | ack) == syn meta mark & 0xfff != 0x539 counter redirect to :15001
   }
 }
+table inet sidestep-zone {
+  chain output { type filter hook output priority -300; policy accept;
+    meta l4proto tcp meta mark & 0xfff == 0x539 counter ct original zone set 1
+  }
+}
 table inet sidestep-raw {
   chain prerouting { type filter hook prerouting priority -300; policy accept;
     udp sport 53 meta mark & 0xfff != 0x539 counter ct zone set 1
@@ -262,6 +267,52 @@ t.test('the mesh reaches the application with the address of the client', async 
   }
   close(app)
 })
+
+t.test(
+  'a client’s port that the mesh has used, or uses, in its name is free for the client itself',
+  async (t) => {
+    const lab = createLab(t, SPEC)
+    const [a, b] = [lab.pod('a').namespace, lab.pod('b').namespace]
+    applyRedirectRules(b, redirectRules())
+    const [app, plain] = [listenIn(b, 8080), listenIn(b, 15_006)]
+    for (const [ip, source] of [
+      ['10.2.0.2', '10.1.0.2'],
+      ['fd00:2::2', 'fd00:1::2'],
+    ] as const) {
+      const [mesh, client] = [{ mark: 0x539, source }, { source }]
+      t.equal(reach(b, ip, 8080, app, { ...mesh, sourcePort: 40_001 }).peer, source)
+      const original = { ip, port: 8080 }
+      t.same(
+        reach(a, ip, 8080, plain, { ...client, sourcePort: 40_001 }),
+        { original, peer: source },
+        'after it',
+      )
+      t.equal(
+        reach(b, ip, 8080, app, { ...mesh, sourcePort: 40_001 }).peer,
+        source,
+        'and the other way round',
+      )
+      const open = connectFrom(b, ip, 8080, { ...mesh, sourcePort: 40_002 })
+      t.same(
+        reach(a, ip, 8080, plain, { ...client, sourcePort: 40_002 }),
+        { original, peer: source },
+        'beside it',
+      )
+      close(open)
+      close(acceptFrom(app))
+      const first = connectFrom(a, ip, 8080, { ...client, sourcePort: 40_003 })
+      t.equal(
+        reach(b, ip, 8080, app, { ...mesh, sourcePort: 40_003 }).peer,
+        source,
+        'the mesh beside a client',
+      )
+      close(first)
+      close(acceptFrom(plain))
+    }
+    close(app)
+    close(plain)
+  },
+)
 
 t.test('nothing of it leaves a descriptor open', async (t) => {
   applyThenRemove() // opens what a thread keeps for its life

@@ -12,6 +12,7 @@ import type { PairVerdict } from '../../cli/why/pair-facts.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { startControlledLab } from '../support/controlled-lab.ts'
 import { TestClient, TestResolver } from '../support/dns-lab.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(300_000)
@@ -401,7 +402,7 @@ async function testNodes(t: Test, lab: MeshLab): Promise<void> {
 }
 
 t.test('of two nodes that go by a file', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), GOOD)
+  const lab = await MeshLab.start(labDirectory(t), GOOD)
   t.teardown(() => lab.close())
   await testTraffic(t, lab)
   await testConfigurations(t, lab)
@@ -409,7 +410,7 @@ t.test('of two nodes that go by a file', async (t) => {
 })
 
 t.test('of what happens to two nodes', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_CERTIFICATE_TTL_SECONDS: '40' })
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), { SIDESTEP_CERTIFICATE_TTL_SECONDS: '40' })
   t.teardown(() => lab.close())
   await testNodes(t, lab)
 })
@@ -417,7 +418,7 @@ t.test('of what happens to two nodes', async (t) => {
 t.test('of a clock that is set wrongly', async (t) => {
   const library = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
   t.ok(existsSync(library), 'the Debian package faketime is installed')
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const file = join(directory, 'n2.time')
   const set = (seconds: number): void => {
     writeFileSync(`${file}.new`, `${seconds < 0 ? '' : '+'}${seconds}\n`)

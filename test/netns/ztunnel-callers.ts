@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { TestAuthority } from '../support/certificates.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { connectFrame, FRAME_TYPE, frame, PREFACE, TunnelAttacker } from '../support/tunnel-attacker.ts'
 
@@ -23,7 +24,7 @@ const account = (serviceAccount: string) => ({
 })
 
 t.test('callers without baggage', { timeout: 60_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), MESH)
+  const lab = await MeshLab.start(labDirectory(t), MESH)
   t.teardown(() => lab.close())
   const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
 

@@ -2,6 +2,7 @@
 // The short form of test/soak/ztunnel-churn.ts: a minute and a half, in which a leak of descriptors shows, and one of memory
 // only when it is large.
 import t from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { churnMesh, slopeKbPer10Min } from '../support/mesh-churn.ts'
 
 const DURATION_MS = 90_000
@@ -14,7 +15,7 @@ t.test('half-closed, reset and normal connections leave nothing behind', { timeo
     slopeKbPer10Min: slope,
     leftDescriptors,
     records,
-  } = await churnMesh(t.testdir(), DURATION_MS)
+  } = await churnMesh(labDirectory(t), DURATION_MS)
   t.comment(
     `${connectionCount} connections, ${slope.toFixed(0)} KB per 10 minutes, ${JSON.stringify(records)}`,
   )

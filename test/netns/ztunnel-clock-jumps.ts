@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CART_VIP, isGreeted, PODS, startControlledLab } from '../support/controlled-lab.ts'
 import { type ControllerProcess, clusterYaml } from '../support/controller-process.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { LabTraffic } from '../support/lab-traffic.ts'
 import { type LabNode, type LabSocket, type MeshLab, poll } from '../support/mesh-lab.ts'
 
@@ -179,7 +180,7 @@ async function testOne(owner: Test, mesh: Mesh): Promise<void> {
 
 t.test('clocks that jump', { timeout: 240_000 }, async (t) => {
   t.ok(existsSync(FAKE_TIME), 'the Debian package faketime is installed')
-  const mesh = await openMesh(t, t.testdir({}))
+  const mesh = await openMesh(t, labDirectory(t))
   await testAll(t, mesh)
   await testOne(t, mesh)
   await mesh.traffic.fine(t, 'at the end')

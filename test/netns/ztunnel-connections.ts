@@ -4,6 +4,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { RETURN_PRIORITY, readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, type LabPod, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_VIP = '10.96.0.10'
@@ -346,7 +347,7 @@ async function testEnd(t: Test, lab: MeshLab): Promise<void> {
 }
 
 t.test('connections between two nodes', { timeout: 110_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), GOOD)
+  const lab = await MeshLab.start(labDirectory(t), GOOD)
   t.teardown(() => lab.close())
   // Opened first: its handshake deadline passes while the other tests run.
   const silent = lab.connect('stranger', CART_IP, HBONE_PORT)

@@ -8,6 +8,7 @@ import t from 'tap'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { TestClient, TestResolver } from '../support/dns-lab.ts'
 import type { DnsTold } from '../support/dns-peer.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(120_000)
@@ -60,7 +61,7 @@ function words(answer: Buffer | undefined): string {
     .join(' ')
 }
 
-const lab = await MeshLab.start(t.testdir({}), MESH)
+const lab = await MeshLab.start(labDirectory(t), MESH)
 t.teardown(() => lab.close())
 const resolver = await TestResolver.start(t, lab.namespaceOf('stranger'))
 const client = await TestClient.start(t, lab.namespaceOf('front'))

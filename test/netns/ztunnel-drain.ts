@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { H2_ERROR } from '../../mesh/errors/reasons.ts'
 import { TestAuthority, type TestCertificate } from '../support/certificates.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { connectFrame, FRAME_TYPE, frame, PREFACE, TunnelAttacker } from '../support/tunnel-attacker.ts'
 
@@ -188,7 +189,7 @@ async function testBusy(t: Test, world: World): Promise<void> {
 }
 
 t.test('draining a data process', { timeout: 90_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), {
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), {
     SIDESTEP_DRAIN_SECONDS: String(DRAIN_MS / 1000),
   })
   t.teardown(() => lab.close())

@@ -4,11 +4,17 @@ import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { Caller } from '../support/lab-caller.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+import { RequestLoad } from '../support/request-load.ts'
 
 const CART_IP = '10.2.0.1'
-const CALLERS = 8
-const ROUNDS = 2
+const PER_SECOND = 500
+/** Connections that are there before and after; every other request has one of its own. */
+const KEPT = 20
+/** Requests that are answered after each change. */
+const REQUESTS_AFTER = 1500
+const ROUNDS = 3
 
 t.setTimeout(240_000)
 
@@ -20,9 +26,9 @@ const isRedirected = (lab: MeshLab): boolean =>
     .run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }))
     .includes('redirect to :15001')
 
-t.test('a pod goes out and in under load, and no call fails', async (t) => {
+t.test('a pod goes out and in under 500 requests a second, and none fails', async (t) => {
   t.setTimeout(120_000)
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
   t.teardown(() => lab.close())
   const tables = (): number => tablesOf(lab)
   /** Waits until calls come to cart that way. */
@@ -32,41 +38,41 @@ t.test('a pod goes out and in under load, and no call fails', async (t) => {
 
   const stream = lab.connect('front', CART_IP, 9001)
   await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))
-  const callers = Array.from({ length: CALLERS }, () => new Caller(lab))
-  const startedMs = performance.now()
+  const load = new RequestLoad(lab, 'front', { ip: CART_IP, port: 8080, perSecond: PER_SECOND, kept: KEPT })
+  t.teardown(() => load.close())
+  await load.more(REQUESTS_AFTER)
   for (let round = 1; round <= ROUNDS; round++) {
     await lab.enrol('n1', ['batch'])
     if (round === 1) await comeBy('TCP')
-    else await poll('front is out', () => tables() === 0 || null)
-    for (const caller of callers) await caller.calls(15)
+    else await poll('front is out', () => !isRedirected(lab) || null)
+    await load.more(REQUESTS_AFTER)
     if (round === 1) {
       t.notOk(stream.isClosed || stream.hasEnded, 'what was open goes on')
       const { length } = stream.text
       stream.write('still here')
       await stream.until('the echo', ({ text }) => text.slice(length) === 'still here')
       stream.destroy()
-      await poll('nothing of ours is left when it has ended', () => tables() === 0 || null)
     }
     await lab.enrol('n1', ['front', 'batch'])
-    await poll('front is in', () => tables() > 0 || null)
-    for (const caller of callers) await caller.calls(15)
+    await poll('front is in', () => isRedirected(lab) || null)
+    await load.more(REQUESTS_AFTER)
   }
-  for (const caller of callers) await caller.stop()
-  const count = callers.reduce((sum, caller) => sum + caller.count, 0)
-  t.comment(`${Math.round((count / (performance.now() - startedMs)) * 1000)} calls a second`)
+  const { ms, begun, answered, failures } = await load.finish()
+  t.comment(
+    `${Math.round((begun * 1000) / ms)} requests a second of ${PER_SECOND} wanted, for ${Math.round(ms)} ms`,
+  )
   for (const node of ['n1', 'n2'] as const)
     for (const record of await lab.records(node))
       if (record.reason !== 'OK') t.comment(`${node} ${JSON.stringify(record)}`)
-  t.same(
-    callers.flatMap(({ failures }) => failures),
-    [],
-    `of ${count} calls`,
-  )
+  t.same(failures, [], `of ${begun} requests`)
+  t.equal(answered, begun)
+  await lab.enrol('n1', ['batch'])
+  await poll('nothing of ours is left when all has ended', () => tables() === 0 || null)
 })
 
 t.test('a pod that is back before it has left is served on: nothing that was open notices', async (t) => {
   t.setTimeout(90_000)
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), { SIDESTEP_DRAIN_SECONDS: '60' })
   t.teardown(() => lab.close())
   const stream = lab.connect('front', CART_IP, 9001)
   await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))

@@ -6,6 +6,7 @@ import t from 'tap'
 import { ps } from '../../cli/commands/ps.ts'
 import { openFleet } from '../../cli/fleet/open-fleet.ts'
 import { runCommand } from '../support/cli-run.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_VIP = '10.96.0.10'
@@ -30,7 +31,7 @@ async function call(lab: MeshLab, pod: 'front' | 'batch'): Promise<void> {
 }
 
 t.test('events of a pod outlive the process that saw them', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']))
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']))
   t.teardown(() => lab.close())
   await call(lab, 'front')
   await call(lab, 'batch')

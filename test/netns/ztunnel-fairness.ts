@@ -9,6 +9,7 @@ import type { BulkSinkOptions } from '../../bench/load/bulk-sink.ts'
 import type { BulkSourceOptions, BulkSourceResult } from '../../bench/load/bulk-source.ts'
 import type { OpenLoopOptions, OpenLoopResult } from '../../bench/load/open-loop.ts'
 import { Processes } from '../../bench/processes.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -24,7 +25,7 @@ const PROGRAM_TIMEOUT_MS = 60_000
 t.setTimeout(600_000)
 
 t.test('small requests of one pod beside the bulk of another', { timeout: 590_000 }, async (t) => {
-  const directory = t.testdir()
+  const directory = labDirectory(t)
   const lab = await MeshLab.start(directory, labMesh([]))
   t.teardown(() => lab.close())
   const processes = new Processes(directory, process.env.PATH ?? '')

@@ -15,9 +15,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { MAX_DRAINING_GENERATIONS } from '../../mesh/generations/generation-state.ts'
 import type { GenerationPage } from '../../ztunnel/admin-drain.ts'
-import { MAX_DRAINING_GENERATIONS } from '../../ztunnel/supervisor/generation-state.ts'
 import { ask, Caller } from '../support/lab-caller.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import type { LoadReport } from '../support/load-agent.ts'
 import { type LabNode, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { PodLoad } from '../support/pod-load.ts'
@@ -41,7 +42,7 @@ t.setTimeout(420_000)
 
 async function openLab(t: Test, options: Readonly<Record<string, string>> = {}): Promise<MeshLab> {
   t.setTimeout(200_000)
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), options)
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), options)
   t.teardown(() => lab.close())
   return lab
 }

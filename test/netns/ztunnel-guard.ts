@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { FakeApiserver } from '../support/fake-apiserver.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { enterCgroup } from '../support/pod-cgroup.ts'
 import { serveTls } from '../support/tls-apiserver.ts'
@@ -39,7 +40,7 @@ apiserver.put({
   ...{ apiVersion: 'v1', kind: 'Namespace' },
   metadata: { name: 'shop', labels: { 'sidestep.dev/mode': 'ambient' } },
 })
-const directory = t.testdir({})
+const directory = labDirectory(t)
 const lab = await MeshLab.start(directory, MESH, {}, async (lab) => {
   const files = join(directory, 'account')
   mkdirSync(files)

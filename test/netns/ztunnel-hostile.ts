@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { H2_ERROR } from '../../mesh/errors/reasons.ts'
 import { TestAuthority, type TestCertificate } from '../support/certificates.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import {
   connectFrame,
@@ -215,7 +216,7 @@ async function testAuthorities(t: Test, world: World): Promise<void> {
 }
 
 t.test('hostile peers at the tunnel port', { timeout: 110_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']))
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']))
   t.teardown(() => lab.close())
   const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
   const innocent = lab.connect('front', CART_IP, 9001)

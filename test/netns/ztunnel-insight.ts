@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { PodFacts } from '../../ztunnel/decide/pod-facts.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { readPcapng } from '../support/read-pcapng.ts'
 
@@ -190,7 +191,7 @@ async function testCapture(t: Test, lab: MeshLab): Promise<void> {
   await t.test('the payload of a pod, of connections that are open and new ones, as a file', async (t) => {
     const open = lab.connect('front', CART_IP, GREETER_PORT)
     await open.until('greeted', ({ text }) => text.endsWith('\r\n'))
-    const out = join(t.testdir({}), 'cart.pcapng')
+    const out = join(labDirectory(t), 'cart.pcapng')
     const run = sidestep(t, lab, ['capture', 'shop/cart', '--out', out, '--seconds', '60'])
     await poll('it runs', () => /capturing shop\/cart/.test(run.stderr) || null)
     open.write('told while open')
@@ -216,7 +217,7 @@ async function testCapture(t: Test, lab: MeshLab): Promise<void> {
   })
 
   await t.test('a node that does not allow it refuses', async (t) => {
-    const out = join(t.testdir({}), 'front.pcapng')
+    const out = join(labDirectory(t), 'front.pcapng')
     const run = sidestep(t, lab, ['capture', 'shop/front', '--out', out])
     const [code] = await once(run.child, 'exit')
     t.equal(code, 3)
@@ -226,7 +227,7 @@ async function testCapture(t: Test, lab: MeshLab): Promise<void> {
 }
 
 t.test('insight', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async () => ({
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async () => ({
     n1: {},
     n2: { SIDESTEP_CAPTURE: 'true' },
   }))

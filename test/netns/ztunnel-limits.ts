@@ -2,6 +2,7 @@
 // What one pod may have of its node, and what a half-closed connection may: with small limits, on real nodes.
 import { readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -93,7 +94,7 @@ async function testHalfClosed(t: Test, lab: MeshLab): Promise<void> {
 
 t.test('limits on two nodes', { timeout: 150_000 }, async (t) => {
   const lab = await MeshLab.start(
-    t.testdir(),
+    labDirectory(t),
     labMesh([]),
     {
       SIDESTEP_HALF_CLOSE_SECONDS: '2',

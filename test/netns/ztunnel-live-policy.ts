@@ -2,6 +2,7 @@
 // Connections that stand when a policy, or the workload it is about, changes: each is asked again, and goes on or is cut as a
 // new one would be let in or not. Waypoints: ztunnel-divert.ts; revoked certificates: ztunnel-revocation.ts.
 import t from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -88,7 +89,7 @@ async function isLetIn(lab: MeshLab): Promise<boolean> {
 
 t.setTimeout(240_000)
 t.test('connections that stand when something changes', { timeout: 220_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), GOOD)
+  const lab = await MeshLab.start(labDirectory(t), GOOD)
   t.teardown(() => lab.close())
   for (const [name, mesh, front, stranger] of ROWS)
     await t.test(`${name}: front ${front}, plain text ${stranger}`, async (t) => {

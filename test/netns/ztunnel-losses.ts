@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { ask, Caller } from '../support/lab-caller.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const HOLD = fileURLToPath(new URL('../support/hold-thread.ts', import.meta.url))
@@ -23,7 +24,7 @@ t.setTimeout(150_000)
 const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
 
 async function openLab(t: Test): Promise<MeshLab> {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]))
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]))
   t.teardown(() => lab.close())
   return lab
 }

@@ -3,6 +3,7 @@
 // has in use: the kernel would take the two connections for one. Few ports make it certain that they would meet.
 import { writeFileSync } from 'node:fs'
 import t from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -16,7 +17,7 @@ const ANSWER_MS = 8_000
 t.setTimeout(120_000)
 
 t.test('many plain clients at once, few ports: each is answered', { timeout: 90_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]))
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]))
   t.teardown(() => lab.close())
   for (const pod of ['stranger', 'cart'] as const)
     lab.namespaceOf(pod).run(() => writeFileSync('/proc/sys/net/ipv4/ip_local_port_range', PORTS))

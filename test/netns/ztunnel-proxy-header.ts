@@ -2,6 +2,7 @@
 // An application behind an application tunnel: whatever port is called, it is asked on its own, from loopback, and a PROXY
 // header tells who calls what.
 import t from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab } from '../support/mesh-lab.ts'
 import { readProxyHeader } from '../support/proxy-header-reader.ts'
 
@@ -13,7 +14,7 @@ t.setTimeout(120_000)
 
 t.test('an application behind PROXY protocol is told who calls', { timeout: 60_000 }, async (t) => {
   const mesh = labMesh([]).replace(/(uid: cart,.*)\}\n/, `$1, ${TUNNEL}}\n`)
-  const lab = await MeshLab.start(t.testdir({}), mesh)
+  const lab = await MeshLab.start(labDirectory(t), mesh)
   t.teardown(() => lab.close())
   for (const [ip, port, asked] of [
     ['10.96.0.10', 80, 8080],

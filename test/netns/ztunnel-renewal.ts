@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { CertificateReport } from '../../ztunnel/admin-certificates.ts'
 import { TestAuthority } from '../support/certificates.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { TunnelAttacker } from '../support/tunnel-attacker.ts'
 
@@ -16,7 +17,7 @@ const FRONT = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount:
 const TTL_SECONDS = '24'
 
 t.test('certificates are swapped without cutting a tunnel', { timeout: 60_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]), {
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]), {
     SIDESTEP_CERTIFICATE_TTL_SECONDS: TTL_SECONDS,
   })
   t.teardown(() => lab.close())

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { Break, BreakingPeerOptions } from '../support/breaking-peer.ts'
 import { TestAuthority } from '../support/certificates.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const PROGRAM = fileURLToPath(new URL('../support/breaking-peer.ts', import.meta.url))
@@ -162,7 +163,7 @@ t.test('destinations that break', async (t) => {
     `- {uid: peer, name: peer, namespace: shop, serviceAccount: peer, trustDomain: cluster.local, workloadIps: ["${PEER_IP}"], ` +
       'protocol: HBONE, node: n9, services: {}}\nservices:\n-',
   )
-  const lab = await MeshLab.start(t.testdir({}), mesh)
+  const lab = await MeshLab.start(labDirectory(t), mesh)
   t.teardown(() => lab.close())
   const peer = await startPeer(t, lab)
   const innocent = lab.connect('front', CART_IP, 9001)

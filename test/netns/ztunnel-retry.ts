@@ -3,6 +3,7 @@
 // tell of it. What a policy refuses is refused once.
 import t, { type Test } from 'tap'
 import { ATTEMPT_TIMEOUT_MS } from '../../mesh/balance/limits.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_VIP = '10.96.0.10'
@@ -79,7 +80,7 @@ async function testRefusal(t: Test, lab: MeshLab): Promise<void> {
 
 t.setTimeout(150_000)
 t.test('endpoints that fail', { timeout: 120_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), mesh([]))
+  const lab = await MeshLab.start(labDirectory(t), mesh([]))
   t.teardown(() => lab.close())
   await testEndpoints(t, lab)
   await testRefusal(t, lab)

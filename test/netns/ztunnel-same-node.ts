@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
 
@@ -273,7 +274,7 @@ async function testLive(t: Test, lab: MeshLab): Promise<void> {
 
 t.setTimeout(280_000)
 t.test('connections inside a node', { timeout: 250_000 }, async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), mesh({}))
+  const lab = await MeshLab.start(labDirectory(t), mesh({}))
   t.teardown(() => lab.close())
   const start = (): ChildProcess =>
     spawn(process.execPath, ['--no-warnings', AGENT, 'serve'], {

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { readRedirectRules } from '../../ztunnel/supervisor/enroll/redirect-rules.ts'
 import { ask, Caller } from '../support/lab-caller.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const CART_IP = '10.2.0.1'
@@ -19,7 +20,7 @@ const isRedirected = (lab: MeshLab, pod: 'front' | 'batch'): boolean =>
 
 async function openLab(t: Test): Promise<MeshLab> {
   t.setTimeout(90_000)
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]))
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]))
   t.teardown(() => lab.close())
   return lab
 }

@@ -2,6 +2,7 @@
 // Connections as spans, at a real collector: who is whose parent, what a span says, and that a collector which behaves badly,
 // or a process that gives way to the next one, costs no connection anything.
 import t, { type Test } from 'tap'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { type CollectedSpan, SpanCollector } from '../support/span-collector.ts'
 
@@ -14,7 +15,7 @@ t.setTimeout(180_000)
 
 async function openLab(t: Test): Promise<{ lab: MeshLab; collector: SpanCollector }> {
   let collector: SpanCollector | null = null
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async ({ network }) => {
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async ({ network }) => {
     const { namespace, ip } = network.node('control')
     collector = new SpanCollector(namespace)
     const options = {
@@ -151,7 +152,7 @@ t.test('traces', async (t) => {
 })
 
 t.test('a node without a collector loads and says nothing of all that', async (t) => {
-  const lab = await MeshLab.start(t.testdir({}), labMesh([]))
+  const lab = await MeshLab.start(labDirectory(t), labMesh([]))
   t.teardown(() => lab.close())
   await greeted(lab, 'front', 2)
   const { text } = await lab.admin('n1', '/metrics')

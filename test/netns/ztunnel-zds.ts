@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 import { ZdsAgent, type ZdsConnection } from '../support/zds-agent.ts'
 
@@ -40,7 +41,7 @@ async function startLab(t: Test) {
     return connection
   }
   const connecting = Promise.all([connect('n1'), connect('n2')])
-  const lab = await MeshLab.start(t.testdir({}), labMesh(['batch']), {}, async () => ({
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async () => ({
     n1: optionsOf('n1'),
     n2: optionsOf('n2'),
   }))

@@ -10,6 +10,7 @@ import t from 'tap'
 import { ControllerProcess, clusterYaml } from '../support/controller-process.ts'
 import type { TestAccount } from '../support/controller-with-accounts.ts'
 import { IstioZtunnel, istioBinary } from '../support/istio-ztunnel.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabNode, type LabPod, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const AGENT = fileURLToPath(new URL('../support/pod-agent.ts', import.meta.url))
@@ -47,7 +48,7 @@ async function isGreeted(lab: MeshLab, from: LabPod, to: string): Promise<boolea
 
 t.test('Istio’s ztunnels under our controller', { timeout: 120_000 }, async (t) => {
   istioBinary() // before anything is built
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const accounts = [account('batch', 'n8'), account('stranger', 'n9')]
   const made: ControllerProcess[] = []
   const lab = await MeshLab.start(directory, '', {}, async (started) => {

@@ -15,6 +15,7 @@ import {
   startAgent,
 } from '../support/istio-lab.ts'
 import { IstioZtunnel, istioBinary } from '../support/istio-ztunnel.ts'
+import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, labMesh, MeshLab } from '../support/mesh-lab.ts'
 
 const CART_HOST = 'cart.shop.svc.cluster.local'
@@ -57,7 +58,7 @@ interface Networks {
 
 async function start(t: Test): Promise<Networks> {
   istioBinary()
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const lab = await MeshLab.start(directory, MESH, { SIDESTEP_NETWORK: 'near' }, async (starting) => {
     starting.enrolled = { n1: ['front'], n2: ['cart'] } // batch is where the gateway runs
     return { n1: {}, n2: {} }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
 import { ControllerProcess, clusterYaml } from './controller-process.ts'
+import { labDirectory } from './lab-directory.ts'
 import { type LabNode, type LabPod, MeshLab } from './mesh-lab.ts'
 
 export const PODS = [
@@ -15,14 +16,17 @@ export const PODS = [
 export const CART_VIP = '10.96.0.10'
 const identity = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`
 
-/** Starts both nodes under a controller; it ends with the test. `more` are further options of a node. */
+type NodeOptions = Readonly<Record<LabNode, Readonly<Record<string, string>>>>
+
+/** Starts both nodes under a controller; it ends with the test. `more` are further options of a node; `strangers`: as MeshLab. */
 export async function startControlledLab(
   t: Test,
   more: (node: LabNode, network: VirtualNetwork) => Readonly<Record<string, string>> = () => ({}),
+  strangers: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly lab: MeshLab; readonly controller: ControllerProcess }> {
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   let controller: ControllerProcess | null = null
-  const lab = await MeshLab.start(directory, '', {}, async ({ network }) => {
+  const prepare = async ({ network }: MeshLab): Promise<NodeOptions> => {
     const { namespace, ip } = network.node('control')
     const started = new ControllerProcess(directory, namespace, ip)
     controller = started
@@ -43,7 +47,8 @@ export async function startControlledLab(
       }
     }
     return { n1: await optionsOf('n1'), n2: await optionsOf('n2') }
-  })
+  }
+  const lab = await MeshLab.start(directory, '', {}, prepare, strangers)
   t.teardown(() => lab.close())
   if (controller === null) throw new Error('nothing was prepared')
   return { lab, controller }

@@ -148,7 +148,7 @@ export function clusterYaml(pods: readonly PodFacts[], denied: readonly string[]
     '{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {sidestep.dev/mode: ambient}}}',
     ...pods.map(
       ({ name, ip, node }) =>
-        `{apiVersion: v1, kind: Pod, metadata: {name: ${name}, namespace: shop, labels: {app: ${name}}}, ` +
+        `{apiVersion: v1, kind: Pod, metadata: {name: ${name}, namespace: shop, labels: {app: ${name}, tier: of-${name}}}, ` +
         `spec: {nodeName: ${node}, serviceAccountName: ${name}, containers: [{name: main}]}, ` +
         `status: {phase: Running, podIP: ${ip}, podIPs: [{ip: ${ip}}], conditions: [{type: Ready, status: "True"}]}}`,
     ),

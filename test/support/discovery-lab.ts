@@ -40,7 +40,7 @@ export async function discoveryLab(
     authenticate: async (metadata) => {
       const node = metadata.get('authorization')
       if (node === undefined) throw new MeshError('CERT_MISSING', { detail: 'no token' })
-      return { node, account: node, description: `token of ${node}` }
+      return { node, accounts: [node], description: `token of ${node}` }
     },
     clock: systemClock,
     log: pino({ level: 'silent' }),

@@ -118,6 +118,54 @@ export function hboneCluster(name: string, ip: string, port: number, tls: EnvoyC
   }
 }
 
+/** A cluster on loopback that is asked by one version of HTTP, without TLS; trailers pass. */
+export function httpCluster(name: string, port: number, version: 'h1' | 'h2'): EnvoyConfig {
+  const explicit_http_config =
+    version === 'h1'
+      ? { http_protocol_options: { enable_trailers: true } }
+      : { http2_protocol_options: { connection_keepalive: KEEP_ALIVE } }
+  return {
+    ...plainCluster(name, '127.0.0.1', port),
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': `${TYPES}.upstreams.http.v3.HttpProtocolOptions`,
+        explicit_http_config,
+      },
+    },
+  }
+}
+
+/** A listener on loopback that passes every request to a cluster, with its trailers and its 100. */
+export function httpListener(port: number, cluster: string, codec: 'HTTP1' | 'HTTP2'): EnvoyConfig {
+  const virtual_hosts = [
+    { name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster, timeout: '20s' } }] },
+  ]
+  return {
+    name: `http-${port}`,
+    address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: 'http',
+            typed_config: {
+              '@type': `${TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+              stat_prefix: `http-${port}`,
+              codec_type: codec,
+              proxy_100_continue: true,
+              http_protocol_options: { enable_trailers: true },
+              route_config: { name: 'all', virtual_hosts },
+              http_filters: [
+                { name: 'router', typed_config: { '@type': `${TYPES}.filters.http.router.v3.Router` } },
+              ],
+            },
+          },
+        ],
+      },
+    ],
+  }
+}
+
 /** A line of the access log for every connection, each part in quotes. */
 function accessLog(path: string, format: string): readonly EnvoyConfig[] {
   const text_format_source = { inline_string: `${format}\n` }

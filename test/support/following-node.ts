@@ -4,12 +4,12 @@
 import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Test } from 'tap'
+import { ControllerLink } from '../../mesh/control/controller-link.ts'
 import { DiscoveryClient } from '../../mesh/discovery/discovery-client.ts'
 import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
 import { certificateRequests } from '../../mesh/identity/certificate-requests.ts'
 import type { MeshConfig } from '../../mesh/model/mesh-state.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
-import { ControllerLink } from '../../ztunnel/controller-link.ts'
 import { discoveryNode } from '../../ztunnel/model-discovery.ts'
 import { poll } from './mesh-lab.ts'
 

@@ -9,6 +9,7 @@ import { EmbeddedAuthority } from '../../mesh/identity/embedded-authority.ts'
 import { createCertificateRequest, exportPrivateKey, generateKeyPair } from '../../mesh/identity/pki.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { GatewayEvent, GatewayOrder } from './east-west-gateway.ts'
+import { labDirectory } from './lab-directory.ts'
 import { type LabPod, labMesh, MeshLab, poll } from './mesh-lab.ts'
 
 const PROGRAM = fileURLToPath(new URL('./east-west-gateway.ts', import.meta.url))
@@ -109,7 +110,7 @@ export async function startGateway(
 
 /** Both nodes serve when this resolves; it ends with the test. */
 export async function startGatewayLab(t: Test, mesh: GatewayMesh = {}): Promise<MeshLab> {
-  const lab = await MeshLab.start(t.testdir({}), gatewayMesh(mesh), {}, async () => ({
+  const lab = await MeshLab.start(labDirectory(t), gatewayMesh(mesh), {}, async () => ({
     n1: { SIDESTEP_NETWORK: 'near' },
     n2: { SIDESTEP_NETWORK: 'far' },
   }))

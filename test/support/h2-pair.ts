@@ -2,12 +2,13 @@
 // Two HTTP/2 sessions on the memory pair, and a raw end that speaks frames by hand, for tests.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import { CLIENT_PREFACE, writeFrameHeader, writeSettings, writeSettingsAck } from '../../mesh/h2/frames.ts'
-import { type HeaderList, HpackDecoder } from '../../mesh/h2/hpack/decoder.ts'
+import { HpackDecoder } from '../../mesh/h2/hpack/decoder.ts'
 import { HpackEncoder } from '../../mesh/h2/hpack/encoder.ts'
 import { H2Session, type H2SessionOptions } from '../../mesh/h2/session.ts'
 import type { H2SessionHandler } from '../../mesh/h2/session-core.ts'
 import { SessionResources } from '../../mesh/h2/session-resources.ts'
-import type { H2Stream, HeadersHandler } from '../../mesh/h2/stream.ts'
+import type { H2Stream } from '../../mesh/h2/stream.ts'
+import type { HeaderList } from '../../mesh/http/header-list.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import {
   createMemoryPair,
@@ -17,6 +18,7 @@ import {
   memoryBlock,
 } from '../../mesh/reactor/memory-pair.ts'
 import { RecordingHandler } from './byte-stream-contract.ts'
+import { RecordingHttpHeaders } from './recording-headers.ts'
 
 export const CONNECT: HeaderList = [':method', 'CONNECT', ':authority', '10.0.0.7:8080']
 
@@ -29,7 +31,7 @@ export class RecordingSession implements H2SessionHandler {
   reason: CloseReason | null = null
   /** Called for each accepted stream, after its handler was set. */
   onAccept: (stream: H2Stream, record: RecordingHandler) => void = (stream) =>
-    stream.respond([':status', '200'], false)
+    stream.sendHeaders([':status', '200'], false)
   onStream(stream: H2Stream, headers: HeaderList, isEnd: boolean): void {
     this.events.push(`stream ${stream.id}${isEnd ? ' end' : ''}`)
     const record = new RecordingHandler()
@@ -48,16 +50,6 @@ export class RecordingSession implements H2SessionHandler {
   onClose(reason: CloseReason): void {
     if (this.reason !== null) throw new Error('onClose twice')
     this.reason = reason
-  }
-}
-
-/** Records header lists of streams. */
-export class RecordingHeaders implements HeadersHandler {
-  readonly lists: HeaderList[] = []
-  readonly ends: boolean[] = []
-  onHeaders(_stream: H2Stream, headers: HeaderList, isEnd: boolean): void {
-    this.lists.push(headers)
-    this.ends.push(isEnd)
   }
 }
 
@@ -108,11 +100,11 @@ export function connectSessions(
 export function open(
   session: H2Session,
   headers: HeaderList = CONNECT,
-): [H2Stream, RecordingHandler, RecordingHeaders] {
+): [H2Stream, RecordingHandler, RecordingHttpHeaders] {
   const stream = session.openStream(headers)
   if (isRefusal(stream)) throw new Error(stream.detail)
   const record = new RecordingHandler()
-  const lists = new RecordingHeaders()
+  const lists = new RecordingHttpHeaders()
   stream.setHandler(record)
   stream.headersHandler = lists
   return [stream, record, lists]
@@ -151,14 +143,14 @@ export class RawPeer {
   /** `role` is the role of the session under test. */
   constructor(
     role: 'client' | 'server',
-    options: Overrides & { pair?: MemoryPairOptions; isSilent?: boolean } = {},
+    options: Overrides & { pair?: MemoryPairOptions; isSilent?: boolean; inboundLimitBytes?: number } = {},
   ) {
     const [near, far] = createMemoryPair(this.scheduler, options.pair)
     this.transport = far
     this.resources = new SessionResources({
       scheduler: this.scheduler,
       allocateBlock: memoryBlock,
-      inboundLimitBytes: 1 << 24,
+      inboundLimitBytes: options.inboundLimitBytes ?? 1 << 24,
     })
     far.setHandler(this.record)
     this.session = new H2Session({
@@ -227,4 +219,15 @@ export class RawPeer {
     }
     return frames
   }
+}
+
+/** A server under test with small windows and stream 1 open. */
+export function serverWithStream(chunkBytes = 262_144): RawPeer {
+  const peer = new RawPeer('server', {
+    pair: { chunkBytes },
+    local: { maxFrameBytes: 16_384, streamWindowBytes: 65_535, connectionWindowBytes: 65_535 },
+  })
+  peer.headers(1, CONNECT)
+  peer.run()
+  return peer
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sessions of HTTP/1.1 on the memory pair, with a raw far end that is read and written as text.
 import { isRefusal, type Refusal } from '../../mesh/errors/refusal.ts'
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
 import { SessionResources } from '../../mesh/h2/session-resources.ts'
-import type { HttpHeadersHandler, HttpStream } from '../../mesh/http/http-stream.ts'
+import type { HeaderList } from '../../mesh/http/header-list.ts'
 import { Http1ClientSession } from '../../mesh/http1/client-session.ts'
 import { Http1ServerSession } from '../../mesh/http1/server-session.ts'
 import type { Http1Stream } from '../../mesh/http1/stream.ts'
@@ -16,16 +15,7 @@ import {
   memoryBlock,
 } from '../../mesh/reactor/memory-pair.ts'
 import { RecordingHandler } from './byte-stream-contract.ts'
-
-/** Records header lists of streams. */
-export class RecordingHttpHeaders implements HttpHeadersHandler {
-  readonly lists: HeaderList[] = []
-  readonly ends: boolean[] = []
-  onHeaders(_stream: HttpStream, headers: HeaderList, isEnd: boolean): void {
-    this.lists.push(headers)
-    this.ends.push(isEnd)
-  }
-}
+import { RecordingHttpHeaders } from './recording-headers.ts'
 
 /** A request that a server got. */
 export interface Received {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What our parsers make of a whole text, as plain messages that another parser's can be compared with.
 import type { Refusal } from '../../mesh/errors/refusal.ts'
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
+import type { HeaderList } from '../../mesh/http/header-list.ts'
 import { type MessageHandler, MessageReader } from '../../mesh/http1/message-reader.ts'
 import { type BodyLength, parseRequestHead } from '../../mesh/http1/request-head.ts'
 import { parseResponseHead } from '../../mesh/http1/response-head.ts'

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { IstioZtunnel, istioBinary } from './istio-ztunnel.ts'
+import { labDirectory } from './lab-directory.ts'
 import { type LabPod, type LabSocket, labMesh, MeshLab } from './mesh-lab.ts'
 
 const AGENT = fileURLToPath(new URL('./pod-agent.ts', import.meta.url))
@@ -52,7 +53,7 @@ export async function startIstioLab(
   enrolled: readonly LabPod[] = ['front', 'batch'],
 ): Promise<IstioLab> {
   istioBinary() // before anything is built
-  const directory = t.testdir({})
+  const directory = labDirectory(t)
   const lab = await MeshLab.start(directory, change(MESH), {}, async (started) => {
     started.enrolled = { n1: enrolled, n2: ['cart'] }
     return { n1: {}, n2: {} }

@@ -68,6 +68,8 @@ export interface ConnectOptions {
   readonly mark?: number
   /** Our address; need not be of the namespace. */
   readonly source?: string
+  /** Of that address; the kernel's choice otherwise. */
+  readonly sourcePort?: number
 }
 
 /** Connects from a namespace; the errno value (negative) when it fails or takes too long. */
@@ -83,7 +85,8 @@ export function connectFrom(
   if (options.source !== undefined) {
     setTransparent(fd, family)
     setBindWithoutPort(fd)
-    const source = encodeSocketAddress(options.source, 0)
+    setReuseAddress(fd)
+    const source = encodeSocketAddress(options.source, options.sourcePort ?? 0)
     if (bind(fd, source.address, source.bytes) !== 0) throw systemError('bind')
   }
   const target = encodeSocketAddress(ip, port)

@@ -118,13 +118,18 @@ export class MeshLab {
   readonly #agents = new Map<LabPod, ChildProcess>()
   readonly #sockets = new Map<number, LabSocket>()
 
-  private constructor(directory: string, options: Readonly<Record<string, string>>) {
+  private constructor(
+    directory: string,
+    options: Readonly<Record<string, string>>,
+    strangers: Readonly<Record<string, string>>,
+  ) {
     this.directory = directory
     this.#options = options
     const pod = (name: LabPod): { name: LabPod; ip: string } => ({ name, ip: IPS[name] })
+    const more = Object.entries(strangers).map(([name, ip]) => ({ name, ip }))
     this.network = VirtualNetwork.create({
       nodes: [
-        { name: 'n1', pods: [pod('front'), pod('batch'), pod('stranger')] },
+        { name: 'n1', pods: [pod('front'), pod('batch'), pod('stranger'), ...more] },
         { name: 'n2', pods: [pod('cart')] },
         { name: 'control' },
       ],
@@ -133,16 +138,18 @@ export class MeshLab {
 
   /**
    * Everything serves when this resolves. `directory` is the test's own, `options` are further SIDESTEP_… of both.
-   * `prepare` runs before the nodes start and may give options of each.
+   * `prepare` runs before the nodes start and may give options of each. `strangers`: addresses of further pods of n1 that
+   * nobody serves, by name.
    */
   static async start(
     directory: string,
     mesh: string,
     options: Readonly<Record<string, string>> = {},
     prepare?: (lab: MeshLab) => Promise<Readonly<Record<LabNode, Readonly<Record<string, string>>>>>,
+    strangers: Readonly<Record<string, string>> = {},
   ): Promise<MeshLab> {
     await mkdir(join(directory, 'records'), { recursive: true })
-    const lab = new MeshLab(directory, options)
+    const lab = new MeshLab(directory, options, strangers)
     try {
       await mkdir(join(directory, 'ca'), { mode: 0o700 })
       await lab.configure(mesh)

@@ -10,6 +10,8 @@ export class TestMeshView implements MeshView {
     workloads: new Map(),
     routes: new Map(),
     trafficPolicies: new Map(),
+    requestPolicies: new Map(),
+    requestTelemetry: new Map(),
     waypointScopes: new Map(),
     routeStates: [],
     services: new Map(),

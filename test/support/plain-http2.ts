@@ -2,10 +2,11 @@
 // Plain requests over our HTTP/2 sessions, for tools that cannot CONNECT: a server that answers them and a client
 // that asks. Bytes are a pattern of their position, so that a hole or a swap is seen.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
 import type { H2Session } from '../../mesh/h2/session.ts'
 import type { H2SessionHandler } from '../../mesh/h2/session-core.ts'
-import type { H2Stream, HeadersHandler } from '../../mesh/h2/stream.ts'
+import type { H2Stream } from '../../mesh/h2/stream.ts'
+import type { HeaderList } from '../../mesh/http/header-list.ts'
+import type { HttpHeadersHandler, HttpStream } from '../../mesh/http/http-stream.ts'
 import type { Block, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { memoryBlock } from '../../mesh/reactor/memory-pair.ts'
 
@@ -43,7 +44,7 @@ class BodyWriter {
 }
 
 /** One exchange of the server. */
-class Exchange implements ByteStreamHandler, HeadersHandler {
+class Exchange implements ByteStreamHandler, HttpHeadersHandler {
   readonly trailers: HeaderList[] = []
   readonly #stream: H2Stream
   readonly #isEcho: boolean
@@ -55,7 +56,7 @@ class Exchange implements ByteStreamHandler, HeadersHandler {
     stream.headersHandler = this
     stream.setHandler(this)
   }
-  onHeaders(_stream: H2Stream, headers: HeaderList): void {
+  onHeaders(_stream: HttpStream, headers: HeaderList): void {
     this.trailers.push(headers)
   }
   onData(block: Block, start: number, end: number): void {
@@ -89,7 +90,7 @@ export class PlainServer implements H2SessionHandler {
     this.exchanges.push(exchange)
     if (kind === 'bytes') {
       const body = pattern(Number(count))
-      stream.respond(
+      stream.sendHeaders(
         [':status', '200', 'content-length', String(body.length), 'x-repeated', 'the same'],
         false,
       )
@@ -100,8 +101,8 @@ export class PlainServer implements H2SessionHandler {
         `x-large-${i}`,
         `${i}`.repeat(1000).slice(0, 1000),
       ])
-      stream.respond([':status', '200', ...fields.flat()], true)
-    } else stream.respond([':status', '200'], false)
+      stream.sendHeaders([':status', '200', ...fields.flat()], true)
+    } else stream.sendHeaders([':status', '200'], false)
   }
   onPeerSettings(): void {}
   onGoaway(): void {}
@@ -111,7 +112,7 @@ export class PlainServer implements H2SessionHandler {
 }
 
 /** One request of the client, and what came back. */
-export class PlainRequest implements ByteStreamHandler, HeadersHandler {
+export class PlainRequest implements ByteStreamHandler, HttpHeadersHandler {
   readonly headers: HeaderList[] = []
   readonly #chunks: Buffer[] = []
   readonly #writer: BodyWriter | null
@@ -137,7 +138,7 @@ export class PlainRequest implements ByteStreamHandler, HeadersHandler {
     const [first = []] = this.headers
     return first[first.indexOf(':status') + 1] ?? ''
   }
-  onHeaders(_stream: H2Stream, headers: HeaderList): void {
+  onHeaders(_stream: HttpStream, headers: HeaderList): void {
     this.headers.push(headers)
   }
   onData(block: Block, start: number, end: number): void {

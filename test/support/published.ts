@@ -50,7 +50,13 @@ export function policy(key: string, scope: Scope = Scope.WORKLOAD_SELECTOR, isDr
   return create(AuthorizationSchema, { namespace, name, scope, action: Action.DENY, dryRun: isDryRun })
 }
 
-const NO_ROUTES = { routes: new Map(), trafficPolicies: new Map(), waypointScopes: new Map() }
+const NO_ROUTES = {
+  routes: new Map(),
+  trafficPolicies: new Map(),
+  requestPolicies: new Map(),
+  requestTelemetry: new Map(),
+  waypointScopes: new Map(),
+}
 
 /** Keyed as a translation is. */
 export function published(

@@ -3,7 +3,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
-import type { OtlpSpan } from '../../mesh/telemetry/otlp.ts'
+import type { OtlpSpan } from '../../mesh/tracing/otlp.ts'
 
 /** A span, and the node that it is from. */
 export interface CollectedSpan extends OtlpSpan {

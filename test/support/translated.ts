@@ -4,10 +4,11 @@ import { createRegistry } from '@bufbuild/protobuf'
 import { Translator } from '../../controller/translate/translate.ts'
 import type { TranslateSettings, Translation } from '../../controller/translate/translation.ts'
 import { PortNamesSchema } from '../../proto/generated/sidestep/v1/services_pb.js'
+import { WorkloadLabelsSchema } from '../../proto/generated/sidestep/v1/workloads_pb.js'
 import { parseObjects, viewOf } from './yaml-objects.ts'
 
 /** What resources carry as extensions, for their JSON. */
-export const EXTENSIONS = createRegistry(PortNamesSchema)
+export const EXTENSIONS = createRegistry(WorkloadLabelsSchema, PortNamesSchema)
 
 export const SETTINGS: TranslateSettings = {
   clusterId: 'Kubernetes',

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { TestAuthority, type TestCertificate } from './certificates.ts'
+import { labDirectory } from './lab-directory.ts'
 import { type LabPod, labMesh, MeshLab } from './mesh-lab.ts'
 import { WaypointProcess } from './waypoint-process.ts'
 import type { StandInOptions } from './waypoint-stand-in.ts'
@@ -73,7 +74,7 @@ export interface WaypointLab extends Waypoints {
 
 /** Both nodes serve, no waypoint runs yet; all ends with the test. */
 export async function startWaypointLab(t: Test): Promise<WaypointLab> {
-  const lab = await MeshLab.start(t.testdir({}), waypointMesh(), {}, async (started) => {
+  const lab = await MeshLab.start(labDirectory(t), waypointMesh(), {}, async (started) => {
     started.enrolled = { n1: ['front'], n2: ['cart'] }
     return { n1: {}, n2: {} }
   })

@@ -43,6 +43,7 @@ export class WorkerLab {
     this.set = new WorkerSet({ ...config, ...options }, log, {
       onMessage: (worker, message) => this.#onMessage(worker, message),
       onStarted: (worker) => this.#onStarted(worker),
+      isKnown: () => false,
     })
     t.teardown(async () => {
       await this.set.stop('SHUTDOWN')

@@ -28,6 +28,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     onDemand: false,
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },
+    ...{ serviceAccount: '', hostIp: '', ownListener: true },
     ...{ podNamespace: 'istio-system', zdsSocket: '', kubernetesEnrolment: false },
     ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc', hostNetworkPath: '/proc/1/ns/net' },
     serviceAccountDirectory: '/var/run/secrets/kubernetes.io/serviceaccount',

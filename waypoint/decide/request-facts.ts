@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a route and a policy may ask of a request. Made once; what is costly is made when it is asked for.
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
+import { type HeaderList, pseudoHeader } from '../../mesh/http/header-list.ts'
 
 /** Who calls. */
 export interface Caller {
@@ -15,6 +15,8 @@ export class RequestFacts {
   readonly scheme: string
   /** Of :authority, lower case, without port. */
   readonly host: string
+  /** :authority in lower case. */
+  readonly authority: string
   /** One spelling (canonical-path.ts). */
   readonly path: string
   /** With its `?`; ''. */
@@ -28,17 +30,10 @@ export class RequestFacts {
     target: { readonly path: string; readonly query: string },
     caller: Caller,
   ) {
-    let method = ''
-    let scheme = ''
-    let authority = ''
-    for (let i = 0; i + 1 < headers.length && headers[i]?.charCodeAt(0) === 0x3a; i += 2) {
-      if (headers[i] === ':method') method = headers[i + 1] ?? ''
-      else if (headers[i] === ':scheme') scheme = headers[i + 1] ?? ''
-      else if (headers[i] === ':authority') authority = headers[i + 1] ?? ''
-    }
-    this.method = method
-    this.scheme = scheme
-    this.host = hostOf(authority)
+    this.method = pseudoHeader(headers, ':method')
+    this.scheme = pseudoHeader(headers, ':scheme')
+    this.authority = pseudoHeader(headers, ':authority').toLowerCase()
+    this.host = hostOf(this.authority)
     this.path = target.path
     this.query = target.query
     this.headers = headers
@@ -61,11 +56,11 @@ export class RequestFacts {
   }
 }
 
-/** Without port, lower case; brackets of an IPv6 address stay. */
+/** Without port; brackets of an IPv6 address stay. */
 function hostOf(authority: string): string {
   const colon = authority.lastIndexOf(':')
   const end = colon > authority.lastIndexOf(']') ? colon : authority.length
-  return authority.substring(0, end).toLowerCase()
+  return authority.substring(0, end)
 }
 
 /** More parameters than these are not looked at: nobody writes them, and each costs. */

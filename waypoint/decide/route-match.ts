@@ -21,6 +21,8 @@ export interface RouteHit {
 
 /** Deeper paths are asked as if they ended here, and those rules that need more of them then do not match. */
 const MAX_SEGMENTS = 64
+/** Different lengths of prefixes of characters that are looked up: each costs every request a look. */
+const MAX_PREFIX_LENGTHS = 16
 
 /** One match of one rule. */
 class Entry {
@@ -69,12 +71,16 @@ function prefixOf(match: HttpMatch | undefined): MatchedPrefix | null {
 export class HttpRouteTable {
   readonly #byExactPath = new Map<string, Entry[]>()
   readonly #byPrefix = new Map<string, Entry[]>()
+  /** Prefixes of characters, and how long they are, shortest first. */
+  readonly #byStart = new Map<string, Entry[]>()
+  readonly #startLengths: readonly number[]
   /** What names no path, or not so that it could be looked up. */
   readonly #others: Entry[] = []
   /** Entries asked since the table was made: the cost, for tests. */
   askedCount = 0
 
   constructor({ rules, entries }: HttpRoutes) {
+    const lengths = new Set<number>()
     for (const [ordinal, { match, rule: index }] of entries.entries()) {
       const rule = rules[index]
       if (rule === undefined) continue
@@ -83,8 +89,14 @@ export class HttpRouteTable {
       if (path?.kind.case === 'exact' && !path.ignoresCase) append(this.#byExactPath, path.kind.value, entry)
       else if (path?.kind.case === 'prefix' && !path.ignoresCase)
         append(this.#byPrefix, segmentPrefix(path.kind.value), entry)
-      else this.#others.push(entry)
+      else if (path?.kind.case === 'characterPrefix' && !path.ignoresCase) {
+        const { value } = path.kind
+        if (lengths.size < MAX_PREFIX_LENGTHS) lengths.add(value.length)
+        if (lengths.has(value.length)) append(this.#byStart, value, entry)
+        else this.#others.push(entry)
+      } else this.#others.push(entry)
     }
+    this.#startLengths = [...lengths].sort((a, b) => a - b)
   }
 
   /** The rule, or null when nothing matches. */
@@ -92,6 +104,10 @@ export class HttpRouteTable {
     const { path } = request
     let best = this.#first(this.#byExactPath.get(path), request, null)
     best = this.#first(this.#others, request, best)
+    for (const length of this.#startLengths) {
+      if (length > path.length) break
+      best = this.#first(this.#byStart.get(path.substring(0, length)), request, best)
+    }
     if (this.#byPrefix.size > 0) {
       best = this.#first(this.#byPrefix.get(''), request, best)
       let end = 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sets, adds and removes header fields as a route says. What frames a message or belongs to a connection is left alone, whoever
 // asks. SPEC GATEWAY-API HTTPHeaderFilter: set, then add, then remove; names are compared without case. Pure.
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
+import { dropHeaders, type HeaderList } from '../../mesh/http/header-list.ts'
 import type { HeaderValue } from '../../proto/generated/sidestep/v1/routes_pb.js'
 
 /** Fields that are not a route's to change: the codec writes them, or they say how long a message is. */
@@ -29,16 +29,18 @@ export class CompiledHeaders {
   readonly #set: readonly (readonly [string, string])[]
   readonly #add: readonly (readonly [string, string])[]
   readonly #gone: ReadonlySet<string>
+  readonly #replaced: ReadonlySet<string>
 
   constructor({ set, add, remove }: HeaderChanges) {
     this.#set = fieldsOf(set)
     this.#add = fieldsOf(add)
     this.#gone = new Set(remove.map((name) => name.toLowerCase()).filter((name) => isOurs(name)))
+    this.#replaced = new Set(this.#set.map(([name]) => name))
   }
 
   /** A new list. `host` is `:authority`, where there is one. */
   apply(headers: HeaderList): HeaderList {
-    const replaced = new Set(this.#set.map(([name]) => name))
+    const replaced = this.#replaced
     const result: string[] = []
     for (let i = 0; i + 1 < headers.length; i += 2) {
       const name = headers[i] ?? ''
@@ -48,7 +50,8 @@ export class CompiledHeaders {
     const hasAuthority = headers.includes(':authority')
     for (const [name, value] of [...this.#set, ...this.#add])
       if (name !== 'host' || !hasAuthority) result.push(name, value)
-    return this.#gone.size === 0 ? result : without(result, this.#gone)
+    if (this.#gone.size > 0) dropHeaders(result, this.#gone)
+    return result
   }
 
   #valueOf(wanted: string): string {
@@ -64,13 +67,4 @@ function fieldsOf(values: readonly Field[]): (readonly [string, string])[] {
   return values
     .map(({ name, value }) => [name.toLowerCase(), value] as const)
     .filter(([name]) => isOurs(name))
-}
-
-function without(headers: HeaderList, gone: ReadonlySet<string>): HeaderList {
-  const kept: string[] = []
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = headers[i] ?? ''
-    if (!gone.has(name)) kept.push(name, headers[i + 1] ?? '')
-  }
-  return kept
 }

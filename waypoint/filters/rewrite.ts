@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Another host or path than the client asked for. SPEC GATEWAY-API HTTPURLRewriteFilter. Pure.
-import type { HeaderList } from '../../mesh/h2/hpack/decoder.ts'
+import type { HeaderList } from '../../mesh/http/header-list.ts'
 import type { Rewrite } from '../../proto/generated/sidestep/v1/routes_pb.js'
 import type { RequestFacts } from '../decide/request-facts.ts'
 import type { MatchedPrefix } from '../decide/route-match.ts'

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The route `/capture`: the payload of one pod as a pcapng file that grows while its reader listens.
-import { type AdminAnswer, type AdminRoutes, type AdminStream, text } from '../admin-answers.ts'
+import { type AdminAnswer, type AdminRoutes, type AdminStream, text } from '../../mesh/admin/admin-answers.ts'
 import type { App } from '../app.ts'
 
 /** Longest capture, seconds. */
@@ -34,4 +34,4 @@ export function capture(
 }
 
 /** Routes of the socket. */
-export const captureRoutes: AdminRoutes = { '/capture': { method: 'GET', answer: capture } }
+export const captureRoutes: AdminRoutes<App> = { '/capture': { method: 'GET', answer: capture } }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Captures the decrypted payload of one pod for somebody who may: off unless the node allows it, one at a time, bounded in
 // time and bytes, and the log says who looks at whom. A reader that stalls loses packets; traffic waits for nobody.
+
+import type { AdminSink } from '../../mesh/admin/admin-answers.ts'
+import type { PodInfo } from '../../mesh/generations/pods.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { CaptureRing } from '../../mesh/telemetry/capture-ring.ts'
-import type { AdminSink } from '../admin-answers.ts'
-import type { PodInfo } from '../pods.ts'
 import type { DownMessage } from '../worker-messages.ts'
 import { CaptureFile } from './capture-file.ts'
 

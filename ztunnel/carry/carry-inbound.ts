@@ -35,7 +35,9 @@ export function carryInbound(
   onClosed: () => void = () => {},
 ): InboundConnection | null {
   const { host, port, localIp, client, identity, downstream, facts } = arrival
-  const request = { host, port, localIp, sourceIp: client.ip, identity, isDiverted: arrival.isDiverted }
+  const { onlyPort } = pod.info
+  const { isDiverted } = arrival
+  const request = { host, port, localIp, sourceIp: client.ip, identity, isDiverted, onlyPort }
   pod.lastVerdict = null
   const decision = decideInbound(pod.inbound, request, pod.evaluate)
   facts.policy = policyOf(pod)

@@ -3,6 +3,8 @@
 // waits, a new model voids everything.
 import type { Demotions } from '../../mesh/balance/demotions.ts'
 import { DestinationPicker, type PassedOver } from '../../mesh/balance/destination-picker.ts'
+import { leastStreams, type StreamLoads } from '../../mesh/balance/least-streams.ts'
+import type { MakePicker } from '../../mesh/balance/picker.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DestinationView } from '../../mesh/model/destination.ts'
 import type { Scheduler, Timer } from '../../mesh/reactor/scheduler.ts'
@@ -37,14 +39,22 @@ export class Destinations {
   readonly #scheduler: Scheduler
   readonly #ask: (ip: string, port: number) => void
   readonly #passedOver: PassedOver
+  readonly #makeInstancePicker: MakePicker
 
-  constructor(scheduler: Scheduler, demotions: Demotions, ask: (ip: string, port: number) => void) {
+  /** `streams`: what there is to instances of waypoints. */
+  constructor(
+    scheduler: Scheduler,
+    demotions: Demotions,
+    streams: StreamLoads,
+    ask: (ip: string, port: number) => void,
+  ) {
     this.#passedOver = {
       get isEmpty() {
         return demotions.isQuiet(scheduler.nowMs)
       },
       has: (key) => demotions.has(key, scheduler.nowMs),
     }
+    this.#makeInstancePicker = leastStreams(streams)
     this.#scheduler = scheduler
     this.#ask = ask
   }
@@ -77,7 +87,8 @@ export class Destinations {
 
   /** A destination that main need not be asked for; it is not kept. */
   known(view: DestinationView): KnownDestination {
-    return { view, picker: new DestinationPicker(view, Math.random, this.#passedOver) }
+    const picker = new DestinationPicker(view, Math.random, this.#passedOver, this.#makeInstancePicker)
+    return { view, picker }
   }
 
   /** Main's answer. */

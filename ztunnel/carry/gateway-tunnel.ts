@@ -5,6 +5,7 @@
 //
 //   outer CONNECT → inner TLS → inner CONNECT → through;   a refusal of any of them is the only outcome
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { claimedWorkload } from '../../mesh/hbone/claimed-workload.ts'
 import type { Cancellable, ConnectHandler, ConnectRequest } from '../../mesh/hbone/connect-attempt.ts'
 import { TunnelClient, type TunnelHandler } from '../../mesh/hbone/tunnel-client.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
@@ -18,7 +19,6 @@ import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import type { TlsHandler } from '../../mesh/reactor/tls-options.ts'
 import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import type { TunnelDecision } from '../decide/outbound-decision.ts'
-import { claimedWorkload } from './claimed-workload.ts'
 import { noHandler } from './downstream.ts'
 import { HANDSHAKE_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'

@@ -32,6 +32,7 @@ import type { PayloadCapture } from './payload-capture.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { sheddableHalf } from './sheddable-half.ts'
+import { NO_SLOT } from './stream-counts.ts'
 import type { ConnectionFacts } from './worker-context.ts'
 
 /** An allowed connection. */
@@ -61,6 +62,8 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   #gateway: GatewayTunnel | null = null
   #near: ByteStream | null = null
   #relay: Relay | null = null
+  /** When it goes to a waypoint. */
+  #slot = NO_SLOT
   #isClosed = false
 
   constructor(
@@ -107,7 +110,8 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
     this.#facts.via = workload === null ? '' : `${workload.namespace}/${workload.name}`
   }
 
-  onUpstream(waypoint: ByteStream, gateway: GatewayTunnel | null): void {
+  onUpstream(waypoint: ByteStream, gateway: GatewayTunnel | null, slot: number): void {
+    this.#slot = slot
     this.#gateway = gateway
     this.#open(waypoint)
   }
@@ -228,6 +232,7 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
     this.#isClosed = true
     this.#gateway?.close()
     this.#pod.onEnded(this)
+    this.#pod.context.streams.closed(this.#slot)
     this.#pod.context.closed(
       this.#facts,
       reason,

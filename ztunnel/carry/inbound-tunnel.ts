@@ -2,11 +2,13 @@
 // One mTLS connection of a peer to a pod of ours: handshake with the pod's certificate, then its CONNECT streams, each
 // decided by itself. SPEC wire-protocols §3.1 (who may connect), §4.2 (which streams are carried).
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { claimedWorkload } from '../../mesh/hbone/claimed-workload.ts'
 import {
   type InboundConnect,
   TunnelServer,
   type TunnelServerHandler,
 } from '../../mesh/hbone/tunnel-server.ts'
+import { checkTrustDomain, firstSpiffeId } from '../../mesh/identity/peer-identity.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
@@ -18,7 +20,6 @@ import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
 import { TLS_HANDSHAKE } from '../../mesh/telemetry/latencies.ts'
 import type { CallerWaiter } from './callers.ts'
 import { carryInbound } from './carry-inbound.ts'
-import { claimedWorkload } from './claimed-workload.ts'
 import type { Downstream } from './downstream.ts'
 import type { InboundConnection } from './inbound-connection.ts'
 import { CERTIFICATE_CHECK_MS, CERTIFICATE_DEADLINE_MS, HANDSHAKE_TIMEOUT_MS } from './limits.ts'
@@ -28,25 +29,6 @@ import { ConnectionFacts } from './worker-context.ts'
 
 /** Connections per tunnel that wait for the name of their caller; main answers within a millisecond. */
 const MAX_UNNAMED = 100
-
-/** The first SPIFFE id among the names of a certificate; null when there is none. */
-export function firstSpiffeId(uris: readonly string[]): SpiffeId | null {
-  for (const uri of uris) {
-    const id = parseSpiffeId(uri)
-    if (!isRefusal(id)) return id
-  }
-  return null
-}
-
-/** SPEC wire-protocols §3.1: one SPIFFE id of the client must be of the server's own trust domain. */
-export function checkTrustDomain(own: SpiffeId | null, uris: readonly string[]): Refusal | null {
-  if (firstSpiffeId(uris) === null) return refuse('CERT_INVALID', 'the certificate carries no SPIFFE id')
-  const isOurs = uris.some((uri) => {
-    const id = parseSpiffeId(uri)
-    return !isRefusal(id) && id.trustDomain === own?.trustDomain
-  })
-  return isOurs ? null : refuse('TRUST_DOMAIN', `${uris.join(' ')} is not of ${own?.trustDomain}`)
-}
 
 /** A CONNECT as the near side of a connection. */
 class StreamDownstream implements Downstream, ByteStreamHandler {

@@ -22,6 +22,7 @@ import { GatewayTunnel } from './gateway-tunnel.ts'
 import { CONNECT_TIMEOUT_MS } from './limits.ts'
 import { refusalOf } from './pod-dialer.ts'
 import type { ServedPod } from './served-pod.ts'
+import { NO_SLOT } from './stream-counts.ts'
 
 /** Hears how it goes. */
 export interface AttemptsOwner {
@@ -29,8 +30,11 @@ export interface AttemptsOwner {
   readonly traceparent: string
   /** The next attempt goes there; `isLocal`: inside this node, without a tunnel. */
   onAttempt(decision: OutboundDecision, isLocal: boolean): void
-  /** Set the stream's handler before returning, and close the gateway tunnel, if it is one's, after the stream. */
-  onUpstream(stream: ByteStream, gateway: GatewayTunnel | null): void
+  /**
+   * Set the stream's handler before returning, and close the gateway tunnel, if it is one's, after the stream; `slot` is given
+   * to StreamCounts.closed then.
+   */
+  onUpstream(stream: ByteStream, gateway: GatewayTunnel | null, slot: number): void
   onRefused(refusal: Refusal): void
 }
 
@@ -47,6 +51,8 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   #failure: Refusal | null = null
   #connect: Cancellable | null = null
   #timer: Timer | null = null
+  /** Of the instance of a waypoint that is being asked. */
+  #slot = NO_SLOT
 
   /** `divertedFor`: as Tunnels.requestOf has it. */
   constructor(
@@ -77,6 +83,12 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     this.#timer?.cancel()
     this.#connect?.cancel()
     this.#connect = null
+    this.#giveBack()
+  }
+
+  #giveBack(): void {
+    this.#pod.context.streams.closed(this.#slot)
+    this.#slot = NO_SLOT
   }
 
   #next(): void {
@@ -88,6 +100,8 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
       return
     }
     this.#current = decision
+    if (decision.kind === 'hbone' && decision.isWaypoint)
+      this.#slot = this.#pod.context.streams.opened(decision.uid)
     const local = this.#pod.context.sameNode.targetOf(this.#pod, decision, this.#client)
     this.#owner.onAttempt(decision, local !== null)
     if (this.#isAnotherLeft(decision)) {
@@ -151,12 +165,15 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     this.#connect = null
     const { demotions } = this.#pod.context
     if (!demotions.isEmpty && this.#current !== null) demotions.forgive(keyOf(this.#current))
-    this.#owner.onUpstream(stream, gateway)
+    const slot = this.#slot
+    this.#slot = NO_SLOT
+    this.#owner.onUpstream(stream, gateway, slot)
   }
 
   #onFailure(refusal: Refusal): void {
     this.#timer?.cancel()
     this.#connect = null
+    this.#giveBack()
     const decision = this.#current
     if (decision === null || decision.uid === '' || !isOfTheEndpoint(refusal.code)) {
       this.#owner.onRefused(refusal)

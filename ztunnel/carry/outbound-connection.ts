@@ -16,6 +16,7 @@ import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PayloadCapture } from './payload-capture.ts'
 import type { PodConnection, ServedPod } from './served-pod.ts'
 import { sheddableHalf } from './sheddable-half.ts'
+import { NO_SLOT } from './stream-counts.ts'
 import { ConnectionFacts } from './worker-context.ts'
 
 /** Carries one outbound connection. Start it once. */
@@ -30,6 +31,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   #gateway: GatewayTunnel | null = null
   #relay: Relay | null = null
   #near: ByteStream | null = null
+  #slot = NO_SLOT
   #isResolving = false
   #isClosed = false
 
@@ -92,15 +94,17 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     return this.#facts.traceparent
   }
 
-  onUpstream(upstream: ByteStream, gateway: GatewayTunnel | null): void {
+  onUpstream(upstream: ByteStream, gateway: GatewayTunnel | null, slot: number): void {
     this.#facts.retryCount = this.#attempts?.retryCount ?? 0
     this.#attempts = null
     this.#gateway = gateway
     if (this.#isClosed) {
       upstream.destroy({ code: 'SHUTDOWN', detail: '' })
       gateway?.close()
+      this.#pod.context.streams.closed(slot)
       return
     }
+    this.#slot = slot
     this.#facts.destination = gateway?.workload ?? this.#facts.destination
     this.#near = this.#downstream.accept()
     this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
@@ -142,6 +146,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#pod.onEnded(this)
     const { context } = this.#pod
     context.share.released('stream')
+    context.streams.closed(this.#slot)
     context.closed(this.#facts, reason, this.#relay?.bytesToServer ?? 0, this.#relay?.bytesToClient ?? 0)
   }
 

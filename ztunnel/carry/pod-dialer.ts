@@ -15,7 +15,7 @@ import {
   createSocket,
   DEFAULT_KEEPALIVE,
   setBindWithoutPort,
-  setDatagramFacts,
+  setDatagramErrors,
   setKeepalive,
   setMark,
   setTransparent,
@@ -31,13 +31,15 @@ const APART_LAST_PORT = 32_767
 const APART_ATTEMPTS = 8
 /** Sockets made per visit of the namespace. */
 const BATCH = 8
+/** With so few sockets of datagrams left, the next ones are made while nobody waits for them. */
+const FEW = BATCH / 2
 
 /** The socket maker of one pod in one worker. */
 export class PodDialer {
   readonly #namespace: NetworkNamespace | null
   readonly #descriptors: DescriptorTable
-  /** By type and family. */
-  readonly #spares = new Map<string, number[]>()
+  /** By type, then family. Unbound: nothing can be sent to one before it is used. */
+  readonly #spares = new Map<number, Map<number, number[]>>()
 
   /** `namespace` null: the pod shares the host's; sockets are then neither marked nor given a foreign source. */
   constructor(namespace: NetworkNamespace | null, descriptors: DescriptorTable) {
@@ -90,10 +92,31 @@ export class PodDialer {
     }
   }
 
+  /** Makes sockets of datagrams for the next questions, where the last ones have used them up. Never throws. */
+  replenish(): void {
+    const namespace = this.#namespace
+    if (namespace === null) return
+    for (const [family, spare] of this.#spares.get(SOCK_DGRAM) ?? []) {
+      if (spare.length >= FEW) continue
+      try {
+        this.#fill(namespace, family, SOCK_DGRAM, spare)
+      } catch (error) {
+        if (!(error instanceof MeshError)) throw error // who needs one is told why there is none
+      }
+    }
+  }
+
   #take(namespace: NetworkNamespace, family: number, type: number): number {
-    const key = `${type}|${family}`
-    const spare = this.#spares.get(key) ?? []
-    this.#spares.set(key, spare)
+    let ofType = this.#spares.get(type)
+    if (ofType === undefined) {
+      ofType = new Map()
+      this.#spares.set(type, ofType)
+    }
+    let spare = ofType.get(family)
+    if (spare === undefined) {
+      spare = []
+      ofType.set(family, spare)
+    }
     if (spare.length === 0) this.#fill(namespace, family, type, spare)
     const fd = spare.pop()
     if (fd === undefined) throw systemError('socket')
@@ -109,17 +132,16 @@ export class PodDialer {
         spare.push(fd)
         setMark(fd, MESH_MARK)
         if (type === SOCK_STREAM) setKeepalive(fd, DEFAULT_KEEPALIVE)
-        else setDatagramFacts(fd, family)
+        else setDatagramErrors(fd, family)
       }
     })
   }
 
   close(): void {
-    for (const spare of this.#spares.values()) {
-      for (const fd of spare.splice(0)) {
-        this.#descriptors.remove(fd)
-        close(fd)
-      }
+    const all = [...this.#spares.values()].flatMap((ofType) => [...ofType.values()])
+    for (const fd of all.flatMap((spare) => spare.splice(0))) {
+      this.#descriptors.remove(fd)
+      close(fd)
     }
   }
 }

@@ -6,13 +6,13 @@ import { refusesPlaintext } from '../../mesh/authz/closed-ports.ts'
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, type PolicyIndex, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { PodInfo } from '../../mesh/generations/pods.ts'
 import { InboundBudget } from '../../mesh/h2/session-resources.ts'
 import type { InboundView } from '../../mesh/model/inbound.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
 import type { OutboundSource } from '../decide/outbound-decision.ts'
-import type { PodInfo } from '../pods.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { Destinations } from './destinations.ts'
 import { HostLookups } from './host-lookups.ts'
@@ -91,7 +91,7 @@ export class ServedPod {
     this.number = number
     this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
     this.dialer = new PodDialer(this.namespace, context.reactor.descriptors)
-    this.destinations = new Destinations(context.reactor, context.demotions, (ip, port) =>
+    this.destinations = new Destinations(context.reactor, context.demotions, context.streams, (ip, port) =>
       context.post({ type: 'resolve', uid: info.uid, ip, port }),
     )
     this.hosts = new HostLookups(context.reactor, (host) =>

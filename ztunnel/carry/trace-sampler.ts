@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which connections become spans, and their place in a trace. SPEC W3C Trace Context §3.2: a caller that keeps its part of a
 // trace says so, and is followed. For all others the trace id decides, so that both ends of a tunnel decide alike.
-import { createTraceIds, parseTraceparent, type TraceParent } from '../../mesh/hbone/traceparent.ts'
+import {
+  createTraceIds,
+  isTraceChosen,
+  parseTraceparent,
+  type TraceParent,
+} from '../../mesh/hbone/traceparent.ts'
 
 /** A connection in a trace. `parentSpanId` '' : it began the trace. */
 export interface ConnectionTrace extends TraceParent {
   readonly parentSpanId: string
 }
-
-const MILLION = 1_000_000
-/** Digits of hex that decide, from the end: SPEC W3C Trace Context Level 2 §3.2.2.3 has the random ones there. */
-const DECIDING_DIGITS = 8
 
 /** Of one worker. */
 export class TraceSampler {
@@ -24,12 +25,7 @@ export class TraceSampler {
   begin(traceparent: string): ConnectionTrace {
     const parent = traceparent === '' ? null : parseTraceparent(traceparent)
     const ids = createTraceIds(parent)
-    const isSampled = parent?.isSampled === true || this.#isChosen(ids.traceId)
+    const isSampled = parent?.isSampled === true || isTraceChosen(ids.traceId, this.#perMillion)
     return { ...ids, parentSpanId: parent?.spanId ?? '', isSampled }
-  }
-
-  #isChosen(traceId: string): boolean {
-    const value = Number.parseInt(traceId.slice(-DECIDING_DIGITS), 16)
-    return value * MILLION < this.#perMillion * 16 ** DECIDING_DIGITS
   }
 }

@@ -7,6 +7,8 @@ import { RetryBudget } from '../../mesh/balance/retry-budget.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { SessionResources } from '../../mesh/h2/session-resources.ts'
 import { createTraceparent, formatTraceparent } from '../../mesh/hbone/traceparent.ts'
+import type { RevokedPeers } from '../../mesh/identity/revoked-peers.ts'
+import type { WorkerIdentities } from '../../mesh/identity/worker-identities.ts'
 import type { ServiceFacts } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
@@ -34,10 +36,9 @@ import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
-import type { WorkerIdentities } from './identities.ts'
 import type { NodePressure } from './node-pressure.ts'
-import type { RevokedPeers } from './revoked-peers.ts'
 import type { SameNodePods } from './same-node-pods.ts'
+import type { StreamCounts } from './stream-counts.ts'
 import type { ConnectionTrace, TraceSampler } from './trace-sampler.ts'
 import type { WorkloadLimits } from './workload-limits.ts'
 
@@ -107,6 +108,8 @@ export class WorkerContext {
   /** Somebody listens: connections are told when they open, too. */
   isTapped = false
   readonly sameNode: SameNodePods
+  /** What this node has open to instances of waypoints. */
+  readonly streams: StreamCounts
   /** Endpoints that have just failed a pod of this worker. */
   readonly demotions = new Demotions()
   readonly retryBudget: RetryBudget
@@ -123,6 +126,7 @@ export class WorkerContext {
     readonly callers: Callers
     readonly revoked: RevokedPeers
     readonly sameNode: SameNodePods
+    readonly streams: StreamCounts
     readonly grace: CertificateGrace | null
     readonly originalSource: boolean
     readonly isSocks5Enabled: boolean
@@ -145,6 +149,7 @@ export class WorkerContext {
     this.callers = parts.callers
     this.revoked = parts.revoked
     this.sameNode = parts.sameNode
+    this.streams = parts.streams
     this.grace = parts.grace
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled

@@ -62,8 +62,9 @@ export function carried(decision: OutboundDecision): ExplainedSide {
   return { code: 'OK', reason, fix: '', policy: '' }
 }
 
-function hopOf({ isWaypoint, inner }: TunnelDecision): string {
-  if (inner !== null) return 'through the gateway of another network'
+function hopOf({ isWaypoint, inner, workload }: TunnelDecision): string {
+  if (inner !== null)
+    return `through the gateway of another network, ${workload.namespace}/${workload.name}, at`
   return isWaypoint ? 'through the waypoint' : 'to'
 }
 

@@ -24,6 +24,8 @@ export interface InboundRequest {
   readonly identity: SpiffeId | null
   /** It says that a ztunnel has diverted it before. */
   readonly isDiverted: boolean
+  /** The only port of the pod that callers reach; undefined: every one. */
+  readonly onlyPort?: number | undefined
 }
 
 /** Carry it. */
@@ -54,6 +56,8 @@ export function decideInbound(
   // SPEC HBONE §3.7: the tunnel's port if it has one, else the port asked for.
   const port = tunnel === null || tunnel.port === 0 ? named : tunnel.port
   if (isMeshPort(port)) return refuse('CONNECT_INTERNAL_PORT', `port ${port}`)
+  const closed = checkOnlyPort(request.onlyPort, port)
+  if (closed !== null) return closed
   // SPEC HBONE §4.4: policies see the local address and the application's port, not what the authority said.
   const connection = new AuthzConnection(request.sourceIp, request.identity, request.localIp, port)
   const verdict = evaluate(connection)
@@ -65,6 +69,12 @@ export function decideInbound(
   const proxiedTo = tunnel?.protocol === 'PROXY' ? authorityOf(pod, request) : null
   const dial = { ip: proxiedTo === null ? request.localIp : loopbackOf(request.localIp), port }
   return { kind: 'inbound', dial, proxiedTo, connection, verdict, entrance, arrival }
+}
+
+/** Whether a pod that shows one port only is reached at this one. */
+export function checkOnlyPort(onlyPort: number | undefined, port: number): Refusal | null {
+  if (onlyPort === undefined || onlyPort === port) return null
+  return refuse('CONNECT_OWN_PORT', `port ${port}, not ${onlyPort}`)
 }
 
 /** The port the authority means, before any tunnel. */

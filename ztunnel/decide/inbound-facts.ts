@@ -8,8 +8,9 @@ import { describeGuard } from '../../mesh/model/waypoint-guard.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { HBONE_PORT } from '../../mesh/net/mesh-ports.ts'
 import { explainEntrance } from './explain-entrance.ts'
-import type { ExplainedSide } from './explained-side.ts'
+import { type ExplainedSide, refused } from './explained-side.ts'
 import { explainPolicies } from './explanation.ts'
+import { checkOnlyPort } from './inbound-decision.ts'
 import {
   healthOf,
   type IdentityFacts,
@@ -73,10 +74,10 @@ export function inboundFacts(view: NodeView, asked: InboundAsked): InboundFacts 
   const proven = parseSpiffeId(identity)
   const caller = isRefusal(proven) ? null : proven
   const sourceIp = sourceIps[0] ?? ''
-  const policies = explainPolicies(
-    view.state.policiesFor(workload),
-    new AuthzConnection(sourceIp, caller, ip, port),
-  )
+  const connection = new AuthzConnection(sourceIp, caller, ip, port)
+  const closed = checkOnlyPort(pod?.onlyPort, port)
+  const policies =
+    closed === null ? explainPolicies(view.state.policiesFor(workload), connection) : refused(closed)
   const arrival = { identity: caller, sourceIp, ip, port, isDiverted: false }
   const destination = partyOf(workload)
   return {

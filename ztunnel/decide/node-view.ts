@@ -3,12 +3,12 @@
 // that is, what its last connections came to. Of a running process or of a dump: the same questions, the same answers. Pure.
 
 import { isRefusal } from '../../mesh/errors/refusal.ts'
+import type { PodInfo } from '../../mesh/generations/pods.ts'
 import type { DumpedIdentity } from '../../mesh/identity/certificate-view.ts'
 import { parseSpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import type { DnsFailure } from '../dns-failures.ts'
-import type { PodInfo } from '../pods.ts'
 import type { PodActivity } from './pod-listeners.ts'
 
 /** What is known of a node. */

@@ -2,8 +2,8 @@
 // All that a node knows of one of its pods, but for what only the workers know. Pure, of a running node or of a dump.
 import { describePolicy } from '../../mesh/authz/describe.ts'
 import { isReasonCode, REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
+import type { PodInfo } from '../../mesh/generations/pods.ts'
 import { type Policy, policyKey } from '../../mesh/model/policy.ts'
-import type { PodInfo } from '../pods.ts'
 import { healthOf, type NodeHealth, type NodeView, type PartyFacts, partyOf } from './node-view.ts'
 import type { PodActivity } from './pod-listeners.ts'
 

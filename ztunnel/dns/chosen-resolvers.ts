@@ -17,6 +17,8 @@ export interface FlowTable {
 }
 
 interface Flow {
+  /** Of the pod: it may have several addresses. */
+  readonly ip: string
   readonly resolver: SocketAddress
   readonly untilMs: number
 }
@@ -24,7 +26,8 @@ interface Flow {
 /** The resolvers of one pod. Owns the table it opens. */
 export class ChosenResolvers {
   readonly #open: () => FlowTable | Refusal
-  readonly #flows = new Map<string, Flow>()
+  /** By the port that asks. */
+  readonly #flows = new Map<number, Flow>()
   #table: FlowTable | null = null
 
   /** `open` is called with the first question. */
@@ -34,17 +37,17 @@ export class ChosenResolvers {
 
   /** Whom the datagram from `peer`, which arrived at `local`, was for. */
   of(local: SocketAddress, peer: SocketAddress, nowMs: number): SocketAddress | Refusal {
-    const key = `${peer.ip}|${peer.port}`
-    const flow = this.#flows.get(key)
-    if (flow !== undefined && flow.untilMs > nowMs) return flow.resolver
-    this.#flows.delete(key)
+    const { ip, port } = peer
+    const flow = this.#flows.get(port)
+    if (flow !== undefined && flow.ip === ip && flow.untilMs > nowMs) return flow.resolver
+    if (flow !== undefined) this.#flows.delete(port)
     const resolver = this.#ask(local, peer)
     if (isRefusal(resolver)) return resolver
     if (this.#flows.size >= MAX_FLOWS) {
       const oldest = this.#flows.keys().next().value
       if (oldest !== undefined) this.#flows.delete(oldest)
     }
-    this.#flows.set(key, { resolver, untilMs: nowMs + REMEMBER_MS })
+    this.#flows.set(port, { ip, resolver, untilMs: nowMs + REMEMBER_MS })
     return resolver
   }
 

@@ -179,11 +179,10 @@ export class DnsServer {
 
   #forward(asker: Asker, block: Block, start: number, end: number): void {
     const { socket, peer, local } = asker
-    // Kept for a failure: what it was about is gone by then.
-    const head = Buffer.from(block.bytes.subarray(start, Math.min(end, start + MAX_FAILURE_BYTES)))
-    const resolver = this.#roomToForward() ?? this.#resolvers.of(local, peer, this.resources.reactor.nowMs)
+    const { nowMs } = this.resources.reactor
+    const resolver = this.#roomToForward() ?? this.#resolvers.of(local, peer, nowMs)
     if (isRefusal(resolver)) {
-      this.#fail(asker, head, resolver)
+      this.#fail(asker, headOf(block, start, end), resolver)
       return
     }
     const query = ForwardedQuery.start(
@@ -196,6 +195,7 @@ export class DnsServer {
           if (!isRefusal(query)) this.#forwarded.delete(query)
           socket.send(answer, from, to, peer, local)
           this.#end(questionType(head, 0, head.length), 'forwarded', null)
+          this.pod.dialer.replenish()
         },
         onFailed: (reason) => {
           if (!isRefusal(query)) this.#forwarded.delete(query)
@@ -203,6 +203,8 @@ export class DnsServer {
         },
       },
     )
+    // Kept for a failure: what it was about is gone by then. On its way before that, so that it costs no time.
+    const head = headOf(block, start, end)
     if (isRefusal(query)) this.#fail(asker, head, query)
     else this.#forwarded.add(query)
   }
@@ -234,6 +236,11 @@ export class DnsServer {
     const by = first + (this.#rotation++ % count)
     return [...records.slice(0, first), ...records.slice(by), ...records.slice(first, by)]
   }
+}
+
+/** As much of a question as the answer to a failure repeats; our own copy. */
+function headOf({ bytes }: Block, start: number, end: number): Buffer {
+  return Buffer.from(bytes.subarray(start, Math.min(end, start + MAX_FAILURE_BYTES)))
 }
 
 /** The pod's connection table; its descriptor goes with the worker if that dies. */

@@ -3,9 +3,9 @@
 // else can answer; what comes back goes to the pod byte for byte.
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Block, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import { ConnectedDatagrams, type ConnectedHandler } from '../../mesh/reactor/connected-datagrams.ts'
 import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
-import { type Datagram, type DatagramHandler, UdpSocket } from '../../mesh/reactor/udp-socket.ts'
 import { type PodDialer, refusalOf } from '../carry/pod-dialer.ts'
 import type { DnsResources } from './dns-resources.ts'
 import { DNS_TIMEOUT_MS } from './limits.ts'
@@ -18,12 +18,12 @@ export interface ForwardHandler {
 }
 
 /** A question under way. */
-export class ForwardedQuery implements DatagramHandler {
+export class ForwardedQuery implements ConnectedHandler {
   readonly #resources: DnsResources
   readonly #handler: ForwardHandler
   readonly #resolver: SocketAddress
   readonly #id: number
-  readonly #socket: UdpSocket
+  readonly #socket: ConnectedDatagrams
   readonly #deadline: Timer
   #isDone = false
 
@@ -38,7 +38,7 @@ export class ForwardedQuery implements DatagramHandler {
     this.#handler = handler
     this.#resolver = resolver
     this.#id = id
-    this.#socket = new UdpSocket(resources.reactor, fd, this)
+    this.#socket = new ConnectedDatagrams(resources.reactor, fd, this)
     this.#deadline = resources.reactor.startTimer(DNS_TIMEOUT_MS, () => this.#fail('no answer'))
     resources.forwardedCount++
   }
@@ -56,12 +56,13 @@ export class ForwardedQuery implements DatagramHandler {
     const { block, start, end } = message
     const query = new ForwardedQuery(resources, fd, resolver, block.bytes.readUInt16BE(start), handler)
     // What the kernel has no room for is lost as the network would lose it: the deadline tells.
-    if (query.#socket.send(block, start, end, resolver) !== 'failed') return query
+    const failure = query.#socket.send(block, start, end)
+    if (failure === null) return query
     query.cancel()
-    return refuse('DNS_UPSTREAM', `${resolver.ip}: ${query.#socket.lastFailure?.detail ?? 'cannot be asked'}`)
+    return refuse('DNS_UPSTREAM', `${resolver.ip}: ${failure.detail}`)
   }
 
-  onDatagram({ block, start, end }: Datagram): void {
+  onDatagram(block: Block, start: number, end: number): void {
     // Only what answers this question: a late answer to one that had the port before is none.
     if (this.#isDone || end - start < 2 || block.bytes.readUInt16BE(start) !== this.#id) return
     this.cancel()

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routes of the admin API about events: `/events`, the last ones of each pod; `/tap`, those that come.
+
+import {
+  type AdminAnswer,
+  type AdminRoutes,
+  type AdminStream,
+  json,
+  text,
+} from '../../mesh/admin/admin-answers.ts'
 import { isRefusal } from '../../mesh/errors/refusal.ts'
-import { type AdminAnswer, type AdminRoutes, type AdminStream, json, text } from '../admin-answers.ts'
 import type { App } from '../app.ts'
 import { parseLine } from './event-line.ts'
 import { parseTapFilter } from './tap-filter.ts'
@@ -31,7 +38,7 @@ export function tap(
 }
 
 /** Routes of the socket. */
-export const eventRoutes: AdminRoutes = {
+export const eventRoutes: AdminRoutes<App> = {
   '/events': { method: 'GET', answer: events },
   '/tap': { method: 'GET', answer: tap },
 }

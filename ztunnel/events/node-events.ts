@@ -2,17 +2,19 @@
 // What happened lately to the pods of this node: their connections as the workers record them, and what main hears of their
 // enrolment, redirection and certificates. On the disk every few seconds, so that it is there after a crash too. While one
 // process drains and the next one serves, both write: whoever finds the other's file takes over what is in it first.
+
+import type { PodInfo, SupervisorMessage } from '../../mesh/generations/pods.ts'
 import type { WorkloadCertificate } from '../../mesh/identity/certificate.ts'
 import type { MeshState } from '../../mesh/model/mesh-state.ts'
 import { identityOf } from '../../mesh/model/workload.ts'
 import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
-import type { PodInfo, SupervisorMessage } from '../pods.ts'
-import type { SealedPlace } from '../snapshot/read-frames.ts'
-import { SavedDocument } from '../snapshot/saved-document.ts'
+import type { SealedPlace } from '../../mesh/snapshot/read-frames.ts'
+import { SavedDocument } from '../../mesh/snapshot/saved-document.ts'
+import { TapReaders } from '../../mesh/telemetry/tap-readers.ts'
 import { formatEvent, ownerOf, type PodEvent } from './event-line.ts'
 import { type EventLines, EventRings } from './event-rings.ts'
-import { EventTap } from './event-tap.ts'
+import { isWanted, type TapFilter } from './tap-filter.ts'
 
 /** Events are on the disk after this; a crash forgets those that came last. */
 const SAVE_INTERVAL_MS = 5000
@@ -31,7 +33,7 @@ export interface NodeEventsOptions {
 
 /** start() … close(). */
 export class NodeEvents {
-  readonly tap: EventTap
+  readonly tap: TapReaders<TapFilter>
   readonly #options: NodeEventsOptions
   readonly #rings = new EventRings()
   readonly #document: SavedDocument
@@ -42,7 +44,7 @@ export class NodeEvents {
   constructor(options: NodeEventsOptions) {
     const { place, clock, log, onTap } = options
     this.#options = options
-    this.tap = new EventTap(clock, onTap)
+    this.tap = new TapReaders(clock, (filters) => onTap(filters.length > 0))
     const content = (): unknown => ({ events: this.#rings.all() })
     this.#document = new SavedDocument({ what: 'events of pods', place, content, clock, log })
   }
@@ -62,7 +64,7 @@ export class NodeEvents {
   /** One can carry bytes from now on: for those who listen, kept nowhere. */
   onOpened(line: string): void {
     const owner = this.#ownerOf(line)
-    if (owner !== '') this.tap.onEvent(owner, line)
+    if (owner !== '') this.#tell(owner, line)
   }
 
   /** Something happened to a pod itself. */
@@ -151,7 +153,14 @@ export class NodeEvents {
   #push(pod: string, line: string): void {
     this.#rings.push(pod, line)
     this.#hasNew = true
-    this.tap.onEvent(pod, line)
+    this.#tell(pod, line)
+  }
+
+  #tell(pod: string, line: string): void {
+    this.tap.tell(
+      (filter) => isWanted(filter, pod, line),
+      () => `{"pod":${JSON.stringify(pod)},${line.slice(1)}`,
+    )
   }
 
   #startTimer(): void {

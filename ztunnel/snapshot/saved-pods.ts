@@ -4,9 +4,9 @@
 import type { RawMap } from '../../mesh/kubernetes/raw-map.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
+import type { SealedPlace } from '../../mesh/snapshot/read-frames.ts'
+import { SavedDocument } from '../../mesh/snapshot/saved-document.ts'
 import type { AgentPod } from '../supervisor/enroll/decide-enrolment.ts'
-import type { SealedPlace } from './read-frames.ts'
-import { SavedDocument } from './saved-document.ts'
 
 /** What was told. */
 export interface PodList {

@@ -8,10 +8,10 @@
 //   - { uid: u2, name: cart, namespace: shop, serviceAccount: cart, address: 127.0.0.2 }   # without a namespace
 import type { Node } from 'yaml'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import type { PodInfo } from '../../mesh/generations/pods.ts'
 import { formatFinding } from '../../mesh/model/finding.ts'
 import { type Fields, YamlReader } from '../../mesh/model/yaml-reader.ts'
 import { parseIp } from '../../mesh/net/address.ts'
-import type { PodInfo } from '../pods.ts'
 import { type PodRedirect, parseVirtualInterfaces } from './enroll/pod-redirect.ts'
 
 /** More pods than any node runs. */

@@ -95,7 +95,7 @@ export class EnrolmentSources {
     const hostNetworkPath = this.#config.redirect ? this.#config.hostNetworkPath : ''
     // Loaded only where there is an apiserver: TLS has its price in memory.
     const { startPodWatch } = await import('./enroll/start-pod-watch.ts')
-    const { sealedPlace } = await import('../snapshot/sealed-place.ts')
+    const { sealedPlace } = await import('../../mesh/snapshot/sealed-place.ts')
     const { watch, client } = await startPodWatch({
       ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
       ...{ roster: this.#pods, guard: this.#guard, clock: systemClock, log: this.#log },

@@ -4,10 +4,14 @@
 // It fills the compile cache, then takes its own place with it: as the same process, without what filling cost.
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../mesh/errors/reasons.ts'
+import {
+  compileCacheDirectory,
+  runFromCompileCache,
+  warmCompileCache,
+} from '../../mesh/generations/compile-cache.ts'
 import { openLog } from '../../mesh/runtime/log.ts'
 import type { LogLevel } from '../../mesh/runtime/log-levels.ts'
 import { readConfig } from '../config.ts'
-import { compileCacheDirectory, runFromCompileCache, warmCompileCache } from './compile-cache.ts'
 
 // The warm-up imports this file only to have it in the compile cache.
 if (import.meta.main) {
@@ -17,8 +21,8 @@ if (import.meta.main) {
     process.exit(2)
   }
   const log = openLog(options.logLevel as LogLevel, { component: 'supervisor', node: options.nodeName }) // as: checked by its choices
-  const cache = compileCacheDirectory(options.adminSocket)
-  const isWarm = await warmCompileCache(cache, log)
+  const cache = compileCacheDirectory(options.adminSocket, 'ztunnel')
+  const isWarm = await warmCompileCache(cache, 'ztunnel', log)
   if (isWarm) runFromCompileCache(cache)
   const { Supervisor } = await import('./supervisor.ts')
   const supervisor = new Supervisor(options, process.argv.slice(2), isWarm ? cache : null, log)

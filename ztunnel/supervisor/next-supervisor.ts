@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a supervisor that lives is asked for its pods by the next one.
-import { ChannelListener, peerCredentials } from '../../mesh/reactor/channel-sockets.ts'
-import { DescriptorChannel, type DescriptorMessage } from '../../mesh/reactor/descriptor-passing.ts'
-import { close } from '../../mesh/reactor/ffi/libc.ts'
-import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
+
 import {
   HANDOVER_TIMEOUT_MS,
   HANDOVER_VERSION,
   type HandoverMessage,
   SERVING_TIMEOUT_MS,
   type TakeMessage,
-} from '../handover.ts'
-import { LISTENER_KINDS } from '../pods.ts'
+} from '../../mesh/generations/handover.ts'
+import { LISTENER_KINDS } from '../../mesh/generations/pods.ts'
+import { ChannelListener, peerCredentials } from '../../mesh/reactor/channel-sockets.ts'
+import { DescriptorChannel, type DescriptorMessage } from '../../mesh/reactor/descriptor-passing.ts'
+import { close } from '../../mesh/reactor/ffi/libc.ts'
+import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
 import type { PodSockets } from './pod-sockets.ts'
 
 /** Calls `onTake` for every supervisor that asks; it answers with give() or refuse(). @throws SYSTEM_CALL */

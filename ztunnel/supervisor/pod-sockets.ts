@@ -4,6 +4,13 @@
 import { closeSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import {
+  isDatagramKind,
+  LISTENER_KINDS,
+  LISTENER_PORTS,
+  type ListenerKind,
+} from '../../mesh/generations/pods.ts'
+import type { FoundPod } from '../../mesh/generations/take-over.ts'
 import { AF_INET6, SHUT_RDWR, SO_ACCEPTCONN, SOL_SOCKET } from '../../mesh/reactor/ffi/constants.ts'
 import { shutdown } from '../../mesh/reactor/ffi/libc.ts'
 import { NETLINK_ROUTE, NetlinkConnection } from '../../mesh/reactor/netlink/connection.ts'
@@ -20,7 +27,6 @@ import {
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import { openDatagramSocket } from '../../mesh/reactor/udp-socket.ts'
 import type { ZtunnelConfig } from '../config.ts'
-import { isDatagramKind, LISTENER_KINDS, LISTENER_PORTS, type ListenerKind } from '../pods.ts'
 import { findForeignRedirection } from './enroll/foreign-redirection.ts'
 import type { PodRedirect } from './enroll/pod-redirect.ts'
 import {
@@ -35,7 +41,6 @@ import {
   removeRedirectRules,
 } from './enroll/redirect-rules.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
-import type { FoundPod } from './take-over.ts'
 
 /** What the listeners of DNS are bound to: only the pod itself asks. */
 const DNS_ADDRESSES: ReadonlyMap<ListenerKind, string> = new Map([
@@ -107,7 +112,7 @@ export class PodSockets {
   }
 
   /** A pod that is served already, by descriptors that are its own from now on. Rules are looked at by the next check. */
-  static keep({ pod, namespaceFd, listeners }: FoundPod, config: ZtunnelConfig): PodSockets {
+  static keep({ pod, namespaceFd, listeners }: FoundPod<EnrolledPod>, config: ZtunnelConfig): PodSockets {
     const namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
     return new PodSockets(pod, config, namespace, listeners)
   }
@@ -222,6 +227,7 @@ function assertOurs(namespace: NetworkNamespace): void {
 }
 
 function kindsFor(pod: EnrolledPod, config: ZtunnelConfig): readonly ListenerKind[] {
+  if (pod.onlyPort !== undefined) return ['inbound']
   // Without a namespace of its own nothing can be redirected to the pod: callers come through SOCKS5.
   if (pod.netns === null) return ['inbound', 'socks5']
   // Also where another agent writes the rules, and for a pod that wishes none: it may change its mind.

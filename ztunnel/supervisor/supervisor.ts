@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps what must outlive a version: pods, their sockets and rules, and the data processes that serve them. In an update two
 // supervisors are on a node for a while: one leads, the other one has stood down, or is about to (generation-state.ts).
+import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { Generations } from '../../mesh/generations/generations.ts'
+import { handoverSocket, supervisorSocket, type TakeMessage } from '../../mesh/generations/handover.ts'
+import {
+  askForPods,
+  type FoundPod,
+  findGeneration,
+  isAnySupervisor,
+} from '../../mesh/generations/take-over.ts'
 import type { ChannelListener } from '../../mesh/reactor/channel-sockets.ts'
 import { sendDescriptors } from '../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../mesh/reactor/ffi/libc.ts'
@@ -9,14 +18,13 @@ import { QuietTrim } from '../../mesh/reactor/quiet-trim.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../config.ts'
-import { handoverSocket, supervisorSocket, type TakeMessage } from '../handover.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
 import { openGuard, type StrictGuard } from './enroll/strict-guard.ts'
+import type { EnrolledPod } from './enrolment-file.ts'
 import { EnrolmentSources } from './enrolment-sources.ts'
-import { Generations } from './generations.ts'
 import { listenForNext, type NextSupervisor } from './next-supervisor.ts'
-import { askForPods, findGeneration, isAnySupervisor } from './take-over.ts'
 
+const DATA_PROGRAM = fileURLToPath(new URL('../main.ts', import.meta.url))
 /** Rules and listeners of every pod are compared with what they should be this often. */
 const DRIFT_CHECK_MS = 10_000
 /** Who has stood down looks this often whether somebody leads, and leads again when nobody did so many times. */
@@ -72,6 +80,8 @@ export class Supervisor {
     })
     this.#sources = new EnrolmentSources(config, this.#pods, this.#guard, log)
     this.#generations = new Generations({
+      room: 'ztunnel',
+      program: DATA_PROGRAM,
       ...{ config, args, compileCache, log },
       handler: {
         pods: () => this.#pods.served,
@@ -123,9 +133,10 @@ export class Supervisor {
     if (asked === null) await this.#takeOver()
     else {
       this.#log.info({ predecessor: asked.pid, pods: asked.pods.length }, 'pods handed over')
-      this.#pods.keep(asked.pods)
+      this.#pods.keep(asked.pods as FoundPod<EnrolledPod>[]) // as: it was told so by a supervisor of this program
       this.#predecessorFd = asked.channelFd
     }
+    this.#pods.begin()
     await this.#sources.start()
     this.#generations.need()
     this.#listen()
@@ -150,7 +161,7 @@ export class Supervisor {
     const found = await findGeneration(handoverSocket(this.#config.adminSocket))
     if (found === null) return
     const { pid, channelFd, pods } = found
-    this.#pods.keep(pods)
+    this.#pods.keep(pods as FoundPod<EnrolledPod>[]) // as: a supervisor of this program has told it so
     this.#generations.adopt(pid, channelFd)
     this.#guard?.begin() // the process says at once what is closed
     this.#generations.tell({ type: 'snapshot-sent' }) // its first supervisor may not have come so far

@@ -57,9 +57,12 @@ export function backendFinder(
 ): FindBackend {
   return (ask) => {
     if (ask.by === 'host') return hosts.find(ask.name, ask.namespace) ?? 'missing'
-    const { namespace, name } = ask
+    const { namespace, name, isParent } = ask
+    // SPEC GATEWAY-API GEP-1294: a grant is for what is not in reach without it. Whoever a route of callers is for asks for its
+    // Service anyhow.
+    const isInReach = namespace === home || isParent
     // Whether it exists is told only to who may use it.
-    if (namespace !== home && !grants.allows(kind, home, namespace, name)) return 'forbidden'
+    if (!isInReach && !grants.allows(kind, home, namespace, name)) return 'forbidden'
     return services.byName.get(`${namespace}/${name}`) ?? 'missing'
   }
 }

@@ -72,13 +72,15 @@ export function readTarget(ref: Fields, reading: RouteReading): Target {
   return { service: found.key, port, broken: '' }
 }
 
-function askOf(ref: Fields, { object }: RouteReading): BackendAsk | null {
+function askOf(ref: Fields, { object, parentService }: RouteReading): BackendAsk | null {
   const home = object.metadata.namespace
   const name = ref.text('name')
   switch (`${ref.text('group')}/${ref.text('kind', 'Service')}`) {
     case '/Service':
-    case 'core/Service':
-      return { by: 'name', namespace: ref.text('namespace') || home, name }
+    case 'core/Service': {
+      const namespace = ref.text('namespace') || home
+      return { by: 'name', namespace, name, isParent: `${namespace}/${name}` === parentService }
+    }
     case 'networking.istio.io/Hostname':
       return { by: 'host', namespace: home, name }
     default:

@@ -44,6 +44,7 @@ export function readGatewayRoute(object: ConfigObject, kind: RouteKind, find: Fi
   for (const key of spec.keys())
     if (!SPEC_FIELDS.includes(key)) reading.noteUnserved(spec, { [key]: 'remove it' })
   const parents = spec.items('parentRefs').map((ref) => readParent(ref, object, reading))
+  reading.parentService = onlyService(parents)
   const hosts = spec.texts('hostnames').map(({ text }) => text.toLowerCase())
   const isHttp = kind === 'HTTPRoute' || kind === 'GRPCRoute'
   const isOfServices = parents.some((parent) => parent.kind !== 'Gateway')
@@ -56,6 +57,17 @@ export function readGatewayRoute(object: ConfigObject, kind: RouteKind, find: Fi
   const { badRef, notes } = reading
   const backends = [...reading.backends].toSorted()
   return { object, kind, parents, ...rules, badRef, backends, findings: notes.findings }
+}
+
+/** `<namespace>/<name>` of the Service that all parents name; '': there is more than one, or another kind. */
+function onlyService(parents: readonly ParentRef[]): string {
+  const named = new Set(
+    parents.map(({ group, kind, namespace, name }) =>
+      kind === 'Service' && (group === '' || group === 'core') ? `${namespace}/${name}` : '',
+    ),
+  )
+  const [only = ''] = named
+  return named.size === 1 ? only : ''
 }
 
 function l4Rules(

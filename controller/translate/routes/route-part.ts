@@ -68,8 +68,8 @@ export type FoundBackend = ServiceInfo | 'missing' | 'forbidden'
 
 /** A question for the services of the mesh. */
 export type BackendAsk =
-  /** A Service, by its name, which may need somebody's permission. */
-  | { readonly by: 'name'; readonly namespace: string; readonly name: string }
+  /** A Service, by its name, which may need somebody's permission. `isParent`: what asks is for it, and for nothing else. */
+  | { readonly by: 'name'; readonly namespace: string; readonly name: string; readonly isParent: boolean }
   /** Anything with this host, as somebody in that namespace writes it. */
   | { readonly by: 'host'; readonly namespace: string; readonly name: string }
 
@@ -81,6 +81,8 @@ export class RouteReading {
   readonly notes: Notes
   readonly find: FindBackend
   badRef: BadRef | null = null
+  /** The only parent, `<namespace>/<name>` of a Service; '': there are others. */
+  parentService = ''
   readonly backends = new Set<string>()
   /** Errors among the notes that concern one reference only. */
   #refErrors = 0

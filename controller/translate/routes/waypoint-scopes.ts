@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which services concern a waypoint, by the service account that it runs under: nobody is told the routes of others.
+import { type ConfigView, kindKey } from '../../watch/config-object.ts'
+import { gatewayTarget } from '../requests/request-stage.ts'
 import type { ServiceInfo } from '../service-info.ts'
 import type { ServicesResult } from '../service-stage.ts'
 import type { WaypointScope } from '../translation.ts'
-import type { WaypointName } from '../waypoint-request.ts'
+import { type WaypointName, waypointKey } from '../waypoint-request.ts'
 import { waypointOf } from './route-parents.ts'
 
 /** Principals of the pods of a waypoint: `<trust domain>/ns/<namespace>/sa/<account>`. */
 export type IdentitiesOf = (name: WaypointName) => readonly string[]
 
+const NONE: ReadonlySet<string> = new Set()
+const GATEWAY = kindKey('gateway.networking.k8s.io', 'Gateway')
+
 /** By `<namespace>/<service account>`. */
 export function waypointScopes(
+  view: ConfigView,
   services: ServicesResult,
   backends: ReadonlyMap<string, readonly string[]>,
   identitiesOf: IdentitiesOf,
@@ -22,10 +28,16 @@ export function waypointScopes(
       served.set(account, keys)
       keys.add(info.key)
     }
+  const gateways = new Map<string, string[]>()
+  for (const { metadata } of view.list(GATEWAY))
+    for (const account of new Set(identitiesOf(metadata).map(accountOf)))
+      gateways.set(account, [...(gateways.get(account) ?? []), gatewayTarget(waypointKey(metadata))])
   return new Map(
-    [...served].map(([account, keys]) => {
+    [...new Set([...served.keys(), ...gateways.keys()])].map((account) => {
+      const keys = served.get(account) ?? NONE
       const used = new Set([...keys].flatMap((key) => [key, ...(backends.get(key) ?? [])]))
-      return [account, { served: [...keys].toSorted(), used: [...used].toSorted() }]
+      const guarded = [...keys, ...(gateways.get(account) ?? [])].toSorted()
+      return [account, { served: [...keys].toSorted(), used: [...used].toSorted(), guarded }]
     }),
   )
 }

@@ -15,8 +15,15 @@ import {
   SERVICE,
 } from './core.ts'
 import { GRPC_ROUTE, HTTP_ROUTE, L4_ROUTE, REFERENCE_GRANT } from './gateway-routes.ts'
-import { AUTHORIZATION_POLICY, PEER_AUTHENTICATION, SERVICE_ENTRY, WORKLOAD_ENTRY_SPEC } from './istio.ts'
+import {
+  AUTHORIZATION_POLICY,
+  PEER_AUTHENTICATION,
+  REQUEST_AUTHENTICATION,
+  SERVICE_ENTRY,
+  WORKLOAD_ENTRY_SPEC,
+} from './istio.ts'
 import { DESTINATION_RULE, TRAFFIC_SPLIT, VIRTUAL_SERVICE } from './istio-routes.ts'
+import { TELEMETRY } from './istio-telemetry.ts'
 import { checkShape, fields, type Shape } from './shape.ts'
 
 interface KindShape {
@@ -37,6 +44,8 @@ const SHAPES: ReadonlyMap<string, KindShape> = new Map<string, KindShape>([
   ['NetworkPolicy.networking.k8s.io', { spec: NETWORK_POLICY }],
   ['AuthorizationPolicy.security.istio.io', { spec: AUTHORIZATION_POLICY }],
   ['PeerAuthentication.security.istio.io', { spec: PEER_AUTHENTICATION }],
+  ['RequestAuthentication.security.istio.io', { spec: REQUEST_AUTHENTICATION }],
+  ['Telemetry.telemetry.istio.io', { spec: TELEMETRY }],
   ['ServiceEntry.networking.istio.io', { spec: SERVICE_ENTRY }],
   ['WorkloadEntry.networking.istio.io', { spec: WORKLOAD_ENTRY_SPEC }],
   ['Gateway.gateway.networking.k8s.io', { spec: GATEWAY }],

@@ -2,6 +2,7 @@
 // Fields of the Istio kinds that are served. Values that only translation can judge (addresses, patterns, principals)
 // are texts here. SPEC ISTIO-API security/v1, networking/v1; type/v1beta1 selectors.
 import {
+  FLAG,
   fields,
   integer,
   list,
@@ -75,6 +76,32 @@ export const AUTHORIZATION_POLICY = policyFields({
   rules: list(RULE),
   action: oneOf('ALLOW', 'DENY', 'AUDIT', 'CUSTOM'),
   provider: fields({ name: TEXT }),
+})
+
+const JWT_RULE = policyFields(
+  {
+    issuer: TEXT,
+    audiences: TEXTS,
+    jwksUri: TEXT,
+    jwks_uri: TEXT,
+    jwks: TEXT,
+    fromHeaders: list(policyFields({ name: TEXT, prefix: TEXT }, 'name')),
+    fromParams: TEXTS,
+    fromCookies: TEXTS,
+    outputPayloadToHeader: TEXT,
+    outputClaimToHeaders: list(policyFields({ header: TEXT, claim: TEXT }, 'header', 'claim')),
+    forwardOriginalToken: FLAG,
+    timeout: TEXT,
+    spaceDelimitedClaims: TEXTS,
+  },
+  'issuer',
+)
+
+export const REQUEST_AUTHENTICATION = policyFields({
+  selector: SELECTOR,
+  targetRef: TARGET_REF,
+  targetRefs: list(TARGET_REF),
+  jwtRules: list(JWT_RULE),
 })
 
 export const PEER_AUTHENTICATION = policyFields({

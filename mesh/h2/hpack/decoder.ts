@@ -3,12 +3,10 @@
 // the list limits, indexes and integers are checked, nothing throws. An error here is fatal to the connection,
 // because both dynamic tables are out of step from then on.
 import { type Refusal, refuse } from '../../errors/refusal.ts'
+import type { HeaderList } from '../../http/header-list.ts'
 import { DynamicTable } from './dynamic-table.ts'
 import { decodeHuffman, maxDecodedBytes } from './huffman.ts'
 import { STATIC_ENTRIES, STATIC_NAMES, STATIC_VALUES } from './static-table.ts'
-
-/** Header fields as `[name, value, name, value, …]`, one byte per character: cheap to make and to walk. */
-export type HeaderList = readonly string[]
 
 /** A decoded block. When the list broke a limit, `fields` holds what came before and `isTooLarge` says so. */
 export interface DecodedBlock {

@@ -2,7 +2,7 @@
 // Writes HPACK header blocks (RFC 7541). Tuned for CPU: fields that repeat on a connection (authority, baggage)
 // are indexed, fields that differ each time (traceparent, forwarded) are sent as they are, and text is not
 // Huffman-coded unless asked, since 100 bytes less on the wire cost more than they save inside a node.
-import type { HeaderList } from './decoder.ts'
+import type { HeaderList } from '../../http/header-list.ts'
 import { DynamicTable, ENTRY_OVERHEAD_BYTES } from './dynamic-table.ts'
 import { encodeHuffman, huffmanBytes } from './huffman.ts'
 import { findStaticField, findStaticName, STATIC_ENTRIES } from './static-table.ts'

@@ -8,12 +8,13 @@ import { isRefusal, type Refusal } from '../../errors/refusal.ts'
 import type { Block } from '../byte-stream.ts'
 import { AF_NETLINK, MSG_DONTWAIT, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../ffi/constants.ts'
 import { bind, close, describeErrno, E, errno, recvfrom, send, setsockopt, socket } from '../ffi/libc.ts'
-import { addressOf, allocateBlock } from '../ffi/native.ts'
+import { addressOf, allocateBlock, type Pointer } from '../ffi/native.ts'
 import type { NetworkNamespace } from '../netns.ts'
 import { systemError } from '../socket-options.ts'
 import {
   Attributes,
   MESSAGE_HEADER_BYTES,
+  MESSAGE_SEQUENCE_AT,
   MessageBuilder,
   type NetlinkMessage,
   NLM_F_ACK,
@@ -155,6 +156,24 @@ export class NetlinkConnection {
     return replies
   }
 
+  /**
+   * Sends a request that was written before, without NLM_F_ACK, and waits for the one message that answers it; null when it was
+   * refused with a tolerated errno. Its sequence is filled in. @throws NETLINK
+   */
+  ask(request: Block, byteLength: number, options: RequestOptions): NetlinkMessage | null {
+    const sequence = this.#nextSequence()
+    request.bytes.writeUInt32LE(sequence >>> 0, MESSAGE_SEQUENCE_AT)
+    this.#sendAt(request.address, byteLength, options.label)
+    const answers: NetlinkMessage[] = []
+    this.#collect(options.label, (message) => {
+      if (message.sequence !== sequence) return false
+      if (message.type === NLMSG_ERROR) this.#check(message, options)
+      else answers.push(message)
+      return true
+    })
+    return answers[0] ?? null
+  }
+
   /** Reads a whole table. A table that changed meanwhile is read again. @throws NETLINK */
   dump(type: number, write: MessageWriter, options: RequestOptions): NetlinkMessage[] {
     for (let attempt = 1; ; attempt++) {
@@ -266,7 +285,11 @@ export class NetlinkConnection {
   }
 
   #send(bytes: Buffer, label: string): void {
-    if (send(this.#fd, addressOf(bytes), bytes.length, 0) === bytes.length) return
+    this.#sendAt(addressOf(bytes), bytes.length, label)
+  }
+
+  #sendAt(address: Pointer, byteLength: number, label: string): void {
+    if (send(this.#fd, address, byteLength, 0) === byteLength) return
     const code = errno()
     throw new MeshError('NETLINK', { detail: `${label}: send: ${describeErrno(code)}` })
   }

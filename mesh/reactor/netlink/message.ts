@@ -7,6 +7,8 @@ import { MeshError } from '../../errors/mesh-error.ts'
 import { type Refusal, refuse } from '../../errors/refusal.ts'
 
 export const MESSAGE_HEADER_BYTES = 16
+/** Of a message, within its header. */
+export const MESSAGE_SEQUENCE_AT = 8
 export const ATTRIBUTE_HEADER_BYTES = 4
 const NLA_F_NESTED = 0x8000
 const NLA_TYPE_MASK = 0x3fff
@@ -62,7 +64,7 @@ export class MessageBuilder {
     const at = this.#grow(MESSAGE_HEADER_BYTES)
     this.#bytes.writeUInt16LE(type, at + 4)
     this.#bytes.writeUInt16LE(flags, at + 6)
-    this.#bytes.writeUInt32LE(sequence >>> 0, at + 8)
+    this.#bytes.writeUInt32LE(sequence >>> 0, at + MESSAGE_SEQUENCE_AT)
     return this
   }
 
@@ -214,6 +216,32 @@ export class Attributes {
   nested(type: number): Attributes | Refusal {
     return parseAttributes(this.get(type) ?? EMPTY)
   }
+}
+
+/**
+ * Where the value of the first attribute of `type` begins within `[start, end)` of `bytes`; -1 when there is none of at least
+ * `minBytes`. For look-ups that are made often: nothing is allocated.
+ */
+export function findAttribute(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  type: number,
+  minBytes: number,
+): number {
+  for (let at = start; end - at >= ATTRIBUTE_HEADER_BYTES; ) {
+    const length = bytes.readUInt16LE(at)
+    if (length < ATTRIBUTE_HEADER_BYTES || length > end - at) return -1
+    if ((bytes.readUInt16LE(at + 2) & NLA_TYPE_MASK) === type)
+      return length - ATTRIBUTE_HEADER_BYTES < minBytes ? -1 : at + ATTRIBUTE_HEADER_BYTES
+    at += align4(length)
+  }
+  return -1
+}
+
+/** Where the value ends that begins at `at`, as findAttribute() found it. */
+export function attributeEnd(bytes: Buffer, at: number): number {
+  return at - ATTRIBUTE_HEADER_BYTES + bytes.readUInt16LE(at - ATTRIBUTE_HEADER_BYTES)
 }
 
 /** Reads the attributes of `bytes` from `offset` on (after a fixed header). */

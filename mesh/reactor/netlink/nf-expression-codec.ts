@@ -41,7 +41,9 @@ const NFTA_META_KEY = 2
 const NFTA_META_SREG = 3
 const NFTA_CT_DREG = 1
 const NFTA_CT_KEY = 2
+const NFTA_CT_DIRECTION = 3
 const NFTA_CT_SREG = 4
+const IP_CT_DIR_ORIGINAL = 0
 const NFTA_COUNTER_BYTES = 1
 const NFTA_COUNTER_PACKETS = 2
 const NFTA_LOOKUP_SET = 1
@@ -120,6 +122,7 @@ function writeData(data: MessageBuilder, expression: Expression): void {
       return
     case 'ctSet':
       data.u32be(NFTA_CT_KEY, CT_KEYS[expression.key]).u32be(NFTA_CT_SREG, NFT_REG_1)
+      if (expression.direction !== undefined) data.u8(NFTA_CT_DIRECTION, IP_CT_DIR_ORIGINAL)
       return
     case 'payload':
       data.u32be(NFTA_PAYLOAD_DREG, NFT_REG_1).u32be(NFTA_PAYLOAD_BASE, BASES[expression.base])
@@ -217,7 +220,11 @@ function readData(name: string, data: Attributes): Expression | null {
     }
     case 'ct': {
       const key = keyOf(CT_KEYS, data.u32be(NFTA_CT_KEY))
-      return key === null ? null : { kind: isLoad(data, NFTA_CT_DREG) ? 'ct' : 'ctSet', key }
+      if (key === null) return null
+      const direction = data.get(NFTA_CT_DIRECTION)?.[0]
+      if (isLoad(data, NFTA_CT_DREG)) return direction === undefined ? { kind: 'ct', key } : null
+      if (direction === undefined) return { kind: 'ctSet', key }
+      return direction === IP_CT_DIR_ORIGINAL ? { kind: 'ctSet', key, direction: 'original' } : null
     }
     case 'payload': {
       const base = keyOf(BASES, data.u32be(NFTA_PAYLOAD_BASE))

@@ -29,7 +29,7 @@ export type Expression =
   /** Loads a fact about the connection. */
   | { readonly kind: 'ct'; readonly key: CtKey }
   /** Writes register 1 into the connection. */
-  | { readonly kind: 'ctSet'; readonly key: CtKey }
+  | { readonly kind: 'ctSet'; readonly key: CtKey; readonly direction?: 'original' }
   /** Loads bytes of a header. */
   | {
       readonly kind: 'payload'
@@ -208,11 +208,14 @@ export function setConnectionMark(value: number, mask = 0xffffffff): Expressions
     { kind: 'ctSet', key: 'mark' },
   ]
 }
-/** Tracks the connection in a zone of its own; raw hooks only. */
-export function setConnectionZone(zone: number): Expressions {
+/**
+ * Tracks the connection in a zone of its own; raw hooks only. With a direction only what goes there is told apart by zone: the
+ * packets of the other one need no rule.
+ */
+export function setConnectionZone(zone: number, direction?: 'original'): Expressions {
   return [
     { kind: 'immediate', value: hex32(zone).slice(0, 4) },
-    { kind: 'ctSet', key: 'zone' },
+    { kind: 'ctSet', key: 'zone', ...(direction !== undefined && { direction }) },
   ]
 }
 /** To this machine, at `port`. nat hooks only, after a match on the protocol. */

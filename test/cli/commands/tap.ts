@@ -6,7 +6,10 @@ import { type FleetNode, plainFleet } from '../../../cli/fleet/fleet.ts'
 import { runCommand } from '../../support/cli-run.ts'
 import { nodeView, paperNode, shopMesh } from '../../support/node-views.ts'
 
-const NOTHING = { pod: undefined, peer: undefined, reason: undefined }
+const NOTHING = {
+  ...{ pod: undefined, peer: undefined, reason: undefined },
+  ...{ path: undefined, status: undefined, source: undefined },
+}
 const inbound = {
   ...{ time: 'T', pod: 'shop/cart', direction: 'inbound', transport: 'HBONE', 'src.addr': '10.1.0.1:5' },
   'src.identity': 'spiffe://d/front',
@@ -50,13 +53,38 @@ t.test('JSON is one line each, and what is asked for arrives at the nodes', asyn
   const fleet = plainFleet([node('n1', [ended], asked), node('n2', [{ ...ended, detail: '\u009b' }], asked)])
   const { output } = await runCommand(
     fleet,
-    (io) => tap(io, { pod: 'shop/cart', peer: 'a&b', reason: 'OK' }),
+    (io) => tap(io, { ...NOTHING, pod: 'shop/cart', peer: 'a&b', reason: 'OK' }),
     'json',
   )
   const lines = output.trim().split('\n')
   t.same(lines.map((line) => JSON.parse(line).node).toSorted(), ['n1', 'n2'])
   t.notMatch(output, /\u009b/)
   t.same(new Set(asked), new Set(['/tap?pod=shop%2Fcart&peer=a%26b&reason=OK']))
+})
+
+t.test('requests of a waypoint are a line each: who, what, how it ended', async (t) => {
+  const request = {
+    ...{
+      time: 'T',
+      scope: 'request',
+      reason: 'POLICY_DENY',
+      method: 'GET',
+      host: 'web',
+      path: '/a',
+      status: 403,
+    },
+    ...{ 'src.identity': 'spiffe://d/front', 'dst.service': 'web.shop.svc', duration_ms: 1.5 },
+    ...{ policy: 'shop/no[0]', detail: 'a rule' },
+  }
+  const asked: string[] = []
+  const { output } = await runCommand(plainFleet([node('n1', [request], asked)]), (io) =>
+    tap(io, { ...NOTHING, path: '/a', status: '4xx', source: 'shop' }),
+  )
+  t.equal(
+    output,
+    'T  n1  spiffe://d/front  ->  web.shop.svc  GET  web/a  403  POLICY_DENY  1.5 ms  policy shop/no[0]  a rule\n',
+  )
+  t.same(asked, ['/tap?path=%2Fa&status=4xx&source=shop'])
 })
 
 t.test('one node that does not answer is told, all of them are an error', async (t) => {

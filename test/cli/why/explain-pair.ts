@@ -370,6 +370,37 @@ for (const [name, each, outcome, code, hop, fix] of CAUSES)
     t.not(cause?.detail, '')
   })
 
+/** cart-far, of another network, behind the gateway that the host name ew.shop stands for; `gateway`: its workload. */
+const beyond = (gateway: string): Case => ({
+  pair: ['front', 'far', 80],
+  mesh: {
+    more: `${gateway}
+- ${workload('cart-far', '10.9.0.1', 'network: west, networkGateway: {destination: shop/ew.shop, hboneMtlsPort: 15008}, services: {shop/far.shop.svc.cluster.local: {80: 8080}}')}`,
+    services:
+      '- {name: far, namespace: shop, hostname: far.shop.svc.cluster.local, vips: ["/10.96.0.30"], ports: {80: 8080}, ' +
+      'subjectAltNames: ["spiffe://cluster.local/ns/shop/sa/far"]}',
+  },
+})
+
+t.test('a gateway that is known by its host name is named, and blamed for what it lacks', async (t) => {
+  t.match(await verdict(beyond(`- ${workload('ew-0', '10.2.4.1', 'node: n2, hostname: ew.shop')}`)), {
+    outcome: 'allowed',
+    cause: null,
+    way: /through the gateway of another network, shop\/ew-0, at 10\.2\.4\.1:15008 .* as far\.shop\.svc/,
+  })
+  for (const [gateway, detail] of [
+    [
+      `- ${workload('ew-0', '', 'workloadIps: [], hostname: ew.shop')}`,
+      /shop\/ew\.shop: ew-0 has no address, only the host name ew\.shop/,
+    ],
+    ['', /shop\/ew\.shop is no service or workload of the mesh/],
+  ] as const) {
+    const told = await verdict(beyond(gateway))
+    t.match(told, { outcome: 'refused', code: 'NETWORK_GATEWAY' })
+    t.match(told.cause, { hop: 'destination', detail, fix: /a gateway with an address/ })
+  }
+})
+
 t.test('which waypoint a pair goes through is told, and why', async (t) => {
   const mesh = { waypoint: 'wp.shop' }
   const service = await verdict({ mesh })

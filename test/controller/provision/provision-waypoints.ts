@@ -17,7 +17,7 @@ import { TestMeshView } from '../../support/mesh-view.ts'
 import { toObject, viewOf } from '../../support/yaml-objects.ts'
 
 const SETTINGS = {
-  ...{ image: 'waypoint:1', imagePullPolicy: 'Never', controllerAddresses: 'controller:15012' },
+  ...{ image: 'waypoint:1', imagePullPolicy: 'Never', options: {}, controllerAddresses: 'controller:15012' },
   ...{ trustDomain: 'cluster.local', clusterId: 'Kubernetes' },
 }
 const RESYNC_MS = 20_000

@@ -21,6 +21,7 @@ const SETTINGS: WaypointSettings = {
   controllerAddresses: 'sidestep-controller.istio-system.svc:15012',
   trustDomain: 'cluster.local',
   clusterId: 'Kubernetes',
+  options: {},
 }
 
 t.test('every case of the golden files comes to the objects that stand there', async (t) => {
@@ -44,6 +45,21 @@ t.test('every case of the golden files comes to the objects that stand there', a
     if (process.argv.includes('--update')) writeFileSync(golden, text)
     t.equal(readFileSync(golden, 'utf8'), text, file)
   }
+})
+
+t.test('pods are told the options that somebody has set', async (t) => {
+  const [file = ''] = globSync('*.yaml', { cwd: directory })
+  const [first] = desiredWaypoints(
+    viewOf(parseObjects(readFileSync(join(directory, file), 'utf8'))),
+  ).waypoints
+  if (first === undefined) throw new Error('no waypoint')
+  const told = (options: WaypointSettings['options']): string =>
+    JSON.stringify(waypointObjects(first, { ...SETTINGS, options }))
+  t.equal(told({ SIDESTEP_OTLP_ENDPOINT: '' }), told({}))
+  t.match(
+    told({ SIDESTEP_OTLP_ENDPOINT: 'http://collector:4318' }),
+    '{"name":"SIDESTEP_OTLP_ENDPOINT","value":"http://collector:4318"}',
+  )
 })
 
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?$/
@@ -137,5 +153,5 @@ t.test('the image has the version of the package', async (t) => {
   const { version } = JSON.parse(
     readFileSync(join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8'),
   )
-  t.equal(CONTROLLER_OPTIONS.waypointImage.default, `sidestep/waypoint:${version}`)
+  t.equal(CONTROLLER_OPTIONS.waypointImage.default, `docker.io/sidestep/sidestep:${version}`)
 })

@@ -13,13 +13,13 @@ import { Action, Scope } from '../../../proto/generated/istio/authorization_pb.j
 import { deltaRequest, FakeDeltaClient } from '../../support/delta-client.ts'
 import { policy, published, service, workload } from '../../support/published.ts'
 
-const NODE_A = { node: 'node-a', account: '' }
+const NODE_A = { node: 'node-a', accounts: [] }
 const CART = 'Kubernetes//Pod/shop/cart'
 
 function connect(publisher: Publisher, node: string | null = 'node-a') {
   const refusals: Refusal[] = []
   const session = new DeltaSession(
-    publisher.sourceFor({ node, account: '' }, (refusal) => refusals.push(refusal)),
+    publisher.sourceFor({ node, accounts: [] }, (refusal) => refusals.push(refusal)),
   )
   const client = new FakeDeltaClient(session)
   client.connect(session)

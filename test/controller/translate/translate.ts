@@ -11,11 +11,17 @@ import type { TranslateSettings, Translation } from '../../../controller/transla
 import { refKey } from '../../../controller/watch/config-object.ts'
 import { AuthorizationSchema } from '../../../proto/generated/istio/authorization_pb.js'
 import { ServiceSchema, WorkloadSchema } from '../../../proto/generated/istio/workload_pb.js'
+import { RequestPoliciesSchema } from '../../../proto/generated/sidestep/v1/request_policies_pb.js'
 import { ServiceRoutesSchema } from '../../../proto/generated/sidestep/v1/routes_pb.js'
+import { RequestTelemetrySchema } from '../../../proto/generated/sidestep/v1/telemetry_pb.js'
 import { TrafficPolicySchema } from '../../../proto/generated/sidestep/v1/traffic_policy_pb.js'
 import { EXTENSIONS, SETTINGS, translateYaml } from '../../support/translated.ts'
 import { parseObjects, viewOf } from '../../support/yaml-objects.ts'
 
+const KINDS = [
+  ...(['workloads', 'services', 'authorizations', 'routes', 'trafficPolicies', 'requestPolicies'] as const),
+  'requestTelemetry' as const,
+]
 const directory = join(import.meta.dirname, '..', '..', 'fixtures', 'translate')
 const isUpdate = process.argv.includes('--update')
 /** Cases of a mesh that is not as others are. */
@@ -27,7 +33,10 @@ const SETTINGS_OF: Readonly<Record<string, Partial<TranslateSettings>>> = {
 function render(translation: Translation): string {
   const { workloads, services, authorizations, findings, enforcement } = translation
   const json = {
-    workloads: [...workloads].map(([key, each]) => [key, toJson(WorkloadSchema, each)]),
+    workloads: [...workloads].map(([key, each]) => [
+      key,
+      toJson(WorkloadSchema, each, { registry: EXTENSIONS }),
+    ]),
     services: [...services].map(([key, each]) => [
       key,
       toJson(ServiceSchema, each, { registry: EXTENSIONS }),
@@ -62,7 +71,9 @@ const cases = namesOf('.yaml')
 const textOf = (name: string): string => readFileSync(join(directory, `${name}.yaml`), 'utf8')
 
 /** Nothing where there are none. */
-function renderRoutes({ routes, trafficPolicies, waypointScopes, routeStates }: Translation) {
+function renderRoutes(translation: Translation) {
+  const { routes, trafficPolicies, requestPolicies, requestTelemetry, waypointScopes, routeStates } =
+    translation
   const parentText = ({ ref, reason, message }: RouteParentState): string =>
     `${JSON.stringify(ref)} ${reason}: ${message}`
   const stateText = ({ object, parents, badRef, refused }: RouteState): string[] => [
@@ -77,6 +88,15 @@ function renderRoutes({ routes, trafficPolicies, waypointScopes, routeStates }: 
     }),
     ...(trafficPolicies.size > 0 && {
       trafficPolicies: [...trafficPolicies].map(([key, each]) => [key, toJson(TrafficPolicySchema, each)]),
+    }),
+    ...(requestPolicies.size > 0 && {
+      requestPolicies: [...requestPolicies].map(([key, each]) => [key, toJson(RequestPoliciesSchema, each)]),
+    }),
+    ...(requestTelemetry.size > 0 && {
+      requestTelemetry: [...requestTelemetry].map(([key, each]) => [
+        key,
+        toJson(RequestTelemetrySchema, each),
+      ]),
     }),
     ...(routeStates.length > 0 && { routeStates: routeStates.map((each) => stateText(each).join(' | ')) }),
   }
@@ -99,7 +119,7 @@ t.test('the same objects in any order and on a second translation give the same 
     const translator = new Translator(SETTINGS)
     const first = translator.translate(viewOf(objects))
     const second = translator.translate(viewOf(objects.toReversed()))
-    for (const kind of ['workloads', 'services', 'authorizations', 'routes', 'trafficPolicies'] as const) {
+    for (const kind of KINDS) {
       t.equal(second[kind].size, first[kind].size, `${file}: ${kind}`)
       for (const [key, each] of first[kind]) t.equal(second[kind].get(key), each, `${file}: ${key}`)
     }

@@ -12,6 +12,7 @@ import {
   type WorkloadSchema,
 } from '../../../proto/generated/istio/workload_pb.js'
 import { PortNamesSchema } from '../../../proto/generated/sidestep/v1/services_pb.js'
+import { WorkloadLabelsSchema } from '../../../proto/generated/sidestep/v1/workloads_pb.js'
 
 /** As it comes from the wire. */
 const workload = (value: MessageInitShape<typeof WorkloadSchema>) =>
@@ -68,7 +69,14 @@ t.test('every field of a workload arrives', async (t) => {
       clusterId: 'c2',
     },
     hostname: 'cart.example',
-    extensions: [{ name: 'another' }, { name: 'sidestep.dev/same-node-direct' }],
+    extensions: [
+      { name: 'another' },
+      { name: 'sidestep.dev/same-node-direct' },
+      {
+        name: 'sidestep.dev/labels',
+        config: anyPack(WorkloadLabelsSchema, create(WorkloadLabelsSchema, { labels: { tier: 'gold' } })),
+      },
+    ],
   })
   t.same(decoded, {
     kind: 'workload',
@@ -91,7 +99,7 @@ t.test('every field of a workload arrives', async (t) => {
       services: { 'shop/cart.shop.svc': { 80: 8080 } },
       authorizationPolicies: ['shop/p'],
       ...{ workloadName: 'cart-7', workloadType: 'job', canonicalName: 'cart', canonicalRevision: 'v2' },
-      ...{ clusterId: 'c2', hostname: 'cart.example', sameNode: 'direct' },
+      ...{ clusterId: 'c2', hostname: 'cart.example', sameNode: 'direct', labels: { tier: 'gold' } },
     },
   })
 })
@@ -104,7 +112,7 @@ t.test('every field of a service arrives', async (t) => {
         { network: 'n1', address: ip(10, 96, 0, 1) },
         { network: 'n1', address: ip(10, 97, 0, 1), length: 16 },
       ],
-      ports: [{ servicePort: 80, targetPort: 8080 }],
+      ports: [{ servicePort: 80, targetPort: 8080, appProtocol: 2 }],
       extensions: [
         { name: 'of.others/x', config: anyPack(PortNamesSchema, create(PortNamesSchema, {})) },
         {
@@ -132,6 +140,7 @@ t.test('every field of a service arrives', async (t) => {
         cidrVips: [{ network: 'n1', cidr: '10.97.0.0/16' }],
         ports: { 80: 8080 },
         portNames: { http: 80 },
+        appProtocols: { 80: 'HTTP2' },
         subjectAltNames: ['spiffe://td/ns/a/sa/b'],
         waypoint: {
           destination: { kind: 'hostname', namespace: 'shop', hostname: 'wp.shop.svc' },

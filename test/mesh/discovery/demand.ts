@@ -33,7 +33,7 @@ class Pair {
 
   /** A new stream. */
   connect(): this {
-    this.#session = new DeltaSession(this.publisher.sourceFor({ node: NODE, account: '' }, () => {}))
+    this.#session = new DeltaSession(this.publisher.sourceFor({ node: NODE, accounts: [] }, () => {}))
     for (const greeting of this.client.greetings(this.keys.greeting())) this.#session.onRequest(greeting)
     this.settle()
     return this

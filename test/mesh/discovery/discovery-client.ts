@@ -36,7 +36,7 @@ async function controller(
     publisher: new Publisher(),
     authenticate: async (metadata) => {
       if (metadata.get('authorization') !== TOKEN) throw new MeshError('IDENTITY_MISSING', { detail: 'who?' })
-      return { node: 'node-a', account: 'test', description: 'test' }
+      return { node: 'node-a', accounts: ['test'], description: 'test' }
     },
     clock: systemClock,
     log,

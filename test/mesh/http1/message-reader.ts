@@ -2,7 +2,7 @@
 // Bytes become the same messages however packets cut them; bodies and chunks that lie about their length are refused.
 import t from 'tap'
 import type { Refusal } from '../../../mesh/errors/refusal.ts'
-import type { HeaderList } from '../../../mesh/h2/hpack/decoder.ts'
+import type { HeaderList } from '../../../mesh/http/header-list.ts'
 import { HTTP1_LIMITS } from '../../../mesh/http1/limits.ts'
 import { type MessageHandler, MessageReader } from '../../../mesh/http1/message-reader.ts'
 import { type BodyLength, parseRequestHead } from '../../../mesh/http1/request-head.ts'

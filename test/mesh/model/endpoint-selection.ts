@@ -63,6 +63,7 @@ function service(
       cidrVips: [],
       ports,
       portNames: {},
+      appProtocols: {},
     },
     ...{ subjectAltNames: ['spiffe://td/ns/shop/sa/far'], waypoint: null, weightedWaypoints: [] },
     ...{ loadBalancer: balancer, ipFamilies: null, canonical: false, visibility: 'Public' },

@@ -88,6 +88,7 @@ policies:
       status: 'Unhealthy',
       capacity: 0,
       sameNode: 'direct',
+      labels: null,
     },
     ...{
       locality: { region: 'r', zone: 'z', subzone: 's' },

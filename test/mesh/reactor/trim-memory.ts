@@ -65,3 +65,28 @@ t.test('pages of files are let go of, and the process goes on working', async (t
     `${constantsBefore} kB of constants before, ${constantsAfter} kB after`,
   )
 })
+
+t.test('threads share arenas', async (t) => {
+  // An arena is mapped at a multiple of 64 MB.
+  const script = `
+    const { readFileSync } = await import('node:fs')
+    const { Worker } = await import('node:worker_threads')
+    const { limitArenas } = await import('./mesh/reactor/trim-memory.ts')
+    const arenas = () => readFileSync('/proc/self/maps', 'latin1').split('\\n')
+      .filter((each) => / rw-p 00000000 00:00 0 *$/.test(each) && BigInt('0x' + each.split('-')[0]) % (1n << 26n) === 0n).length
+    const before = arenas()
+    if (process.argv[1] !== '0') limitArenas(Number(process.argv[1]))
+    const workers = Array.from({ length: 6 }, () => new Worker('setInterval(() => {}, 1000)', { eval: true }))
+    await Promise.all(workers.map((each) => new Promise((done) => each.once('online', done))))
+    console.log(arenas() - before)
+    process.exit(0)`
+  const grown = (limit: string): number => {
+    const done = spawnSync(process.execPath, ['--input-type=module', '-e', script, limit], {
+      encoding: 'utf8',
+    })
+    t.equal(done.status, 0, done.stderr)
+    return Number(done.stdout)
+  }
+  t.ok(grown('0') >= 3, 'left alone, threads have their own')
+  t.ok(grown('1') <= 1, 'what else is mapped there by chance is no arena of each')
+})

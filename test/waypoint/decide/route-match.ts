@@ -37,6 +37,8 @@ const found = (table: HttpRouteTable, of: RequestFacts): string | null =>
   table.find(of)?.rule.origin?.rule ?? null
 const exact = (value: string): Match => ({ path: { kind: { case: 'exact', value } } })
 const prefix = (value: string): Match => ({ path: { kind: { case: 'prefix', value } } })
+/** Of characters, not of segments. */
+const start = (value: string): Match => ({ path: { kind: { case: 'characterPrefix', value } } })
 const header = (name: string, value: string): Match => ({
   headers: [{ name, kind: { case: 'exact', value } }],
 })
@@ -130,8 +132,7 @@ t.test('a prefix says how much of the path it took', async (t) => {
   const prefixOf = (match: Match, path: string) => tableOf([match]).find(request(path))?.prefix
   t.same(prefixOf(prefix('/a/b/'), '/a/b/c'), { length: 4, isOfSegments: true })
   t.same(prefixOf(prefix('/'), '/a'), { length: 0, isOfSegments: true })
-  const characters: Match = { path: { kind: { case: 'characterPrefix', value: '/a/' } } }
-  t.same(prefixOf(characters, '/a/b'), { length: 3, isOfSegments: false })
+  t.same(prefixOf(start('/a/'), '/a/b'), { length: 3, isOfSegments: false })
   t.equal(prefixOf(exact('/a'), '/a'), null)
 })
 
@@ -142,7 +143,7 @@ t.test('whatever the entries, the first that matches is found', async () => {
     path.map(exact),
     path.map(prefix),
     path.map((value): Match => ({ path: { kind: { case: 'prefix', value }, ignoresCase: true } })),
-    path.map((value): Match => ({ path: { kind: { case: 'characterPrefix', value } } })),
+    path.map(start),
     fc.constant<Match>({}),
   )
   const match = fc
@@ -169,9 +170,17 @@ t.test('whatever the entries, the first that matches is found', async () => {
 
 t.test('a thousand routes cost what one does', async (t) => {
   const table = tableOf(
-    Array.from({ length: 1000 }, (_, index) => (index % 2 ? exact : prefix)(`/r${index}`)),
+    Array.from({ length: 1000 }, (_, index) => ([prefix, exact, start][index % 3] ?? start)(`/r${index}/`)),
   )
-  t.equal(found(table, request('/r998/x/y')), '998')
-  t.equal(found(table, request('/r501')), '501')
-  t.equal(table.askedCount, 2)
+  t.equal(found(table, request('/r999/x/y')), '999')
+  t.equal(found(table, request('/r502/')), '502')
+  t.equal(found(table, request('/r503/')), '503')
+  t.equal(found(table, request('/r503')), null)
+  t.equal(table.askedCount, 3)
+})
+
+t.test('prefixes of more lengths than are looked up are found too, in their order', async (t) => {
+  const table = tableOf(Array.from({ length: 60 }, (_, index) => start(`/${'a'.repeat(60 - index)}`)))
+  for (const length of [1, 30, 43, 44, 45, 46, 60])
+    t.equal(found(table, request(`/${'a'.repeat(length)}`)), String(60 - length))
 })

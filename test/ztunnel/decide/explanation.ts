@@ -56,7 +56,10 @@ t.test('behind the gateway of another network its own node decides', async (t) =
     ),
   ).replace('ports: {80: 8080}}', 'ports: {80: 8080}, subjectAltNames: ["spiffe://x/ns/shop/sa/cart"]}')
   const { outbound, inbound } = ask(meshOf(far), 'batch', '10.96.0.10', 80)
-  t.match(outbound.reason, /through the gateway of another network 10\.1\.0\.2:15008 .* as cart\.shop\.svc/)
+  t.match(
+    outbound.reason,
+    /through the gateway of another network, shop\/batch, at 10\.1\.0\.2:15008 .* as cart\.shop\.svc/,
+  )
   t.equal(inbound, null)
 })
 

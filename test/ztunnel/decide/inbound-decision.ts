@@ -93,6 +93,13 @@ t.test('ports of the mesh are never dialled', async (t) => {
   t.match(decide({}, tunnel), refusal('CONNECT_INTERNAL_PORT'), 'not even by an override')
 })
 
+t.test('of a pod that shows one port nothing else is reached, whatever policies say', async (t) => {
+  t.match(decide({ onlyPort: 80 }), to(80))
+  t.match(decide({ onlyPort: 80, port: 81 }), refusal('CONNECT_OWN_PORT'))
+  t.match(decide({ onlyPort: 80, host: 's.shop', port: 80 }), refusal('CONNECT_OWN_PORT'), 'a name for 9090')
+  t.match(decide({ onlyPort: 7000 }, 'applicationTunnel: {protocol: NONE, port: 7000}'), to(7000))
+})
+
 t.test('policies decide last, on the resolved port and the proved identity', async (t) => {
   const policies = `
 - {name: p, namespace: shop, scope: Namespace, action: Deny, dryRun: false,

@@ -3,9 +3,9 @@
 import t from 'tap'
 import { DestinationPicker } from '../../../mesh/balance/destination-picker.ts'
 import { describeDestination } from '../../../mesh/model/destination.ts'
-import { workloadFacts } from '../../../mesh/model/workload-facts.ts'
 import { decideOutbound, isRecursive } from '../../../ztunnel/decide/outbound-decision.ts'
 import { meshOf, workload } from '../../support/mesh.ts'
+import { decideFor as decide, type OutboundSetup } from '../../support/outbound-setup.ts'
 
 const WAYPOINT_SERVICE =
   '{name: wp, namespace: shop, hostname: wp.shop, vips: ["/10.9.9.9"], ports: {15008: 15008}}'
@@ -26,41 +26,6 @@ const FAR_IDENTITY = 'spiffe://x/ns/y/sa/far'
 const SANS = `subjectAltNames: ["${FAR_IDENTITY}"]`
 const PASSTHROUGH = 'loadBalancer: {routingPreferences: [], mode: Passthrough, healthPolicy: OnlyHealthy}'
 
-interface Setup {
-  readonly workloads?: readonly string[]
-  readonly services?: readonly string[]
-  readonly source?: string
-  readonly ip?: string
-  readonly port?: number
-  readonly network?: string
-  readonly tried?: readonly string[]
-}
-
-function decide({
-  workloads = [],
-  services = [],
-  source = '',
-  ip = '10.9.0.1',
-  port = 80,
-  network = '',
-  tried,
-}: Setup) {
-  const lines = (list: readonly string[]): string => list.map((each) => `- ${each}\n`).join('')
-  const mesh = meshOf(
-    `workloads:\n${lines([workload('client', '10.0.0.1', source), ...workloads])}services:${services.length === 0 ? ' []' : `\n${lines(services)}`}`,
-  )
-  const client = mesh.workloadByUid('client')
-  if (client === undefined) throw new Error('no client')
-  const view = structuredClone(describeDestination(mesh, client, network, ip, port))
-  const from = { workload: workloadFacts(client), isSocks5Enabled: false }
-  return decideOutbound(
-    from,
-    view,
-    new DestinationPicker(view, () => 0),
-    tried === undefined ? null : new Set(tried),
-  )
-}
-
 const hbone = (ip: string, authority: string, ...identities: string[]): object => ({
   kind: 'hbone',
   dial: { ip, port: 15008 },
@@ -70,7 +35,7 @@ const hbone = (ip: string, authority: string, ...identities: string[]): object =
 const plain = (ip: string, port: number): object => ({ kind: 'plain', dial: { ip, port } })
 const refusal = (code: string): object => ({ kind: 'refusal', code })
 
-const ROWS: [string, Setup, object][] = [
+const ROWS: [string, OutboundSetup, object][] = [
   ['0 loop', { ip: '127.0.0.1', port: 15001 }, refusal('LOOP')],
   ['0 another loopback port', { ip: '127.0.0.1', port: 8080 }, plain('127.0.0.1', 8080)],
   [
@@ -336,7 +301,29 @@ const ROWS: [string, Setup, object][] = [
   [
     '6 the gateway does not exist',
     { services: [service(SANS)], workloads: [member('a', '10.7.0.1', FAR)] },
-    { ...refusal('NETWORK_GATEWAY'), detail: 'there is no shop/ew.shop' },
+    {
+      ...refusal('NETWORK_GATEWAY'),
+      detail: 'the gateway shop/ew.shop is no service or workload of the mesh',
+    },
+  ],
+  [
+    '6 a gateway that is one workload, known by its host name',
+    {
+      services: [service(SANS)],
+      workloads: [workload('ew', '10.0.0.50', 'hostname: ew.shop'), member('a', '10.7.0.1', FAR)],
+    },
+    { ...hbone('10.0.0.50', 's.shop:80', identity('ew')), uid: 'ew' },
+  ],
+  [
+    '6 a gateway of which nothing but a host name is known',
+    {
+      services: [service(SANS)],
+      workloads: [workload('ew', '', 'workloadIps: [], hostname: ew.shop'), member('a', '10.7.0.1', FAR)],
+    },
+    {
+      ...refusal('NETWORK_GATEWAY'),
+      detail: 'the gateway shop/ew.shop: ew has no address, only the host name ew.shop',
+    },
   ],
   [
     '6 nobody may answer behind the gateway',

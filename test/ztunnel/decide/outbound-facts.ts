@@ -89,6 +89,12 @@ t.test('the node of the destination asks its own policies, and knows its own att
     destination: null,
     policies: null,
   })
+  const own = view.pods.map((pod) => ({ ...pod, onlyPort: asked.port + 1 }))
+  t.match(
+    inboundFacts({ ...view, pods: own }, { ...asked, identity: FRONT }),
+    { policies: { code: 'CONNECT_OWN_PORT' }, detour: null },
+    'of the ztunnel itself nothing but its status port',
+  )
   t.match(inboundFacts({ ...view, pods: [] }, { ...asked, identity: FRONT }), {
     isServed: false,
     mendedMs: null,

@@ -36,6 +36,13 @@ t.test('the kernel is asked once per flow and moment, by one table', async (t) =
   t.equal(book.closed, 1)
 })
 
+t.test('a port of another address of the pod is another flow', async (t) => {
+  const { resolvers } = open(({ ip }) => ({ ip: ip === '10.1.0.1' ? '10.96.0.1' : '10.96.0.2', port: 53 }))
+  t.match(resolvers.of(LOCAL, peer(1), 0), { ip: '10.96.0.1' })
+  t.match(resolvers.of(LOCAL, { ip: '10.1.0.9', port: 1 }, 0), { ip: '10.96.0.2' })
+  t.match(resolvers.of(LOCAL, peer(1), 0), { ip: '10.96.0.1' })
+})
+
 t.test('what is not known, or is ourselves, is no resolver, and is asked again', async (t) => {
   for (const answer of [refuse('NETLINK', 'no such flow'), LOCAL]) {
     const { book, resolvers } = open(() => answer)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { MAX_TAP_READERS, TapReaders } from '../../../mesh/telemetry/tap-readers.ts'
 import type { App } from '../../../ztunnel/app.ts'
 import { events, tap } from '../../../ztunnel/events/event-routes.ts'
-import { EventTap, MAX_TAP_READERS } from '../../../ztunnel/events/event-tap.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 t.test('the events of one pod, or of all; lines that were cut are left out', async (t) => {
@@ -27,7 +27,7 @@ t.test('the events of one pod, or of all; lines that were cut are left out', asy
 })
 
 t.test('a tap is a stream, unless its filter is none or too many listen', async (t) => {
-  const readers = new EventTap(new ManualClock(), () => {})
+  const readers = new TapReaders(new ManualClock(), () => {})
   const app = { events: { tap: readers } } as unknown as App // as: what this route looks at
   t.match(tap(app, new URLSearchParams('reason=NONE')), { status: 400 })
   const sink = { write: () => {}, unreadBytes: 0, end: () => {} }

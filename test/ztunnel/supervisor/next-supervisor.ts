@@ -2,14 +2,18 @@
 // Both ends of a hand-over between supervisors in one process; with real ones: test/netns/ztunnel-handover.ts.
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import {
+  HANDOVER_TIMEOUT_MS,
+  HANDOVER_VERSION,
+  SERVING_TIMEOUT_MS,
+} from '../../../mesh/generations/handover.ts'
+import { askForPods, isAnySupervisor } from '../../../mesh/generations/take-over.ts'
 import { connectChannel } from '../../../mesh/reactor/channel-sockets.ts'
 import { DescriptorChannel, sendDescriptors } from '../../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../../mesh/reactor/ffi/libc.ts'
 import { readConfig } from '../../../ztunnel/config.ts'
-import { HANDOVER_TIMEOUT_MS, HANDOVER_VERSION, SERVING_TIMEOUT_MS } from '../../../ztunnel/handover.ts'
 import { listenForNext, type NextSupervisor } from '../../../ztunnel/supervisor/next-supervisor.ts'
 import { PodSockets } from '../../../ztunnel/supervisor/pod-sockets.ts'
-import { askForPods, isAnySupervisor } from '../../../ztunnel/supervisor/take-over.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { socketDirectory } from '../../support/socket-directory.ts'
 

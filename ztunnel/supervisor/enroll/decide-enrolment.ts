@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the agent of a node makes of a pod as the apiserver has it. Pure; bad input is no pod.
 
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import { isMap, mapOf, own, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import {
   decideEnrolment,
   type EnrolmentVerdict,
   REDIRECTION_ANNOTATION,
 } from '../../../mesh/model/enrolment.ts'
-import type { PodInfo } from '../../pods.ts'
 
 /** Of the name of anything in Kubernetes. */
 const MAX_TEXT_LENGTH = 253

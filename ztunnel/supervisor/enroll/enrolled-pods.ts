@@ -5,14 +5,15 @@ import { closeSync, openSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../../mesh/errors/reasons.ts'
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
+import type { FoundPod } from '../../../mesh/generations/take-over.ts'
 import { NetworkNamespace } from '../../../mesh/reactor/netns.ts'
 import type { Clock, ClockTimer } from '../../../mesh/runtime/clock.ts'
 import type { Log } from '../../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../../config.ts'
-import type { PodInfo } from '../../pods.ts'
 import type { EnrolledPod } from '../enrolment-file.ts'
+import { OWN_POD_UID, ownPod } from '../own-pod.ts'
 import { PodSockets } from '../pod-sockets.ts'
-import type { FoundPod } from '../take-over.ts'
 import type { PodRedirect } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
 import { TableWatch } from './table-watch.ts'
@@ -44,6 +45,8 @@ interface Handed {
 
 export class EnrolledPods implements PodRoster {
   readonly #config: ZtunnelConfig
+  /** The ztunnel's own, which no source names. */
+  readonly #own: EnrolledPod | null
   readonly #clock: Clock
   readonly #log: Log
   readonly #listener: PodListener
@@ -59,6 +62,7 @@ export class EnrolledPods implements PodRoster {
 
   constructor(config: ZtunnelConfig, clock: Clock, log: Log, listener: PodListener) {
     this.#config = config
+    this.#own = ownPod(config)
     this.#clock = clock
     this.#log = log
     this.#listener = listener
@@ -82,16 +86,21 @@ export class EnrolledPods implements PodRoster {
   }
 
   /** Pods that a data process serves already, before any source has said what it wants. */
-  keep(pods: readonly FoundPod[]): void {
+  keep(pods: readonly FoundPod<EnrolledPod>[]): void {
     for (const found of pods) {
       const { uid, netns } = found.pod
       const isHanded = found.namespaceFd !== null && netns?.startsWith(DESCRIPTOR_PATH) === true
       const own = isHanded ? openSync(`${DESCRIPTOR_PATH}${found.namespaceFd}`, 'r') : null
       const pod = own === null ? found.pod : { ...found.pod, netns: `${DESCRIPTOR_PATH}${own}` }
       if (own !== null) this.#handed.set(uid, { pod, netns: own })
-      else this.#listed = [...this.#listed, pod]
+      else if (uid !== OWN_POD_UID) this.#listed = [...this.#listed, pod]
       this.#serve(uid, PodSockets.keep({ ...found, pod }, this.#config))
     }
+  }
+
+  /** Serves what needs no source to be known, beside what is kept. */
+  begin(): void {
+    this.#reconcile()
   }
 
   /** What the enrolment file says, instead of what it said before. */
@@ -263,7 +272,11 @@ export class EnrolledPods implements PodRoster {
     this.#retry?.cancel()
     this.#retry = null
     const wanted = new Map(
-      [...this.#listed, ...[...this.#handed.values()].map(({ pod }) => pod)].map((pod) => [pod.uid, pod]),
+      [
+        ...(this.#own === null ? [] : [this.#own]),
+        ...this.#listed,
+        ...[...this.#handed.values()].map(({ pod }) => pod),
+      ].map((pod) => [pod.uid, pod]),
     )
     for (const uid of this.#failures.keys()) if (!wanted.has(uid)) this.#failures.delete(uid)
     for (const [uid, sockets] of this.#served) {

@@ -2,11 +2,11 @@
 // Says at the pod itself what has become of it: an Event with the reason and its fix, as `kubectl describe pod` shows it.
 // The same word about the same pod is said once in a while, all of them together so often; what fails is not tried again.
 import { REASONS, type ReasonCode } from '../../../mesh/errors/reasons.ts'
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import type { Clock } from '../../../mesh/runtime/clock.ts'
 import type { Log } from '../../../mesh/runtime/log.ts'
 import { TokenBucket } from '../../../mesh/runtime/token-bucket.ts'
-import type { PodInfo } from '../../pods.ts'
 
 /** The same Event of the same pod is not written again before. */
 const REPEAT_AFTER_MS = 600_000

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a source of enrolment tells the supervisor: which pods of this node are in the mesh.
-import type { PodInfo } from '../../pods.ts'
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import type { PodRedirect } from './pod-redirect.ts'
 
 /** Hears of pods from one source. A pod is enrolled while some source names it. */

@@ -2,6 +2,7 @@
 // The agent of a node: watches its pods and all namespaces at the apiserver, enrols running pods by their labels without a
 // restart, and says so in the cluster. What it has enrolled stays while the apiserver is away.
 import { closeSync, fstatSync } from 'node:fs'
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import {
   ListWatch,
@@ -12,7 +13,6 @@ import {
 } from '../../../mesh/kubernetes/list-watch.ts'
 import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
-import type { PodInfo } from '../../pods.ts'
 import type { PodList, SavedPods } from '../../snapshot/saved-pods.ts'
 import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'

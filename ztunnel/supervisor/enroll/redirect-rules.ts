@@ -68,18 +68,19 @@ export const PROBE_IP = '169.254.7.127'
 export const PROBE_IP6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff'
 export const NAT_TABLE = 'sidestep-nat'
 export const MANGLE_TABLE = 'sidestep-mangle'
+export const ZONE_TABLE = 'sidestep-zone'
 export const RAW_TABLE = 'sidestep-raw'
 
 /** All there may be. */
-const TABLES = [MANGLE_TABLE, NAT_TABLE, RAW_TABLE]
+const TABLES = [MANGLE_TABLE, NAT_TABLE, ZONE_TABLE, RAW_TABLE]
 
 const NAT_PRIORITY = -100
 const MANGLE_PRIORITY = -150
 const RAW_PRIORITY = -300
 /** Where resolvers listen: only such questions are captured. */
 const RESOLVER_PORT = 53
-/** Zone of the mesh's own questions: they must not be taken for the flows they are asked for. */
-const QUESTION_ZONE = 1
+/** Zone of the mesh's own connections and questions: they must not be taken for those that they are made for. */
+const MESH_ZONE = 1
 
 /** What is redirected, and for which families of addresses. */
 export interface RedirectOptions extends Omit<PodRedirect, 'isDnsCaptured'> {
@@ -134,7 +135,7 @@ export function redirectRules(options: RedirectOptions = {}): RuleSet {
   const families = options.hasIpv6 === false ? [IPV4] : [IPV4, IPV6]
   const hasDns = (options.dnsFamilies ?? []).length > 0
   return {
-    tables: [mangleTable(), natTable(families, options), ...(hasDns ? [rawTable()] : [])],
+    tables: [mangleTable(), natTable(families, options), zoneTable(), ...(hasDns ? [rawTable()] : [])],
     markRules: families.map(({ family }) => ({
       family,
       mark: RETURN_MARK,
@@ -166,9 +167,22 @@ function mangleTable(): NfTable {
   }
 }
 
+/**
+ * The mesh opens connections in the name of clients, which open others from the same port when they are not in the mesh, or not
+ * yet, or no more: what such connections have in common must not make them one. Answers differ, and so need no zone.
+ */
+function zoneTable(): NfTable {
+  const zone = rule(tcp, isMesh, count(), setConnectionZone(MESH_ZONE, 'original'))
+  return {
+    family: 'inet',
+    name: ZONE_TABLE,
+    chains: [{ name: 'output', base: base('filter', 'output', RAW_PRIORITY), rules: [zone] }],
+  }
+}
+
 /** The mesh's own questions and their answers are tracked apart from those of the pod. */
 function rawTable(): NfTable {
-  const zone = setConnectionZone(QUESTION_ZONE)
+  const zone = setConnectionZone(MESH_ZONE)
   const question = rule(matchPort('udp', 'destination', RESOLVER_PORT), isMesh, count(), zone)
   const answer = rule(matchPort('udp', 'source', RESOLVER_PORT), isNotMesh, count(), zone)
   return {

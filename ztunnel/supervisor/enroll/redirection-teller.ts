@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Says in the cluster what the node has done for its pods: an annotation, by which others decide whether they may tunnel to
 // a pod. SPEC HBONE §9.1. A few at a time; what failed waits longer each time.
+
+import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import { ApiError, type KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import { REDIRECTION_ANNOTATION } from '../../../mesh/model/enrolment.ts'
 import { Backoff } from '../../../mesh/runtime/backoff.ts'
 import type { Clock } from '../../../mesh/runtime/clock.ts'
 import type { Log } from '../../../mesh/runtime/log.ts'
-import type { PodInfo } from '../../pods.ts'
 
 /** Requests under way at once: a hundred pods need a second. */
 const MAX_TELLING = 8

@@ -59,6 +59,31 @@ const GOOD: readonly (readonly [string, string, object])[] = [
       status: { addresses: [{ host: 'db.example', value: '240.240.0.1' }] },
     },
   ],
+  [
+    'telemetry.istio.io/v1',
+    'Telemetry',
+    {
+      spec: {
+        targetRefs: [{ group: '', kind: 'Service', name: 'cart' }],
+        accessLogging: [
+          { providers: [{ name: 'envoy' }], filter: { expression: 'response.code >= 400' } },
+          { match: { mode: 'CLIENT' }, disabled: true },
+        ],
+        tracing: [
+          {
+            randomSamplingPercentage: 0.5,
+            disableSpanReporting: false,
+            customTags: {
+              a: { literal: { value: 'b' } },
+              c: { header: { name: 'X', defaultValue: 'd' } },
+              e: { environment: { name: 'E' } },
+            },
+          },
+        ],
+        metrics: [{ overrides: [{ match: { metric: 'ALL_METRICS' }, disabled: true }] }],
+      },
+    },
+  ],
   [NETWORKING, 'WorkloadEntry', { spec: { address: '10.0.0.1', serviceAccount: 'db', locality: 'a/b/c' } }],
   [
     'v1',

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check'
 import t from 'tap'
 import { MeshError } from '../../../../mesh/errors/mesh-error.ts'
 import { isRefusal } from '../../../../mesh/errors/refusal.ts'
 import {
   Attributes,
+  attributeEnd,
+  findAttribute,
   MAX_REQUEST_BYTES,
   MESSAGE_HEADER_BYTES,
   MessageBuilder,
@@ -91,6 +94,30 @@ t.test('lengths that lie are refused', async (t) => {
   t.ok(isRefusal(parseAttributes(Buffer.from('03000100', 'hex'))), 'attribute shorter than its header')
   t.ok(isRefusal(parseAttributes(Buffer.from('0900010000000000', 'hex'))), 'attribute longer than the rest')
   t.ok(isRefusal(parseAttributes(Buffer.alloc(4), 8)), 'header longer than the payload')
+})
+
+t.test('an attribute is found where it is, and not read beyond its end', async (t) => {
+  const written = new MessageBuilder()
+    .begin(1, 0, 1)
+    .u8(7, 1)
+    .nest(2, (inner) => inner.u8(1, 5).attribute(4, Buffer.of(9, 8, 7, 6)))
+    .end().bytes
+  const nest = findAttribute(written, MESSAGE_HEADER_BYTES, written.length, 2, 0)
+  const end = attributeEnd(written, nest)
+  t.equal(end, written.length)
+  const four = findAttribute(written, nest, end, 4, 4)
+  t.same([...written.subarray(four, attributeEnd(written, four))], [9, 8, 7, 6])
+  t.equal(findAttribute(written, nest, end, 4, 5), -1, 'too short')
+  t.equal(findAttribute(written, nest, end, 7, 0), -1, 'on another level')
+  t.equal(findAttribute(written, nest, end - 1, 4, 0), -1, 'cut')
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), fc.nat(8), fc.nat(8), (bytes, type, minBytes) => {
+      const buffer = Buffer.from(bytes)
+      const at = findAttribute(buffer, 0, buffer.length, type, minBytes)
+      const isInside = at >= 4 && at + minBytes <= buffer.length && attributeEnd(buffer, at) <= buffer.length
+      return at === -1 || isInside
+    }),
+  )
 })
 
 t.test('the number of messages and attributes is bounded', async (t) => {

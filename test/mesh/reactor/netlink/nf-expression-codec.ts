@@ -53,6 +53,7 @@ t.test('every expression is read as it was written', async (t) => {
     ...nf.restoreMark(),
     ...nf.setConnectionMark(1, 0xf),
     ...nf.setConnectionZone(1),
+    ...nf.setConnectionZone(1, 'original'),
     ...nf.redirectTo(1),
     ...nf.matchIpSet('destination', 4, 'four'),
     ...nf.matchIpSet('source', 6, 'six'),

@@ -16,8 +16,8 @@ const pod = (uid: string, address: string): EnrolledPod => ({
   ...{ uid, name: uid, namespace: 'shop', serviceAccount: uid, netns: null, address },
 })
 
-function openLab(t: Test) {
-  const config: ZtunnelConfig = readConfig(OPTIONS, {}).options
+function openLab(t: Test, more: readonly string[] = []) {
+  const config: ZtunnelConfig = readConfig([...OPTIONS, ...more], {}).options
   const clock = new ManualClock()
   const calls: string[] = []
   const pods = new EnrolledPods(config, clock, pino({ level: 'silent' }), {
@@ -47,6 +47,37 @@ t.test('what the file names is served, and nothing else', async (t) => {
   t.equal(pods.count, 1)
   pods.close()
   t.equal(pods.count, 0)
+})
+
+t.test('the ztunnel’s own pod is served whatever the sources say', async (t) => {
+  const flags = ['--status-port', '1', '--pod-name', 'z', '--service-account', 'z', '--instance-ip']
+  const { pods, uids } = openLab(t, [...flags, '127.77.4.1'])
+  const own = 'sidestep.dev/ztunnel'
+  pods.begin()
+  t.same(uids(), [own])
+  pods.list([pod('a', '127.77.4.2')])
+  pods.list([])
+  t.same(uids(), [own])
+
+  await t.test('one of a process before is kept when it is the same, and else gives way', async (t) => {
+    const [found] = [...pods.served].map((sockets) => ({
+      ...{ pod: sockets.pod, namespaceFd: null },
+      listeners: new Map([...sockets.listeners].map(([kind]) => [kind, openSync('/dev/null', 'r')] as const)),
+    }))
+    if (found === undefined) throw new Error('nobody is served')
+    const same = openLab(t, [...flags, '127.77.4.1'])
+    same.pods.keep([found])
+    same.pods.begin()
+    t.same(same.calls, [])
+    const other = openLab(t, [...flags, '127.77.4.3'])
+    other.pods.keep([{ ...found, listeners: new Map() }])
+    other.pods.begin()
+    t.same(other.calls, [`-${own}`, `+${own}`], 'at its own address')
+    const none = openLab(t)
+    none.pods.keep([{ ...found, listeners: new Map() }])
+    none.pods.begin()
+    t.same(none.calls, [`leaving ${own}`])
+  })
 })
 
 t.test('a pod that leaves is gone when it says so, when its time is over, or when it is back', async (t) => {

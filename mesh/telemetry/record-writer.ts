@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes connection records out of the workers' rings and writes them. A slow or full disk holds up nobody: what does
+// not fit is dropped and counted, and the last records stay in memory for the admin API.
+import { createWriteStream, type WriteStream } from 'node:fs'
+import type { Log } from '../runtime/log.ts'
+import type { RecordRing } from './record-ring.ts'
+
+/** How often the rings are emptied. */
+const DRAIN_INTERVAL_MS = 100
+/** Records kept for the admin API. */
+export const RECENT_RECORDS = 1000
+/** Text waiting for the disk; beyond it records are dropped. */
+const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
+/** A file that failed is opened again after this. */
+const REOPEN_MS = 1000
+
+/** Hears of records, as lines. */
+export interface RecordListener {
+  onRecord(line: string): void
+  /** Whether a line is no record: it is told, and written into no file. */
+  isAside(line: string): boolean
+  onAside(line: string): void
+}
+
+const NOBODY: RecordListener = { onRecord: () => {}, isAside: () => false, onAside: () => {} }
+
+/** Writes the records of all workers. */
+export class RecordWriter {
+  /** Records lost here: the disk was full, slow or gone. */
+  droppedCount = 0
+  readonly #rings: () => readonly RecordRing[]
+  readonly #target: string
+  readonly #log: Log
+  readonly #listener: RecordListener
+  readonly #recent: string[] = []
+  #next = 0
+  #out: WriteStream | NodeJS.WriteStream | null = null
+  #timer: NodeJS.Timeout | null = null
+  #retryAtMs = 0
+  /** The last write broke off, perhaps within a line. */
+  #mayBeTorn = false
+  #lastWarnedMs = Number.NEGATIVE_INFINITY
+
+  /** `target`: stdout, off, or a file name. `listener` hears of each, also where none is written. */
+  constructor(
+    target: string,
+    rings: () => readonly RecordRing[],
+    log: Log,
+    listener: RecordListener = NOBODY,
+  ) {
+    this.#listener = listener
+    this.#target = target
+    this.#rings = rings
+    this.#log = log
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.drain(), DRAIN_INTERVAL_MS)
+    this.#timer.unref()
+  }
+
+  /** Takes everything there is now. */
+  drain(): void {
+    let batch = ''
+    let count = 0
+    for (const ring of this.#rings()) {
+      ring.drain((text) => {
+        if (this.#listener.isAside(text)) {
+          this.#listener.onAside(text)
+          return
+        }
+        this.#remember(text)
+        this.#listener.onRecord(text)
+        batch += `${text}\n`
+        count++
+      })
+    }
+    if (count > 0 && this.#target !== 'off') this.#write(batch, count)
+  }
+
+  /** The last records, oldest first. */
+  recent(): readonly string[] {
+    return [...this.#recent.slice(this.#next), ...this.#recent.slice(0, this.#next)]
+  }
+
+  /** Records lost anywhere: in full rings or here. */
+  get lostCount(): number {
+    return this.droppedCount + this.#rings().reduce((sum, ring) => sum + ring.droppedCount, 0)
+  }
+
+  /** Writes what is left and closes. */
+  async close(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.drain()
+    const out = this.#out
+    if (out === null || out === process.stdout) return
+    await new Promise<void>((resolve) => {
+      out.once('error', () => resolve())
+      out.end(() => resolve())
+    })
+  }
+
+  #remember(text: string): void {
+    this.#recent[this.#next] = text
+    this.#next = (this.#next + 1) % RECENT_RECORDS
+  }
+
+  #write(batch: string, count: number): void {
+    const out = this.#open()
+    if (out === null || out.writableLength > MAX_UNWRITTEN_BYTES) {
+      this.#drop(count)
+      return
+    }
+    // A line that a full disk has cut stays alone: the next one starts on a line of its own.
+    out.write(this.#mayBeTorn ? `\n${batch}` : batch, (error) => {
+      if (error) this.#drop(count)
+    })
+    this.#mayBeTorn = false
+  }
+
+  #drop(count: number): void {
+    this.droppedCount += count
+    const nowMs = performance.now()
+    if (nowMs - this.#lastWarnedMs < REOPEN_MS) return
+    this.#lastWarnedMs = nowMs
+    this.#log.warn({ reason: 'RECORDS_DROPPED', dropped: this.droppedCount }, 'connection records dropped')
+  }
+
+  #open(): WriteStream | NodeJS.WriteStream | null {
+    if (this.#out !== null || performance.now() < this.#retryAtMs) return this.#out
+    const out = this.#target === 'stdout' ? process.stdout : createWriteStream(this.#target, { flags: 'a' })
+    out.on('error', (cause) => {
+      this.#log.warn({ reason: 'RECORDS_DROPPED', err: cause }, 'records cannot be written')
+      this.#out = null
+      this.#mayBeTorn = true
+      this.#retryAtMs = performance.now() + REOPEN_MS
+    })
+    this.#out = out
+    return out
+  }
+}
