@@ -44,9 +44,15 @@ function ratio(
   }
 }
 
-function own(label: string, metric: string, limit: number, unit: string): Goal {
+function own(
+  label: string,
+  metric: string,
+  limit: number,
+  unit: string,
+  question: QuestionName = 'memory',
+): Goal {
   const comparison: Comparison = { as: 'figure' }
-  return { kind: 'gate', label, question: 'memory', metric, comparison, relation: '≤', limit, unit }
+  return { kind: 'gate', label, question, metric, comparison, relation: '≤', limit, unit }
 }
 
 function growth(label: string, question: QuestionName, metric: string, base: string, limit: number): Goal {
@@ -80,6 +86,22 @@ export const GOALS: readonly Goal[] = [
   added('p99 added at 1,000 requests/s', 'neighbour', 'p99MicrosAlone', 0.2),
   growth('p99 beside a neighbour that moves data', 'neighbour', 'p99MicrosBeside', 'p99MicrosAlone', 1.25),
   growth('CPU per connection, 10 → 10,000 rules', 'rules', 'cpuMicros10000', 'cpuMicros10', 1.1),
+  ratio('gate', 'envoy', 'waypoint: requests/s', 'waypoint', 'requestsPerSecond1', '≥', 0.9),
+  own('waypoint: data process with 32 connections', 'residentMb100', 111, ' MB', 'waypoint'), // 110 MB + 32 × 30 KB
+  ratio('goal', 'envoy', 'waypoint: requests/s', 'waypoint', 'requestsPerSecond1', '≥', 1.1),
+  ratio('goal', 'envoy', 'waypoint: p99', 'waypoint', 'p99Micros1', '≤', 1),
+  ratio('goal', 'envoy', 'waypoint: Gbit/s of 1 MB bodies', 'waypoint', 'gbitPerSecond', '≥', 1),
+  ratio('goal', 'envoy', 'waypoint: gRPC calls/s', 'waypoint', 'requestsPerSecondGrpc', '≥', 1),
+  ratio(
+    'goal',
+    'envoy',
+    'waypoint: requests/s with JWT, authorization and 100 routes',
+    'waypoint',
+    'requestsPerSecondSecured',
+    '≥',
+    1,
+  ),
+  growth('waypoint: CPU per request, 1 → 1,000 routes', 'waypoint', 'cpuMicros1000', 'cpuMicros1', 1.2),
 ]
 
 /** A goal and what was found; `verdict` is `open` while nothing comparable was measured. */

@@ -7,8 +7,9 @@ import { randomUUID } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
+import { envoyBinary } from '../scripts/envoy.ts'
 import { readBenchConfig } from './config.ts'
-import { describeCommit, describeMachine, versionOf } from './measure/machine.ts'
+import { busyPercent, describeCommit, describeMachine, versionOf } from './measure/machine.ts'
 import { bulkQuestion } from './questions/bulk.ts'
 import { connectionsQuestion } from './questions/connections.ts'
 import { latencyQuestion } from './questions/latency.ts'
@@ -30,12 +31,13 @@ import {
   SUBJECT_NAMES,
   type SubjectName,
 } from './results.ts'
-import { Runner } from './runner.ts'
+import { Runner, type RunPlan } from './runner.ts'
 import { DIRECT } from './subjects/direct.ts'
 import { envoy } from './subjects/envoy.ts'
 import { SIDESTEP } from './subjects/sidestep.ts'
 import type { MissingSubject, Subject } from './subjects/subject.ts'
 import { ztunnel } from './subjects/ztunnel.ts'
+import { askWaypoint } from './waypoint/ask-waypoint.ts'
 
 interface Flags {
   readonly rounds: number
@@ -152,28 +154,27 @@ async function bench(signal: AbortSignal): Promise<boolean> {
   const date = new Date().toISOString().slice(0, 10)
   const run = randomUUID()
   const timing = { seconds: flags.seconds, warmUpSeconds: Math.min(flags.seconds, MAX_WARM_UP_SECONDS) }
-  const runner = new Runner(present, {
-    rounds: flags.rounds,
-    timing,
-    path: config.path,
-    run,
-    date,
-    commit,
-    signal,
-    say,
-  })
+  const plan: RunPlan = {
+    ...{ rounds: flags.rounds, timing, path: config.path, run, date, commit, signal, say },
+  }
+  const runner = new Runner(present, plan)
   const json = join(dirname(flags.out), 'results.json')
   const end = (): void => void runner.close()
   signal.addEventListener('abort', end)
   let isComplete = true
+  // Questions are written as they are answered: an hour's work survives what happens in the next.
+  const answered = async (name: QuestionName, rows: Partial<Record<SubjectName, Row>>): Promise<void> => {
+    isComplete &&= Object.values(rows).every(({ failure }) => failure === '')
+    const results = mergeResults(await readKnown(json), { ...fresh, questions: { [name]: rows } })
+    await writeFile(json, `${JSON.stringify(results, null, 1)}\n`)
+    await writeFile(flags.out, renderReport(results))
+  }
   try {
-    for (const question of chooseQuestions()) {
-      // Questions are written as they are answered: an hour's work survives what happens in the next.
-      const rows: Partial<Record<SubjectName, Row>> = await runner.ask(question)
-      isComplete &&= Object.values(rows).every(({ failure }) => failure === '')
-      const results = mergeResults(await readKnown(json), { ...fresh, questions: { [question.name]: rows } })
-      await writeFile(json, `${JSON.stringify(results, null, 1)}\n`)
-      await writeFile(flags.out, renderReport(results))
+    for (const question of chooseQuestions()) await answered(question.name, await runner.ask(question))
+    const isEnvoyHere = present.some(({ name }) => name === 'envoy')
+    if (flags.only.includes('waypoint') && isEnvoyHere) {
+      await runner.close() // its subjects would only be in the way
+      await answered('waypoint', await askWaypoint(await envoyBinary(), await busyPercent(), plan))
     }
   } finally {
     signal.removeEventListener('abort', end)

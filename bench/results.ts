@@ -17,6 +17,7 @@ export const QUESTION_NAMES = [
   'passthrough',
   'neighbour',
   'rules',
+  'waypoint',
 ] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
 

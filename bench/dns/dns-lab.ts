@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One node with a ztunnel: a pod that is enrolled, one that is not, and the resolver both ask.
+// One node with a ztunnel: a pod that is enrolled, one that is not, one with a dnsmasq of its own, and the resolver all ask.
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { get } from 'node:http'
@@ -12,7 +12,7 @@ import type { DnsAnswers, DnsAskOptions } from '../load/dns-ask.ts'
 import { Processes } from '../processes.ts'
 
 const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
-const IPS = { enrolled: '10.1.0.1', plain: '10.1.0.2', resolver: '10.1.0.3' } as const
+const IPS = { enrolled: '10.1.0.1', plain: '10.1.0.2', resolver: '10.1.0.3', relayed: '10.1.0.4' } as const
 const START_TIMEOUT_MS = 20_000
 const OWN_NAME = 'cart.shop.svc.cluster.local'
 const OTHER_NAME = 'www.example.org'
@@ -23,8 +23,17 @@ services:
 policies: []
 `
 
-/** Which way a question takes: to the resolver without a mesh, to it through the ztunnel, or answered there. */
-export type Way = 'direct' | 'forwarded' | 'answered'
+/** Which way a question takes: to the resolver without a mesh, to it through a dnsmasq or the ztunnel, or answered there. */
+export type Way = 'direct' | 'dnsmasq' | 'forwarded' | 'answered'
+
+const ASKERS: Readonly<Record<Way, keyof typeof IPS>> = {
+  direct: 'plain',
+  dnsmasq: 'relayed',
+  forwarded: 'enrolled',
+  answered: 'enrolled',
+}
+/** Debian's package dnsmasq-base: a forwarder in C, asked at its own port, so without redirection and connection table. */
+const DNSMASQ = '/usr/sbin/dnsmasq'
 
 /** Owns its directory, namespaces and processes. */
 export class DnsLab {
@@ -51,11 +60,19 @@ export class DnsLab {
     }
   }
 
-  async ask(way: Way, load: Pick<DnsAskOptions, 'seconds' | 'rate' | 'window'>): Promise<DnsAnswers> {
-    const { namespace } = this.#network.pod(way === 'direct' ? 'plain' : 'enrolled')
+  /** Ways that can be measured here: dnsmasq only where it is installed. */
+  get ways(): readonly Way[] {
+    return existsSync(DNSMASQ)
+      ? ['direct', 'dnsmasq', 'forwarded', 'answered']
+      : ['direct', 'forwarded', 'answered']
+  }
+
+  async ask(way: Way, load: Omit<DnsAskOptions, 'ip' | 'name'>): Promise<DnsAnswers> {
+    const { namespace } = this.#network.pod(ASKERS[way])
     const name = way === 'answered' ? OWN_NAME : OTHER_NAME
-    const options: DnsAskOptions = { ...load, ip: IPS.resolver, name }
-    return await this.#processes.measure(namespace, 'dns-ask', options, (load.seconds + 10) * 1000)
+    const options: DnsAskOptions = { ...load, ip: way === 'dnsmasq' ? '127.0.0.1' : IPS.resolver, name }
+    const timeoutMs = (load.warmUpSeconds + load.seconds + 10) * 1000
+    return await this.#processes.measure(namespace, 'dns-ask', options, timeoutMs)
   }
 
   async close(): Promise<void> {
@@ -85,12 +102,27 @@ export class DnsLab {
     })
     const resolver = this.#network.pod('resolver').namespace
     await this.#processes.hold(resolver, 'dns-echo', {}, START_TIMEOUT_MS)
+    if (existsSync(DNSMASQ)) this.#startDnsmasq()
     for (
       const endMs = performance.now() + START_TIMEOUT_MS;
       !(await isReady(file('admin.sock')));
       await wait(50)
     )
       if (ztunnel.hasEnded || performance.now() > endMs) throw new Error(ztunnel.logEnd())
+  }
+
+  #startDnsmasq(): void {
+    const { namespace } = this.#network.pod('relayed')
+    const server = `--server=${IPS.resolver}`
+    const options = [
+      '--no-daemon',
+      '--conf-file=/dev/null',
+      '--no-resolv',
+      '--no-hosts',
+      '--cache-size=0',
+      server,
+    ]
+    this.#processes.start(namespace, DNSMASQ, [...options, '--user=root', '--pid-file='], {})
   }
 }
 

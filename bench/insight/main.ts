@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long does somebody wait who asks a node of a mesh of 10,000 pods why a pair gets through or not? Writes INSIGHT.md beside
-// RESULTS.md. Needs root (network namespaces). usage: npm run bench:insight [-- --rounds N --runs N --out DIRECTORY]
+// How long does somebody wait who asks a node of a mesh of 10,000 pods why a pair gets through or not, and what does it cost a
+// node to know? Writes INSIGHT.md beside RESULTS.md. Needs root (network namespaces).
+// usage: npm run bench:insight [-- --rounds N --runs N --seconds N --out DIRECTORY]
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
@@ -10,19 +11,22 @@ import { describeCommit } from '../measure/machine.ts'
 import { median } from '../measure/statistics.ts'
 import { podsOfNode, SIZE } from '../node/mesh-files.ts'
 import { NodeLab, until } from '../node/node-lab.ts'
+import { type InsightCost, measureInsightCost } from './cost.ts'
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     runs: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '5' },
     out: { type: 'string', default: join(import.meta.dirname, '..') },
   },
 })
-const [ROUNDS, RUNS] = [Number(values.rounds), Number(values.runs)]
+const [ROUNDS, RUNS, SECONDS] = [Number(values.rounds), Number(values.runs), Number(values.seconds)]
 const ROOT = join(import.meta.dirname, '..', '..')
 const CLI = join(ROOT, 'cli', 'sidestep.mjs')
 const PODS = 50
 const WHY_GOAL_MS = 300
+const COST_GOAL_PERCENT = 2
 
 /** What is asked, by its heading. */
 type Command = readonly [what: string, program: readonly string[]]
@@ -86,7 +90,26 @@ async function measure(): Promise<Round> {
   }
 }
 
-function page(rounds: readonly Round[], commit: string): string {
+/** Both kinds of insight at each load, and their sum judged. */
+function costRows(costs: readonly InsightCost[][]): string {
+  const whats = costs[0]?.map(({ what }) => what) ?? []
+  const percents = (figures: readonly number[]): string =>
+    figures.map((figure) => `${figure.toFixed(1)} %`).join(' | ')
+  return whats
+    .flatMap((what, at) => {
+      const found = costs.flatMap((round) => round[at] ?? [])
+      const sums = found.map(({ recordsPercent, otherPercent }) => recordsPercent + otherPercent)
+      const verdict = sums.every((sum) => sum <= COST_GOAL_PERCENT) ? 'reached' : '**missed**'
+      return [
+        `| ${what}: records | ${percents(found.map(({ recordsPercent }) => recordsPercent))} |  |  |`,
+        `| ${what}: all other insight | ${percents(found.map(({ otherPercent }) => otherPercent))} |  |  |`,
+        `| ${what}: together | ${percents(sums)} | ≤ ${COST_GOAL_PERCENT} % | ${verdict} |`,
+      ]
+    })
+    .join('\n')
+}
+
+function page(rounds: readonly Round[], costs: readonly InsightCost[][], commit: string): string {
   const whats = rounds[0]?.commands.map(({ what }) => what) ?? []
   const rows = whats.map((what, at) => {
     const found = rounds.flatMap(({ commands: all }) => all[at] ?? [])
@@ -114,11 +137,24 @@ ${rows.join('\n')}
   The first two rows say how much of it is the start of a process.
 - **Load**: processes that wanted a core in the minute before. Read times only where it is small.
 - In a cluster the way through the apiserver comes on top, and a process in the ztunnel's pod for each question.
+
+## What it costs to know
+
+Share of the work of both nodes' workers that is done for insight while they carry requests: records of connections, from the text to
+the file, and events, counters, histograms, edges and spans. The time is that of V8's profiler, a sample each half millisecond; the work
+that main does for insight is added to it, main's other work is not in the whole.
+
+| | ${costs.map((_, index) => `Round ${index + 1}`).join(' | ')} | Goal | |
+|---|${costs.map(() => '---|').join('')}---|---|
+${costRows(costs)}
 `
 }
 
 const rounds: Round[] = []
 for (let round = 0; round < ROUNDS; round++) rounds.push(await measure())
-const text = page(rounds, await describeCommit(ROOT))
+const costs: InsightCost[][] = []
+for (let round = 0; round < ROUNDS; round++)
+  costs.push(await measureInsightCost(`${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, SECONDS))
+const text = page(rounds, costs, await describeCommit(ROOT))
 writeFileSync(join(values.out, 'INSIGHT.md'), text)
 console.log(text)

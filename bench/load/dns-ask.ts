@@ -13,6 +13,8 @@ export interface DnsAskOptions {
   readonly ip: string
   readonly name: string
   readonly seconds: number
+  /** Asked before that without being counted: a program that just started is not yet compiled. */
+  readonly warmUpSeconds: number
   /** Questions per second; 0: as many as possible. */
   readonly rate: number
   readonly window: number
@@ -36,6 +38,8 @@ const block = allocateBlock(600)
 const end = writeQuestion()
 let failures = 0
 let sent = 0
+/** What was asked before is not counted. */
+let countsFromMs = 0
 
 function writeQuestion(): number {
   const { bytes } = block
@@ -62,8 +66,8 @@ function send(socket: UdpSocket): number {
 
 function record(datagram: Datagram, startedMs: number): void {
   const rcode = (datagram.block.bytes[datagram.start + 3] ?? 0) & 15
-  if (rcode === 0) histogram.record((performance.now() - startedMs) * 1000)
-  else failures++
+  if (rcode !== 0) failures++
+  else if (startedMs >= countsFromMs) histogram.record((performance.now() - startedMs) * 1000)
 }
 
 /** One question from a port of its own. */
@@ -126,9 +130,9 @@ function askWithoutPause(untilMs: number): void {
   }
 }
 
-const beganMs = performance.now()
-if (options.rate > 0) askAtRate(beganMs + options.seconds * 1000)
-else askWithoutPause(beganMs + options.seconds * 1000)
+countsFromMs = performance.now() + options.warmUpSeconds * 1000
+if (options.rate > 0) askAtRate(countsFromMs + options.seconds * 1000)
+else askWithoutPause(countsFromMs + options.seconds * 1000)
 console.log(
   JSON.stringify({
     answers: histogram.count,

@@ -41,7 +41,9 @@ export async function busyPercent(): Promise<number> {
 export async function describeCommit(root: string): Promise<string> {
   try {
     const { stdout } = await run('git', ['rev-parse', '--short=10', 'HEAD'], { cwd: root })
-    const changes = await run('git', ['status', '--porcelain', 'mesh', 'ztunnel', 'bench'], { cwd: root })
+    const changes = await run('git', ['status', '--porcelain', 'mesh', 'ztunnel', 'waypoint', 'bench'], {
+      cwd: root,
+    })
     const isChanged = changes.stdout
       .split('\n')
       .some((line) => line !== '' && !/bench\/(RESULTS|results)/.test(line))

@@ -18,7 +18,7 @@ function numberAt(text: string, pattern: RegExp): number {
 }
 
 function quantileMicros(text: string, percent: number): number {
-  const match = new RegExp(`^\\s*${percent}%\\s+([\\d.]+)(us|ms|s|m)$`, 'm').exec(text)
+  const match = new RegExp(`^\\s*${percent}%\\s+([\\d.]+)(us|ms|s|m) *$`, 'm').exec(text)
   return Number(match?.[1] ?? Number.NaN) * (MICROS_OF_UNIT[match?.[2] ?? ''] ?? Number.NaN)
 }
 

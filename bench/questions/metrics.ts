@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The figures of each question: key in results.json, heading, unit. The report and the goals know them from here.
 import type { QuestionName } from '../results.ts'
+import { CASES } from '../waypoint/cases.ts'
 
 /** One column. */
 export interface Metric {
@@ -103,6 +104,21 @@ const RULES: readonly Metric[] = RULE_COUNTS.flatMap((count) => {
   ]
 })
 
+const WAYPOINT: readonly Metric[] = [
+  ...CASES.flatMap(({ key, title }) => [
+    metric(`requestsPerSecond${key}`, 'requests/s', 0, true, title),
+    metric(`p50Micros${key}`, 'p50 µs', 0, true, title),
+    metric(`p99Micros${key}`, 'p99 µs', 0, true, title),
+    metric(`cpuMicros${key}`, 'CPU µs per request', 1, true, title),
+    metric(`corePercent${key}`, '% of its core', 0, false, title),
+    metric(`residentMb${key}`, 'data process MB', 1, true, title),
+  ]),
+  metric('gbitPerSecond', 'Gbit/s', 2, true, 'bodies of 1 MB'),
+  metric('cpuSecondsPerGb', 'CPU s per GB', 2, true, 'bodies of 1 MB'),
+  metric('corePercentBig', '% of its core', 0, false, 'bodies of 1 MB'),
+  metric('residentMbBig', 'data process MB', 1, true, 'bodies of 1 MB'),
+]
+
 export const METRICS: Readonly<Record<QuestionName, readonly Metric[]>> = {
   requests: REQUESTS,
   latency: LATENCY,
@@ -113,6 +129,7 @@ export const METRICS: Readonly<Record<QuestionName, readonly Metric[]>> = {
   passthrough: BOTH,
   neighbour: NEIGHBOUR,
   rules: RULES,
+  waypoint: WAYPOINT,
 }
 
 /** Headings and one sentence of each question, as the report shows them. */
@@ -152,5 +169,11 @@ export const QUESTION_TEXT: Readonly<Record<QuestionName, readonly [title: strin
   rules: [
     'Rules of policies',
     'Connections per second as above, with a policy of 10 and of 10,000 rules, none of which is true of them.',
+  ],
+  waypoint: [
+    'Waypoint',
+    'wrk, 1 thread, 32 keep-alive connections of HTTP/1.1 through one of our ztunnels (HBONE) to the waypoint, which ' +
+      'sends the requests on to nginx in plain text. Each waypoint has one worker and a core for itself; the rest ' +
+      'shares the other core: where a proxy uses less than its whole core, compare CPU, not requests/s.',
   ],
 }

@@ -6,8 +6,11 @@ import { BULK_PORT, SERVER_IP, WEB_PORT } from '../lab.ts'
 const HBONE_PORT = 15_008
 const OUTBOUND_PORT = 15_001
 /** What Istio's ztunnel and ours advertise: SPEC wire-protocols §3.2. */
-const HTTP2_OPTIONS = { initial_stream_window_size: 4_194_304, initial_connection_window_size: 16_777_216 }
-const TYPE = 'type.googleapis.com/envoy.extensions'
+export const HTTP2_OPTIONS = {
+  initial_stream_window_size: 4_194_304,
+  initial_connection_window_size: 16_777_216,
+}
+export const TYPE = 'type.googleapis.com/envoy.extensions'
 const SOL_SOCKET = 1
 const SO_MARK = 36
 
@@ -18,9 +21,10 @@ export interface EnvoyFiles {
   readonly root: string
 }
 
-type Json = Readonly<Record<string, unknown>>
+export type Json = Readonly<Record<string, unknown>>
 
-function tlsContext(files: EnvoyFiles): Json {
+/** TLS 1.3, h2, trusting the one root. */
+export function tlsContext(files: EnvoyFiles): Json {
   return {
     alpn_protocols: ['h2'],
     tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
@@ -31,7 +35,7 @@ function tlsContext(files: EnvoyFiles): Json {
   }
 }
 
-function address(ip: string, port: number): Json {
+export function address(ip: string, port: number): Json {
   return { socket_address: { address: ip, port_value: port } }
 }
 

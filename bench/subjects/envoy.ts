@@ -2,14 +2,7 @@
 // Envoy as a tunnel: one process in each pod, CONNECT over mTLS and HTTP/2 between them, behind the same redirect
 // rules as ours on the client's side.
 import { writeFile } from 'node:fs/promises'
-import {
-  createRootCertificate,
-  exportPrivateKey,
-  generateKeyPair,
-  publicKeyInfoOf,
-  type Signer,
-  signCertificate,
-} from '../../mesh/identity/pki.ts'
+import type { Signer } from '../../mesh/identity/pki.ts'
 import { ENVOY_VERSION, envoyBinary } from '../../scripts/envoy.ts'
 import {
   applyRedirectRules,
@@ -19,44 +12,18 @@ import {
 import type { Lab } from '../lab.ts'
 import { versionOf } from '../measure/machine.ts'
 import type { LoggedProcess } from '../processes.ts'
+import { createAuthority, writeCertificate } from './certificate-files.ts'
 import { destinationConfig, type EnvoyFiles, sourceConfig } from './envoy-config.ts'
 import type { MissingSubject, RunningSubject, Subject } from './subject.ts'
 
 const CONCURRENCY = 2
-const HOUR_MS = 3_600_000
-
-/** A root for one run; the key stays in memory. */
-async function createAuthority(lab: Lab): Promise<Signer> {
-  const pair = await generateKeyPair()
-  const nowMs = Date.now()
-  const certificatePem = await createRootCertificate(
-    pair,
-    'cluster.local',
-    nowMs - HOUR_MS,
-    nowMs + 24 * HOUR_MS,
-  )
-  await writeFile(lab.file('root.pem'), certificatePem)
-  return { certificatePem, privateKey: pair.privateKey }
-}
 
 async function certificateFiles(lab: Lab, authority: Signer, name: string): Promise<EnvoyFiles> {
-  const pair = await generateKeyPair()
-  const nowMs = Date.now()
-  const certificate = await signCertificate(authority, {
-    publicKeyInfo: await publicKeyInfoOf(pair),
-    organization: 'cluster.local', // as the root's; Envoy's BoringSSL is stricter about names than OpenSSL
-    uris: [`spiffe://cluster.local/ns/shop/sa/${name}`],
-    notBeforeMs: nowMs - HOUR_MS,
-    notAfterMs: nowMs + 24 * HOUR_MS,
-  })
-  const files = {
+  return await writeCertificate(authority, name, {
     certificate: lab.file(`${name}.pem`),
     key: lab.file(`${name}.key`),
     root: lab.file('root.pem'),
-  }
-  await writeFile(files.certificate, certificate)
-  await writeFile(files.key, await exportPrivateKey(pair.privateKey), { mode: 0o600 })
-  return files
+  })
 }
 
 async function startIn(
@@ -99,7 +66,7 @@ export async function envoy(path: string): Promise<Subject | MissingSubject> {
         'address not kept; no policy, no access log',
     },
     async start(lab: Lab): Promise<RunningSubject> {
-      const authority = await createAuthority(lab)
+      const authority = await createAuthority(lab.file('root.pem'))
       const serverFiles = await certificateFiles(lab, authority, 'server')
       const clientFiles = await certificateFiles(lab, authority, 'client')
       const destination = await startIn(lab, 'server', binary, destinationConfig(serverFiles))

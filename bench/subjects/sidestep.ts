@@ -27,8 +27,10 @@ async function isReady(socketPath: string): Promise<boolean> {
   })
 }
 
+type Environment = Readonly<Record<string, string>>
+
 /** Null: there is no pod of the mesh on that node. */
-async function startNode(lab: Lab, node: NodeName): Promise<LoggedProcess | null> {
+async function startNode(lab: Lab, node: NodeName, environment: Environment): Promise<LoggedProcess | null> {
   const pods = podsOf(lab.place).filter((pod) => pod.node === node && pod.isInMesh)
   if (pods.length === 0) return null
   const lines = pods.map(({ name }) => {
@@ -51,6 +53,7 @@ async function startNode(lab: Lab, node: NodeName): Promise<LoggedProcess | null
       SIDESTEP_LOG_LEVEL: 'warn',
       SIDESTEP_WORKER_COUNT: String(WORKERS),
       SIDESTEP_DRAIN_SECONDS: '0',
+      ...environment,
     },
   )
   const endMs = performance.now() + READY_TIMEOUT_MS
@@ -63,9 +66,9 @@ async function startNode(lab: Lab, node: NodeName): Promise<LoggedProcess | null
   return supervisor
 }
 
-async function startNodes(lab: Lab): Promise<(LoggedProcess | null)[]> {
+async function startNodes(lab: Lab, environment: Environment): Promise<(LoggedProcess | null)[]> {
   const started: (LoggedProcess | null)[] = []
-  for (const node of NODES) started.push(await startNode(lab, node))
+  for (const node of NODES) started.push(await startNode(lab, node, environment))
   return started
 }
 
@@ -79,18 +82,21 @@ export const SIDESTEP: Subject = {
       `supervisor and data process on each node, ${WORKERS} workers each; redirected by nf_tables; TLS 1.3; ` +
       'the client’s address kept; one Deny policy; metrics; connection records to a file',
   },
-  async start(lab: Lab): Promise<RunningSubject> {
-    await mkdir(lab.file('ca'), { mode: 0o700 })
-    await writeMeshFile(lab, true)
-    const [source = null, destination = null] = await startNodes(lab)
-    const data = (of: LoggedProcess | null): number[] => (of === null ? [] : childrenOf(of.pid))
-    const all = (of: LoggedProcess | null): number[] => (of === null ? [] : [of.pid, ...data(of)])
-    return {
-      name: 'sidestep',
-      lab,
-      sourcePids: () => all(source),
-      destinationPids: () => all(destination),
-      dataPids: () => ({ source: data(source), destination: data(destination) }),
-    }
-  },
+  start: (lab) => startSidestep(lab),
+}
+
+/** `environment`: of both nodes' processes, besides their options. */
+export async function startSidestep(lab: Lab, environment: Environment = {}): Promise<RunningSubject> {
+  await mkdir(lab.file('ca'), { mode: 0o700 })
+  await writeMeshFile(lab, true)
+  const [source = null, destination = null] = await startNodes(lab, environment)
+  const data = (of: LoggedProcess | null): number[] => (of === null ? [] : childrenOf(of.pid))
+  const all = (of: LoggedProcess | null): number[] => (of === null ? [] : [of.pid, ...data(of)])
+  return {
+    name: 'sidestep',
+    lab,
+    sourcePids: () => all(source),
+    destinationPids: () => all(destination),
+    dataPids: () => ({ source: data(source), destination: data(destination) }),
+  }
 }
