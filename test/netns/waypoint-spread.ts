@@ -10,8 +10,8 @@ import { WaypointMesh, waypointCluster } from '../support/waypoint-mesh.ts'
 /** The most that one may have of what another one has. */
 const MAX_RATIO = 1.2
 const FILLED_WITHIN_MS = 30_000
-/** Callers that keep their connections. */
-const KEPT = 30
+/** Callers that keep their connections: so many that one connection more or less at an instance is within the ratio. */
+const KEPT = 60
 
 /** Connections that front has open now, by the instance they go to. */
 async function openTo(mesh: WaypointMesh): Promise<readonly number[]> {
