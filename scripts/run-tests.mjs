@@ -56,7 +56,10 @@ if (again.length > 0 && again.length <= MAX_RUN_AGAIN) {
   const second = run(again, 1)
   isGood = second.status === 0
   if (!isGood) print(`\n${failures(second.lines).join('\n')}\n`)
-  for (const each of second.files) outcomes.splice(outcomes.findIndex(({ file }) => file === each.file), 1, each)
+  for (const each of second.files) {
+    const index = outcomes.findIndex(({ file }) => file === each.file)
+    outcomes.splice(index, 1, each)
+  }
   const flaky = second.files.filter(({ isOk }) => isOk).map(({ file }) => file)
   if (flaky.length > 0) print(`FLAKY, passed only alone: ${flaky.join(' ')}`)
 }
