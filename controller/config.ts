@@ -99,6 +99,14 @@ export const CONTROLLER_OPTIONS = {
     unit: 'of a million',
     meaning: 'source kubernetes: otlpSamplesPerMillion of the waypoints',
   },
+  waypointBodyTimeoutSeconds: {
+    type: 'integer',
+    default: '300',
+    min: 0,
+    max: 86_400,
+    unit: 'seconds',
+    meaning: 'source kubernetes: bodyTimeoutSeconds of the waypoints',
+  },
   listenHost: { type: 'text', default: '::', meaning: 'address on which ztunnels are served' },
   listenPort: {
     type: 'integer',

@@ -135,6 +135,15 @@ export const WAYPOINT_OPTIONS = {
     unit: 'of a million',
     meaning: 'requests that become spans where neither their caller nor a Telemetry says it',
   },
+  bodyTimeoutSeconds: {
+    type: 'integer',
+    default: '300',
+    min: 0,
+    max: 86_400,
+    unit: 'seconds',
+    meaning:
+      'a request of which a body is awaited and nothing comes, while nobody answers it: 408 then; no call of gRPC; 0: it is waited for for ever',
+  },
   logLevel: { type: 'text', default: 'info', choices: LOG_LEVELS, meaning: 'least severe log entry written' },
   drainSeconds: {
     type: 'integer',

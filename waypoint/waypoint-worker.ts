@@ -47,7 +47,7 @@ export class WaypointWorker {
     const { identity, trustDomain, baggage } = data
     this.#shedding = new Shedding(reactor, Math.random)
     this.#context = new WaypointContext({
-      ...{ reactor, identity, trustDomain, baggage },
+      ...{ reactor, identity, trustDomain, baggage, bodyTimeoutMs: data.bodyTimeoutMs },
       resources: new SessionResources({ scheduler: reactor, allocateBlock }),
       inner: new SessionResources({ scheduler: reactor, allocateBlock }),
       share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),

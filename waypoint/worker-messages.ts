@@ -23,6 +23,8 @@ export interface WorkerData {
   readonly accessLogFormat: string
   /** null: nobody traces. */
   readonly tracesPerMillion: number | null
+  /** 0: none. */
+  readonly bodyTimeoutMs: number
   /** SPIFFE id of the waypoint. */
   readonly identity: string
   readonly trustDomain: string

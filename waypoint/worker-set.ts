@@ -129,6 +129,7 @@ export class WorkerSet {
       ...{ acceptShare: this.#crew.share, wakeFds: this.#crew.wakeFds },
       ...{ identity: this.#identity, trustDomain, accessLog, accessLogFormat },
       tracesPerMillion: otlpEndpoint === '' ? null : otlpSamplesPerMillion,
+      bodyTimeoutMs: this.#config.bodyTimeoutSeconds * 1000,
       baggage: formatBaggage({ clusterName, namespace, workloadName, serviceName: workloadName }),
     }
   }

@@ -79,13 +79,18 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
   }
 }
 
-/** How waypoints log and trace, where the controller is told. */
-function waypointOptions(config: ControllerConfig): Readonly<Record<string, string>> {
+/** What a waypoint has for itself; not written, since an older image would not start with a name that it does not know. */
+const OWN_BODY_TIMEOUT_SECONDS = 300
+
+/** How waypoints log, trace and wait, where the controller is told. */
+export function waypointOptions(config: ControllerConfig): Readonly<Record<string, string>> {
   const { waypointOtlpEndpoint: endpoint, waypointOtlpSamplesPerMillion: samples } = config
+  const { waypointBodyTimeoutSeconds: seconds } = config
   return {
     SIDESTEP_ACCESS_LOG: config.waypointAccessLog,
     SIDESTEP_ACCESS_LOG_FORMAT: config.waypointAccessLogFormat,
     SIDESTEP_OTLP_ENDPOINT: endpoint,
     SIDESTEP_OTLP_SAMPLES_PER_MILLION: endpoint === '' ? '' : String(samples),
+    SIDESTEP_BODY_TIMEOUT_SECONDS: seconds === OWN_BODY_TIMEOUT_SECONDS ? '' : String(seconds),
   }
 }

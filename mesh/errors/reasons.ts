@@ -293,7 +293,8 @@ const ROWS = {
   JWT_UNVERIFIABLE: [207, 401, 16, 'CANCEL', '-',
     'the keys of the token\'s issuer cannot be had: check jwksUri from the waypoint, or the jwks in the rule'],
   HTTP_HEAD_TIMEOUT: [188, 408, 4, 'CANCEL', '-', 'the peer began a head and did not end it in time'],
-  HTTP_BODY_TIMEOUT: [190, 408, 4, 'CANCEL', '-', 'the peer began a body and sent nothing of it for too long'],
+  HTTP_BODY_TIMEOUT: [190, 408, 4, 'CANCEL', '-',
+    'the caller began a body and sent nothing of it for bodyTimeoutSeconds: see what it waits for, or allow it more'],
 } as const satisfies Record<string, Row>
 
 export type ReasonCode = keyof typeof ROWS

@@ -104,6 +104,10 @@ export class H2Stream implements HttpStream {
     return (this.bits & STREAM.CLOSED) !== 0
   }
 
+  get isPaused(): boolean {
+    return (this.bits & STREAM.PAUSED) !== 0
+  }
+
   /** True when the peer has ended its half. */
   get isRemoteEnded(): boolean {
     return (this.bits & STREAM.REMOTE_END) !== 0

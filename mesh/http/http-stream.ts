@@ -22,6 +22,8 @@ export interface HttpStream extends ByteStream {
   readonly isClosed: boolean
   /** True when the peer's message has come to its end. */
   readonly isRemoteEnded: boolean
+  /** True while nothing is read, because its owner wants a pause: the peer may have to wait. */
+  readonly isPaused: boolean
   /** Server: the codec has answered by itself, with the status of the reason that onClose tells. */
   readonly isAnsweredByCodec: boolean
   /**

@@ -30,16 +30,11 @@ export const HTTP1_LIMITS = {
     unit: 'ms',
     meaning: 'from the first byte of a head to its last: nobody holds a connection with a byte now and then',
   },
-  bodyTimeout: {
-    value: 300_000,
-    unit: 'ms',
-    meaning: 'a request’s body of which no byte comes, while it is read: as a connection without a request',
-  },
   idleTimeout: {
     value: 300_000,
     unit: 'ms',
     meaning:
-      'a client’s connection without a request: longer than clients keep theirs, so that they close first',
+      'a client’s connection without a request, or that owes the rest of one that is answered: longer than clients keep theirs',
   },
   drainIdle: {
     value: 5_000,

@@ -5,7 +5,7 @@
 import { type Refusal, refuse } from '../errors/refusal.ts'
 import { type HeaderList, isInterim } from '../http/header-list.ts'
 import { reasonAnswer } from '../http/reason-answer.ts'
-import { type Block, CLOSED_OK, type CloseReason } from '../reactor/byte-stream.ts'
+import { CLOSED_OK, type CloseReason } from '../reactor/byte-stream.ts'
 import type { Timer } from '../reactor/scheduler.ts'
 import { Http1Connection, type Http1Options } from './connection.ts'
 import { type Asked, answerHeadText } from './head-text.ts'
@@ -41,10 +41,6 @@ export class Http1ServerSession extends Http1Connection {
   readonly #handler: Http1ServerHandler
   readonly #scheme: string
   #idleTimeoutMs: number
-  /** Bytes of the body that is being read, when it was looked at last, and when that was. */
-  #bodyBytes = 0
-  #seenBodyBytes = -1
-  #bodySinceMs = 0
   #request: RequestHead | null = null
   #isDraining = false
   #discardedBytes = 0
@@ -91,8 +87,6 @@ export class Http1ServerSession extends Http1Connection {
     }
     this.#request = request
     this.#discardedBytes = 0
-    this.#bodyBytes = 0
-    this.#seenBodyBytes = -1
     this.isKeptAlive = request.isKeptAlive && !this.#isDraining
     const stream = new Http1Stream(this)
     this.stream = stream
@@ -117,7 +111,9 @@ export class Http1ServerSession extends Http1Connection {
     if (!isLast && request.isOld) return
     // Whoever expects 100 and gets an answer may send the body or not: nobody could tell what comes next.
     const isUnsure = !stream.isRemoteEnded && request.headers.includes('expect')
-    if (isLast && (isUnsure || stream.bits & EXCHANGE.TUNNEL_ASKED)) this.isKeptAlive = false
+    // SPEC RFC9110 §15.5.9: whoever says 408 waits for the rest no longer.
+    const isGivenUp = !stream.isRemoteEnded && headers[1] === '408'
+    if (isLast && (isUnsure || isGivenUp || stream.bits & EXCHANGE.TUNNEL_ASKED)) this.isKeptAlive = false
     const { method, isOld } = request
     const head = answerHeadText(headers, isEnd, { method, isOld, isKeptAlive: this.isKeptAlive })
     if (head.kind === 'refusal') {
@@ -171,13 +167,19 @@ export class Http1ServerSession extends Http1Connection {
   }
 
   protected override onLocalEnd(stream: Http1Stream): void {
+    if (stream.bits & EXCHANGE.TUNNEL) {
+      this.endIfComplete(stream)
+      return
+    }
     // The answer is complete, whatever the client still sends.
-    if (stream.bits & EXCHANGE.TUNNEL) this.endIfComplete(stream)
-    else this.endStream(stream, CLOSED_OK)
+    this.endStream(stream, CLOSED_OK)
+    this.#idleSinceMs = this.resources.scheduler.nowMs
+    if (!this.isKeptAlive && !stream.isRemoteEnded) this.linger()
   }
 
   protected discard(bytes: number): boolean {
     this.#discardedBytes += bytes
+    this.#idleSinceMs = this.resources.scheduler.nowMs
     return this.isKeptAlive && this.#discardedBytes <= HTTP1_LIMITS.discard.value
   }
 
@@ -199,40 +201,15 @@ export class Http1ServerSession extends Http1Connection {
     this.#handler.onClose(reason)
   }
 
-  override onBody(block: Block, start: number, end: number): void {
-    this.#bodyBytes += end - start
-    super.onBody(block, start, end)
-  }
-
   /** One timer for all waits of a connection: it looks when it fires. */
   #watchIdle(delayMs: number): Timer {
     return this.resources.scheduler.startTimer(delayMs, () => {
-      const leftMs = this.isIdle ? this.#leftMs(this.#idleSinceMs, this.#idleTimeoutMs) : this.#bodyLeftMs()
-      // Who is busy now may be idle the next moment.
-      if (leftMs > 0) this.#idleTimer = this.#watchIdle(Math.min(leftMs, this.#idleTimeoutMs))
-      else if (this.isIdle) this.linger()
-      else {
-        const { value } = HTTP1_LIMITS.bodyTimeout
-        this.failed({ code: 'HTTP_BODY_TIMEOUT', detail: `nothing of it for ${value / 1000} s` })
-      }
+      // Who is busy now may be idle the next moment. A head has its own time; the rest of a request that was answered has not.
+      const isBusy = this.stream !== null || this.reader.isInHead
+      const idleMs = isBusy ? 0 : this.resources.scheduler.nowMs - this.#idleSinceMs
+      const leftMs = this.#idleTimeoutMs - idleMs
+      if (leftMs > 0) this.#idleTimer = this.#watchIdle(leftMs)
+      else this.linger()
     })
-  }
-
-  /** Until a body of which nothing comes is given up. Not while nobody takes it, or once it is answered. */
-  #bodyLeftMs(): number {
-    const { stream } = this
-    const isAwaited =
-      stream !== null &&
-      (stream.bits & (EXCHANGE.CLOSED | EXCHANGE.REMOTE_END | EXCHANGE.TUNNEL | EXCHANGE.TUNNEL_ASKED)) === 0
-    const hasMoved = this.#bodyBytes !== this.#seenBodyBytes
-    if (!isAwaited || this.reader.isPaused || hasMoved) {
-      this.#seenBodyBytes = isAwaited && !this.reader.isPaused ? this.#bodyBytes : -1
-      this.#bodySinceMs = this.resources.scheduler.nowMs
-    }
-    return this.#leftMs(this.#bodySinceMs, HTTP1_LIMITS.bodyTimeout.value)
-  }
-
-  #leftMs(sinceMs: number, timeoutMs: number): number {
-    return sinceMs + timeoutMs - this.resources.scheduler.nowMs
   }
 }

@@ -70,9 +70,12 @@ export class Http1Stream implements HttpStream {
   get isRemoteEnded(): boolean {
     return (this.bits & EXCHANGE.REMOTE_END) !== 0
   }
+  get isPaused(): boolean {
+    return (this.bits & EXCHANGE.PAUSED) !== 0
+  }
   /** True when somebody takes what is read. */
   get isReading(): boolean {
-    return this.#handler !== null && (this.bits & EXCHANGE.PAUSED) === 0
+    return this.#handler !== null && !this.isPaused
   }
   /** Client, once closed with a failure: true when not one byte of the answer has come. */
   get isUnanswered(): boolean {

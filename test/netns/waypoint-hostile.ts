@@ -2,15 +2,22 @@
 // Hostile callers of a real waypoint, and services that come and go: each gets its status and its reason, what they cost is bounded,
 // and callers beside them are all answered.
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { CallerLoad } from '../support/caller-load.ts'
 import { type LabRecord, type LabSocket, poll } from '../support/mesh-lab.ts'
+import type { Silences } from '../support/silent-caller.ts'
 import { END_HEADERS, FRAME_TYPE, frame, literals, PREFACE } from '../support/tunnel-attacker.ts'
 import { SERVICES, WaypointMesh } from '../support/waypoint-mesh.ts'
 
-/** All attacks together: far below what was sent. */
-const MAX_GROWTH_KB = 60_000
+/** All attacks together, and the windows of a body that its service does not read: far below what was sent. */
+const MAX_GROWTH_KB = 80_000
 const { vip: VIP } = SERVICES.web
+const SILENT_CALLER = fileURLToPath(new URL('../support/silent-caller.ts', import.meta.url))
+const SLOW_SERVICE = fileURLToPath(new URL('../support/slow-service.ts', import.meta.url))
+/** A request's body of which nothing comes; and how long others are silent, who may. */
+const BODY_TIMEOUT_SECONDS = 5
+const SILENT_MS = 12_000
 const EMPTY = Buffer.alloc(0)
 const settings = frame(FRAME_TYPE.SETTINGS, 0, 0, EMPTY)
 /** The whole of a part of an attack that is written at once. */
@@ -113,6 +120,7 @@ const flickering = (app: string): string =>
 const SLOW_ROUTE =
   '{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: web, namespace: shop}, spec: {hosts: [web], http: [' +
   '{match: [{uri: {prefix: /endless}}], timeout: 1s, route: [{destination: {host: web-v1, port: {number: 80}}}]}, ' +
+  '{match: [{uri: {prefix: /slow/}}], route: [{destination: {host: web-v2, port: {number: 80}}}]}, ' +
   '{route: [{destination: {host: web-v1, port: {number: 80}}}]}]}}'
 
 const CHECKS: Readonly<Record<string, Check>> = {
@@ -168,6 +176,35 @@ const CHECKS: Readonly<Record<string, Check>> = {
     for (const socket of [...heads, ...bodies]) socket.destroy()
   },
 
+  'bodies of which nothing comes are given up, and no others that are silent': async (t, mesh) => {
+    await mesh.stopService('v2')
+    await mesh.startInCart('slow', '--no-warnings', SLOW_SERVICE, String(SERVICES['web-v2'].port))
+    const sinceMs = Date.now()
+    const args = ['--no-warnings', SILENT_CALLER, VIP, '80', String(SILENT_MS)]
+    const running = mesh.run('front', process.execPath, ...args)
+    const old = Array.from({ length: 20 }, () => mesh.lab.connect('front', VIP, 80))
+    for (const socket of old)
+      socket.write('POST /stalled HTTP/1.1\r\nhost: web\r\ncontent-length: 100\r\n\r\nsome of it')
+    for (const socket of old) await socket.until('the end', isOver)
+    t.ok(
+      old.every(({ text }) => /^HTTP\/1\.1 408 [\s\S]*connection: close[\s\S]*HTTP_BODY_TIMEOUT/.test(text)),
+    )
+    const record = await recordOf(mesh, sinceMs, ({ reason }) => reason === 'HTTP_BODY_TIMEOUT')
+    t.match(record, { status: 408, response_flags: 'SI', bytes_received: 10, path: '/stalled' })
+    const silences = JSON.parse(await running) as Silences // as: what the caller writes
+    const { stalled, ...others } = silences
+    t.match(stalled, { status: 408, reason: 'HTTP_BODY_TIMEOUT', reset: 0 })
+    t.ok(stalled.afterMs >= BODY_TIMEOUT_SECONDS * 1000, `after ${stalled.afterMs} ms`)
+    for (const [name, silence] of Object.entries(others)) t.match(silence, { status: 200, reset: 0 }, name)
+    t.equal(silences.answered.bytes, 'begun5'.length)
+    t.equal(silences.unread.bytes, '8000000'.length, 'of a service that did not read for a while')
+    const { body } = await mesh.admin('/metrics')
+    t.match(body, /istio_requests_total\{[^}]*response_code="408"[^}]*response_flags="SI"[^}]*\} 21\n/)
+    for (const socket of old) socket.destroy()
+    await mesh.stopService('slow')
+    await mesh.startService('v2')
+  },
+
   'a body that never ends is passed on, and not kept': async (t, mesh) => {
     const pid = await mesh.dataPid()
     const beforeKb = residentKb(pid)
@@ -209,7 +246,8 @@ function residentKb(pid: number): number {
 
 t.setTimeout(240_000)
 t.test('hostile callers of a waypoint', { timeout: 210_000 }, async (t) => {
-  const mesh = await WaypointMesh.start(t, SLOW_ROUTE, flickering('cart'))
+  const options = { SIDESTEP_BODY_TIMEOUT_SECONDS: String(BODY_TIMEOUT_SECONDS) }
+  const mesh = await WaypointMesh.startWith(t, () => options, SLOW_ROUTE, flickering('cart'))
   const honest = [new CallerLoad(t, mesh, 'batch', 4, 'keep'), new CallerLoad(t, mesh, 'batch', 2, 'new')]
   await Promise.all(honest.map((each) => each.more(100)))
   const pid = await mesh.dataPid()

@@ -87,11 +87,13 @@ function runMessages(run: Run): void {
     (exchanges, test) => {
       const { near, far } = exchanges.ask(POST, false)
       far.stream.pause()
+      test.ok(far.stream.isPaused)
       send(near.stream, Buffer.alloc(LARGE, 'x'))
       near.stream.sendHeaders(['x-t', 'last'], true)
       exchanges.run()
       test.same([far.said.lists, far.body.bytes], [[], 0])
       far.stream.resume()
+      test.notOk(far.stream.isPaused)
       exchanges.run()
       test.equal(far.body.bytes, LARGE)
       test.same(far.said.lists, [['x-t', 'last']])

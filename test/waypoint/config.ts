@@ -40,3 +40,11 @@ t.test(
     t.same(mistakes({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }), [])
   },
 )
+
+t.test('how long a body is waited for is said in seconds, for ever by 0', async (t) => {
+  const seconds = (text: string) =>
+    readConfig([], { SIDESTEP_CONTROLLER_ADDRESSES: 'a:15012', SIDESTEP_BODY_TIMEOUT_SECONDS: text })
+  t.equal(readConfig([], { SIDESTEP_CONTROLLER_ADDRESSES: 'a:15012' }).options.bodyTimeoutSeconds, 300)
+  t.equal(seconds('0').options.bodyTimeoutSeconds, 0)
+  t.match(seconds('-1').mistakes, [/BODY_TIMEOUT_SECONDS/])
+})

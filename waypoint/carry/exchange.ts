@@ -16,6 +16,7 @@ import type { HttpVersion } from '../upstream/cluster-view.ts'
 import { type AttemptOutcome, refusedOutcome } from '../upstream/retry-policy.ts'
 import { admitRequest } from './admission.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
+import type { BodyLook } from './body-watch.ts'
 import { ExchangeOutcome } from './exchange-outcome.ts'
 import { refusedAnswer } from './generated-answer.ts'
 import { MAX_DELAYED } from './limits.ts'
@@ -76,6 +77,17 @@ export class Exchange extends ExchangeOutcome implements ByteStreamHandler, Http
     if (this.#isOver) return
     this.#stream.destroy(reason)
     this.#over(reason)
+  }
+
+  /**
+   * Answers 408 when its caller owes a body and sends nothing of it. A call may be silent for hours, both ways, and so may who asked
+   * for another protocol; where an answer has begun it is between caller and service.
+   */
+  giveUpStalled(look: BodyLook): void {
+    if (this.#body === null || this.#hasAnswered || this.#isOver) return
+    if (!this.#body.hasStalled(this.bytesReceived, this.#stream.isPaused, look)) return
+    if (this.isCall || this.method === 'CONNECT' || this.facts?.header('upgrade') !== undefined) return
+    this.#fail(refuse('HTTP_BODY_TIMEOUT', `nothing of it for ${look.timeoutMs / 1000} s`))
   }
 
   #begin(): void {

@@ -9,6 +9,7 @@ import { Http1ServerSession } from '../../mesh/http1/server-session.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Caller } from '../decide/request-facts.ts'
 import type { HttpVersion } from '../upstream/cluster-view.ts'
+import type { BodyLook, WatchedConnection } from './body-watch.ts'
 import { Exchange, type ExchangeSource } from './exchange.ts'
 import { recordRefused } from './exchange-record.ts'
 import type { Sender } from './request-headers.ts'
@@ -33,7 +34,7 @@ export interface ConnectionOptions {
 
 type Session = Pick<H2Session, 'drain' | 'destroy'>
 
-export class HttpConnection implements ExchangeSource {
+export class HttpConnection implements ExchangeSource, WatchedConnection {
   readonly context: WaypointContext
   readonly own: KnownCluster | null
   readonly caller: Caller
@@ -58,6 +59,7 @@ export class HttpConnection implements ExchangeSource {
       this.#exchanges.add(new Exchange(this, stream, headers, isEnd))
     }
     const onClose = (reason: CloseReason): void => {
+      this.context.bodies.delete(this)
       for (const exchange of this.#exchanges) exchange.abort(reason)
       this.own?.cluster.drain(reason)
       options.onClosed(reason)
@@ -67,6 +69,7 @@ export class HttpConnection implements ExchangeSource {
       const { series, reactor } = this.context
       series.countRequest(this.#series, this.target, unreadable(refusal, reactor.nowMs), reactor.nowMs)
     }
+    this.context.bodies.add(this)
     this.#session =
       version === 'http2'
         ? new H2Session({
@@ -90,6 +93,10 @@ export class HttpConnection implements ExchangeSource {
 
   destroy(reason: CloseReason): void {
     this.#session.destroy(reason)
+  }
+
+  giveUpStalled(look: BodyLook): void {
+    for (const exchange of this.#exchanges) exchange.giveUpStalled(look)
   }
 
   onExchangeEnded(exchange: Exchange): void {

@@ -4,6 +4,7 @@
 import type { HeaderList } from '../../mesh/http/header-list.ts'
 import type { HttpStream } from '../../mesh/http/http-stream.ts'
 import type { Block } from '../../mesh/reactor/byte-stream.ts'
+import type { BodyLook } from './body-watch.ts'
 import type { Mirror } from './mirror.ts'
 import { Replay } from './replay.ts'
 
@@ -13,6 +14,9 @@ export class RequestBody {
   #mirrors: readonly Mirror[] = []
   #trailers: HeaderList | null = null
   #hasEnded = false
+  /** Bytes that had come at a look, and since when there are no more; -1: it was not the caller's turn. */
+  #seenBytes = -1
+  #seenMs = 0
 
   /** True when all that has come can be sent once more. */
   get isReplayable(): boolean {
@@ -54,6 +58,18 @@ export class RequestBody {
     const isFlowing = this.#replay === null || this.#replay.writeTo(stream, scratch)
     if (this.#hasEnded) this.#endOn(stream)
     return isFlowing
+  }
+
+  /**
+   * One look at what has come, `bytes` by now: true when none has for as long as may be. `isHeldUp`: nobody takes it at the moment,
+   * which is not the caller's fault.
+   */
+  hasStalled(bytes: number, isHeldUp: boolean, { nowMs, timeoutMs }: BodyLook): boolean {
+    if (this.#hasEnded) return false
+    if (!isHeldUp && bytes === this.#seenBytes) return nowMs - this.#seenMs >= timeoutMs
+    this.#seenBytes = isHeldUp ? -1 : bytes
+    this.#seenMs = nowMs
+    return false
   }
 
   /** The request is over. */

@@ -13,6 +13,7 @@ import type { RequestLog } from '../records/request-log.ts'
 import type { Tracer } from '../tracing/request-trace.ts'
 import { Cluster } from '../upstream/cluster.ts'
 import type { UpMessage } from '../worker-messages.ts'
+import { BodyWatch } from './body-watch.ts'
 import { EndpointDialer } from './endpoint-dialer.ts'
 import { KnownTokens } from './known-tokens.ts'
 import { KnownViews } from './known-views.ts'
@@ -44,6 +45,8 @@ export interface WaypointContextOptions {
   readonly identity: string
   readonly trustDomain: string
   readonly baggage: string
+  /** A request's body of which nothing comes; 0: it is waited for for ever. */
+  readonly bodyTimeoutMs: number
   /** For bytes that are on their way out; whoever writes it is done with it at once. */
   readonly scratch: Block
   readonly post: (message: UpMessage) => void
@@ -72,6 +75,7 @@ export class WaypointContext {
   /** By `<identity>|<address>`; none is kept. */
   readonly callers: KnownViews<{ readonly labels: CallerLabels }>
   readonly openBytes = new OpenBytesByTarget()
+  readonly bodies: BodyWatch
   readonly post: (message: UpMessage) => void
   /** Exchanges under way. */
   exchangeCount = 0
@@ -96,6 +100,7 @@ export class WaypointContext {
     this.identity = identity
     this.trustDomain = options.trustDomain
     this.scratch = options.scratch
+    this.bodies = new BodyWatch(reactor, options.bodyTimeoutMs)
     this.post = post
     this.dialer = new EndpointDialer({ reactor, resources, identities, revoked, identity, baggage })
     this.targets = new KnownViews(reactor, (authority) => post({ type: 'resolve-target', authority }))
@@ -145,6 +150,7 @@ export class WaypointContext {
     this.clusters.close(reason)
     this.callers.close(reason)
     this.tokens.close()
+    this.bodies.close()
     for (const { cluster } of this.clusters.values()) cluster.close(reason)
     this.dialer.close()
   }

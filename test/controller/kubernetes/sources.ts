@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { readConfig } from '../../../controller/config.ts'
-import { openKubernetes } from '../../../controller/kubernetes/sources.ts'
+import { openKubernetes, waypointOptions } from '../../../controller/kubernetes/sources.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 const KUBECONFIG = JSON.stringify({
@@ -44,4 +44,12 @@ t.test('a directory for the CA is used instead of the Secret', async (t) => {
 
 t.test('a kubeconfig that is not there ends the start', async (t) => {
   t.throws(() => open(t.testdir({})), /ENOENT/)
+})
+
+t.test('waypoints are told what differs from what they have for themselves', async (t) => {
+  const told = (...args: readonly string[]) =>
+    waypointOptions(readConfig(['--config-source', 'kubernetes', ...args], {}).options)
+  t.ok(Object.values(told()).every((value) => value === ''))
+  t.match(told('--waypoint-body-timeout-seconds', '20'), { SIDESTEP_BODY_TIMEOUT_SECONDS: '20' })
+  t.match(told('--waypoint-body-timeout-seconds', '0'), { SIDESTEP_BODY_TIMEOUT_SECONDS: '0' })
 })

@@ -7,6 +7,7 @@ import { answer, type Received, ServerUnderTest } from '../../support/http1-pair
 
 const GET = 'GET /a HTTP/1.1\r\nHost: cart\r\n\r\n'
 const OK_EMPTY = 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'
+const empty408 = ({ stream }: Received) => stream.sendHeaders(answer('408'), true)
 const empty = ({ stream }: Received) => stream.sendHeaders(answer('200'), true)
 
 t.test(
@@ -79,36 +80,49 @@ t.test('draining in the middle of an answer that said the connection stays: one 
   t.ok(server.record.events.includes('end'))
 })
 
-t.test('a body of which nothing comes is given up, but not while nobody reads it', async (t) => {
-  const { value: timeoutMs } = HTTP1_LIMITS.bodyTimeout
+t.test('who is answered and owes the rest of a body is given up as an idle client is', async (t) => {
   const POST = 'POST /a HTTP/1.1\r\nHost: cart\r\nContent-Length: 100\r\n\r\n'
-  const stalled = new ServerUnderTest()
-  stalled.send(POST)
+  const owing = new ServerUnderTest({ idleTimeoutMs: 5_000 })
+  owing.onRequest = empty
+  owing.send(POST)
   for (let round = 0; round < 3; round++) {
-    stalled.scheduler.advance(timeoutMs - 1_000)
-    stalled.send('x')
+    owing.scheduler.advance(4_000)
+    owing.send('x')
   }
-  t.equal(stalled.take(), '', 'as long as something comes it is waited for')
-  stalled.scheduler.advance(2 * timeoutMs)
-  t.match(stalled.take(), /^HTTP\/1\.1 408 Request Timeout\r\nx-sidestep-reason: HTTP_BODY_TIMEOUT\r\n/)
-  t.equal(stalled.request(0).record.reason?.code, 'HTTP_BODY_TIMEOUT')
-  t.ok(stalled.request(0).stream.isAnsweredByCodec, 'so that its record has the status')
+  t.notOk(owing.record.events.includes('end'), 'as long as something comes it is waited for')
+  owing.scheduler.advance(10_000)
+  t.ok(owing.record.events.includes('end'))
 
-  const unread = new ServerUnderTest()
-  unread.onRequest = ({ stream }) => stream.pause()
-  unread.send(`${POST}x`)
-  unread.scheduler.advance(5 * timeoutMs)
-  t.equal(unread.request(0).record.reason, null, 'the application is slow, not the client')
-  unread.request(0).stream.resume()
-  unread.run()
-  unread.scheduler.advance(3 * timeoutMs)
-  t.equal(unread.request(0).record.reason?.code, 'HTTP_BODY_TIMEOUT')
-
-  const silent = new ServerUnderTest()
-  silent.send(GET)
-  silent.scheduler.advance(5 * timeoutMs)
-  t.equal(silent.request(0).record.reason, null, 'a request that is whole is waited for by its owner')
+  const waiting = new ServerUnderTest({ idleTimeoutMs: 5_000 })
+  waiting.send(POST)
+  waiting.scheduler.advance(60_000)
+  t.notOk(waiting.record.events.includes('end'), 'an exchange under way is for its owner to end')
 })
+
+t.test(
+  '408 is the last answer where the request is not whole, and the connection ends with it',
+  async (t) => {
+    const stalled = new ServerUnderTest()
+    stalled.send('POST /a HTTP/1.1\r\nHost: cart\r\nContent-Length: 100\r\n\r\nx')
+    empty408(stalled.request(0))
+    stalled.run()
+    t.equal(stalled.take(), 'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+    t.ok(stalled.record.events.includes('end'))
+    stalled.scheduler.advance(2 * HTTP1_LIMITS.linger.value)
+    t.equal(stalled.reason?.code, 'OK')
+    t.equal(stalled.scheduler.timerCount, 0)
+
+    const whole = new ServerUnderTest()
+    whole.send(GET)
+    empty408(whole.request(0))
+    whole.run()
+    t.notMatch(
+      whole.take(),
+      /connection: close/,
+      'an application that says it of a whole request ends nothing',
+    )
+  },
+)
 
 t.test('a head that does not end, a client that says nothing', async (t) => {
   const slow = new ServerUnderTest()

@@ -95,3 +95,22 @@ t.test('mirrors have it all and are told of the end, however it ends', async (t)
   body.close()
   t.strictSame(seen, ['a', 'end'])
 })
+
+t.test(
+  'it has stalled when nothing has come for as long as may be, and somebody would have taken it',
+  async (t) => {
+    const body = new RequestBody()
+    const look = (nowMs: number, bytes: number, isHeldUp = false): boolean =>
+      body.hasStalled(bytes, isHeldUp, { nowMs, timeoutMs: 100 })
+    t.notOk(look(1000, 0), 'at the first look nobody knows since when')
+    t.notOk(look(1099, 0))
+    t.ok(look(1100, 0))
+    t.notOk(look(1110, 1))
+    t.notOk(look(1209, 1))
+    t.notOk(look(1300, 1, true), 'it was not read')
+    t.notOk(look(1310, 1), 'and the time begins anew')
+    t.ok(look(1410, 1))
+    body.end(null, null)
+    t.notOk(look(9999, 1))
+  },
+)
