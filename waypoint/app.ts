@@ -27,7 +27,7 @@ import type { BackgroundMethods } from './background-worker.ts'
 import { environment, type WaypointConfig } from './config.ts'
 import { NewInstances } from './model/sibling-instances.ts'
 import { mayListen, type Progress, pendingParts } from './readiness.ts'
-import { isAside, SPAN_LINE, TAP_LINE } from './records/lines.ts'
+import { SPAN_LINE, TAP_LINE } from './records/lines.ts'
 import { RequestTaps } from './request-taps.ts'
 import { type Layer7, Layer7Reader, NOTHING_TOLD } from './resources.ts'
 import { Sources } from './sources.ts'
@@ -93,8 +93,7 @@ export class App {
     const { trustDomain, podNamespace: namespace, serviceAccount } = config
     this.identity = formatSpiffeId({ trustDomain, namespace, serviceAccount })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log, {
-      onRecord: () => {},
-      isAside,
+      onRecords: () => {},
       onAside: (line) => this.#onAside(line),
     })
     this.model = new ModelStore(log, (state) => this.#onModel(state))

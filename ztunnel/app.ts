@@ -23,7 +23,7 @@ import type { Log } from '../mesh/runtime/log.ts'
 import { TransientWorker } from '../mesh/runtime/transient-worker.ts'
 import { NodeSnapshot } from '../mesh/snapshot/node-snapshot.ts'
 import { sealedPlace } from '../mesh/snapshot/sealed-place.ts'
-import { isOpening, isTraced } from '../mesh/telemetry/connection-record.ts'
+import { isTraced } from '../mesh/telemetry/connection-record.ts'
 import { RecordWriter } from '../mesh/telemetry/record-writer.ts'
 import type { SpanExporter } from '../mesh/tracing/span-exporter.ts'
 import { drainRoutes, drainSocket } from './admin-drain.ts'
@@ -122,16 +122,16 @@ export class App {
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
     this.events = new NodeEvents({
       ...{ place: sealedPlace(config, 'events'), network: config.network, model: this.model },
-      ...{ pods: () => this.pods, clock: systemClock, log },
+      ...{ pods: () => this.pods, podOf: (number) => this.#pods.nameOf(number), clock: systemClock, log },
       onTap: (isOn) => this.workers.broadcast({ type: 'tap', isOn }),
     })
     this.captures = new Captures({ workers: this.workers, clock: systemClock, log })
     this.records = new RecordWriter(config.records, () => this.workers.rings, log, {
-      onRecord: (line) => {
-        this.events.onRecord(line)
-        if (isTraced(line)) this.spans?.add(line)
+      onRecords: (batch) => {
+        this.events.onRecords(batch)
+        for (const line of this.spans === null ? [] : batch.notable())
+          if (isTraced(line)) this.spans?.add(line)
       },
-      isAside: isOpening,
       onAside: (line) => this.events.onOpened(line),
     })
     this.snapshot = new NodeSnapshot({

@@ -60,6 +60,8 @@ interface Pod {
 export class ServedPods {
   readonly #options: ServedPodsOptions
   readonly #pods = new Map<string, Pod>()
+  /** `namespace/name` by number. */
+  readonly #names = new Map<number, string>()
   readonly #policyNumbers: PolicyNumbers
   #nextNumber = 1
 
@@ -105,6 +107,11 @@ export class ServedPods {
     return pod === undefined ? undefined : this.#workloadOf(pod)
   }
 
+  /** `namespace/name` of the pod with that number in workers; undefined: it is gone. */
+  nameOf(number: number): string | undefined {
+    return this.#names.get(number)
+  }
+
   /** The descriptors are this one's from now on. */
   add(message: Extract<SupervisorMessage, { type: 'pod-added' }>, fds: readonly number[]): void {
     this.remove(message.pod.uid)
@@ -120,6 +127,7 @@ export class ServedPods {
       inbound: null,
     }
     this.#pods.set(message.pod.uid, pod)
+    this.#names.set(pod.number, `${pod.info.namespace}/${pod.info.name}`)
     setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
     this.#prepare(pod)
   }
@@ -142,6 +150,7 @@ export class ServedPods {
     const pod = this.#pods.get(uid)
     if (pod === undefined) return
     this.#pods.delete(uid)
+    this.#names.delete(pod.number)
     guard.forget(uid)
     workers.accounts.close(uid)
     workers.broadcast({ type: 'pod-removed', uid })

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One record per connection, as one line of JSON. Field names follow Istio's access log (wire-protocols §7.4), with
-// the reason code in front. Text of workloads is escaped once and kept, so that a record costs a concatenation.
+// the reason code in front. What all connections of a pair say is written once and kept, so that a record costs a
+// concatenation.
 import type { ReasonCode } from '../errors/reasons.ts'
 import { REASONS } from '../errors/reasons.ts'
-import { timeText } from './record-text.ts'
+import { jsonField, timeText } from './record-text.ts'
 
 /** A workload as records name it. */
 export interface RecordedWorkload {
@@ -53,50 +54,18 @@ export interface RecordedTrace {
   readonly parentSpanId: string
 }
 
-// One text per workload and side it was seen on; a node knows far more workloads than it talks to.
-const sourceTexts = new WeakMap<RecordedWorkload, string>()
-const destinationTexts = new WeakMap<RecordedWorkload, string>()
-
-function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
-  const texts = side === 'src' ? sourceTexts : destinationTexts
-  const known = texts.get(workload)
-  if (known !== undefined) return known
-  const text = [
-    field(`${side}.workload`, workload.name),
-    field(`${side}.namespace`, workload.namespace),
-    field(`${side}.identity`, workload.identity),
-    field(`${side}.cluster`, workload.clusterId),
-  ].join('')
-  texts.set(workload, text)
-  return text
-}
-
-let lastService = ''
-let lastServiceText = ''
-
-function serviceText(service: string): string {
-  if (service === '') return ''
-  if (service !== lastService) {
-    lastService = service
-    lastServiceText = field('dst.service', service)
-  }
-  return lastServiceText
-}
-
-// Addresses are texts of ours; only what a peer may have written needs escaping.
-const PLAIN = /^[0-9a-fA-F.:[\]]*$/
-
-function addressField(name: string, value: string): string {
-  return PLAIN.test(value) ? (value === '' ? '' : `,"${name}":"${value}"`) : field(name, value)
-}
-
 /** Characters of one field at most: names are far shorter, a hostile authority or baggage is not. */
 export const MAX_FIELD_LENGTH = 256
 
-function field(name: string, value: string): string {
-  if (value === '') return ''
-  const text = value.length > MAX_FIELD_LENGTH ? `${value.slice(0, MAX_FIELD_LENGTH)}…` : value
-  return `,"${name}":${JSON.stringify(text)}`
+const field = (name: string, value: string): string => jsonField(name, value, MAX_FIELD_LENGTH)
+
+function workloadText(workload: RecordedWorkload, side: 'src' | 'dst'): string {
+  return (
+    field(`${side}.workload`, workload.name) +
+    field(`${side}.namespace`, workload.namespace) +
+    field(`${side}.identity`, workload.identity) +
+    field(`${side}.cluster`, workload.clusterId)
+  )
 }
 
 /** What is known of a connection from its beginning. */
@@ -115,33 +84,72 @@ export type ConnectionEnds = Pick<
   | 'via'
 >
 
-function endsText(ends: ConnectionEnds): string {
+/** What all connections between two workloads say, as long as they go the same way. */
+interface PairText extends Omit<ConnectionEnds, 'sourceAddress' | 'source' | 'destination'> {
+  readonly text: string
+}
+
+// The last one of each pair: a node knows far more workloads than talk through it.
+const pairs = new WeakMap<RecordedWorkload, WeakMap<RecordedWorkload, PairText>>()
+
+/** The pair's text, from memory where nothing in it has changed. */
+function pairText(ends: ConnectionEnds): string {
+  const { source, destination } = ends
+  if (source === null || destination === null) return formatPair(ends)
+  const bySource = pairs.get(destination) ?? new WeakMap<RecordedWorkload, PairText>()
+  const known = bySource.get(source)
+  if (known !== undefined && isSame(known, ends)) return known.text
+  const text = formatPair(ends)
+  const { direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via } =
+    ends
+  pairs.set(destination, bySource)
+  bySource.set(source, {
+    ...{ direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via, text },
+  })
+  return text
+}
+
+function isSame(known: PairText, ends: ConnectionEnds): boolean {
+  return (
+    known.direction === ends.direction &&
+    known.transport === ends.transport &&
+    known.sourceIdentity === ends.sourceIdentity &&
+    known.destinationAddress === ends.destinationAddress &&
+    known.hboneAddress === ends.hboneAddress &&
+    known.service === ends.service &&
+    known.policy === ends.policy &&
+    known.via === ends.via
+  )
+}
+
+function formatPair(ends: ConnectionEnds): string {
   const { source, destination } = ends
   return (
     `,"direction":"${ends.direction}","transport":"${ends.transport}"` +
-    addressField('src.addr', ends.sourceAddress) +
     (source === null ? field('src.identity', ends.sourceIdentity) : workloadText(source, 'src')) +
-    addressField('dst.addr', ends.destinationAddress) +
-    addressField('dst.hbone_addr', ends.hboneAddress) +
-    serviceText(ends.service) +
+    field('dst.addr', ends.destinationAddress) +
+    field('dst.hbone_addr', ends.hboneAddress) +
+    field('dst.service', ends.service) +
     (destination === null ? '' : workloadText(destination, 'dst')) +
     field('policy', ends.policy) +
     field('diverted_to', ends.via)
   )
 }
 
-const OPENED_MESSAGE = '"msg":"connection opened"'
-/** `{"time":"2026-01-01T00:00:00.000Z",` */
-const TIME_LENGTH = 35
+function endsText(ends: ConnectionEnds): string {
+  return field('src.addr', ends.sourceAddress) + pairText(ends)
+}
 
+/** With one decimal. */
+function tenths(value: number): string {
+  const count = Math.round(value * 10)
+  return `${Math.floor(count / 10)}.${count % 10}`
+}
+
+const OPENED_MESSAGE = '"msg":"connection opened"'
 /** The line that says that a connection can carry bytes from now on. `atMs` is ms since 1970. */
 export function formatOpening(atMs: number, ends: ConnectionEnds): string {
   return `{"time":"${timeText(atMs)}",${OPENED_MESSAGE}${endsText(ends)}}`
-}
-
-/** Whether a line is such a one, not a record. */
-export function isOpening(line: string): boolean {
-  return line.startsWith(OPENED_MESSAGE, TIME_LENGTH)
 }
 
 /** What a record that is a span has in its text, and no value of a record can have. */
@@ -164,8 +172,8 @@ export function formatConnectionRecord(record: ConnectionRecord): string {
     `{"time":"${timeText(record.endMs)}","msg":"connection complete","reason":"${code}"` +
     endsText(record) +
     `,"bytes_sent":${record.bytesSent},"bytes_recv":${record.bytesReceived}` +
-    `,"duration_ms":${record.durationMs.toFixed(1)}` +
-    (record.connectMs < 0 ? '' : `,"connect_ms":${record.connectMs.toFixed(1)}`) +
+    `,"duration_ms":${tenths(record.durationMs)}` +
+    (record.connectMs < 0 ? '' : `,"connect_ms":${tenths(record.connectMs)}`) +
     (record.retryCount === 0 ? '' : `,"retries":${record.retryCount}`) +
     (record.trace === null ? '' : traceText(record.trace)) +
     (code === 'OK' ? '' : field('detail', record.detail) + field('fix', REASONS[code].fix)) +

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connection records on their way from a worker to main: a byte ring in shared memory, one writer, one reader. A full
-// ring drops the record and counts it: a stalled log must never stall traffic.
+// Records on their way from a worker to main: a byte ring in shared memory, one writer, one reader. A full ring drops the
+// record and counts it: a stalled log must never stall traffic. What main has to know of a record stands before its text, so
+// that it decodes only those that somebody asks for.
 
 /** Room for about 4,000 records of 500 bytes between two reads. */
 export const RECORD_RING_BYTES = 2_097_152
@@ -12,11 +13,34 @@ const DROPPED = 2
 const HEADER_BYTES = 16
 /** Length word meaning: the rest up to the end of the ring is unused. */
 const WRAP = -1
+/** Before the text: its length, what it is and whose, each a word. */
+const ENTRY_HEADER_BYTES = 12
+
+/** What an entry is: so that a reader knows without its text. */
+export const ENTRY_KINDS = {
+  /** A record of something that went well: one of many. */
+  record: 0,
+  /** A record that somebody looks at in each case. */
+  notable: 1,
+  /** No record: it is told, and written into no file. */
+  aside: 2,
+} as const
+export type EntryKind = (typeof ENTRY_KINDS)[keyof typeof ENTRY_KINDS]
+
+/** Takes one entry: its text are `length` bytes from `offset`, which are the ring's and change after the call. */
+export type EntryReader = (
+  bytes: Buffer,
+  offset: number,
+  length: number,
+  kind: EntryKind,
+  owner: number,
+) => void
 
 /** The ring of one worker. Positions grow without bound modulo 2³¹ and are masked on use. */
 export class RecordRing {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
+  readonly #entries: Int32Array
   readonly #bytes: Buffer
   readonly #size: number
 
@@ -25,6 +49,7 @@ export class RecordRing {
     this.memory = memory ?? new SharedArrayBuffer(HEADER_BYTES + byteLength)
     this.#size = this.memory.byteLength - HEADER_BYTES
     this.#words = new Int32Array(this.memory, 0, 4)
+    this.#entries = new Int32Array(this.memory, HEADER_BYTES)
     this.#bytes = Buffer.from(this.memory, HEADER_BYTES)
   }
 
@@ -33,56 +58,67 @@ export class RecordRing {
     return Atomics.load(this.#words, DROPPED)
   }
 
-  /** Appends one record; false when it was dropped. Writer only. */
-  push(text: string): boolean {
+  /** Bytes of entries that nobody has read yet, at most. */
+  get unreadBytes(): number {
+    return (Atomics.load(this.#words, HEAD) - Atomics.load(this.#words, TAIL)) & 0x7fffffff
+  }
+
+  /** Appends one entry; false when it was dropped. `owner`: any number that says whose it is. Writer only. */
+  push(text: string, kind: EntryKind = ENTRY_KINDS.record, owner = 0): boolean {
     const head = Atomics.load(this.#words, HEAD)
     const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
     const offset = head % this.#size
     // A UTF-16 unit takes at most three bytes. With room for that, nobody has to measure the text first.
     const mostBytes = text.length * 3
-    if (mostBytes <= MAX_RECORD_BYTES && mostBytes + 8 < Math.min(free, this.#size - offset)) {
-      this.#append(head, offset, this.#bytes.write(text, offset + 4, mostBytes, 'utf8'))
+    if (mostBytes <= MAX_RECORD_BYTES && entryBytes(mostBytes) < Math.min(free, this.#size - offset)) {
+      const length = this.#bytes.write(text, offset + ENTRY_HEADER_BYTES, mostBytes, 'utf8')
+      this.#append(head, offset, length, kind, owner)
       return true
     }
     const length = Math.min(Buffer.byteLength(text), MAX_RECORD_BYTES)
     const untilEnd = this.#size - offset
-    const skipped = untilEnd < paddedBytes(length) ? untilEnd : 0
-    if (skipped + paddedBytes(length) >= free) {
+    const skipped = untilEnd < entryBytes(length) ? untilEnd : 0
+    if (skipped + entryBytes(length) >= free) {
       Atomics.add(this.#words, DROPPED, 1)
       return false
     }
-    if (skipped > 0) this.#bytes.writeInt32LE(WRAP, offset)
+    if (skipped > 0) this.#entries[offset >> 2] = WRAP
     const start = (head + skipped) % this.#size
-    this.#bytes.write(text, start + 4, length, 'utf8')
-    this.#append(head + skipped, start, length)
+    this.#bytes.write(text, start + ENTRY_HEADER_BYTES, length, 'utf8')
+    this.#append(head + skipped, start, length, kind, owner)
     return true
   }
 
-  /** Publishes a record whose text is in place. */
-  #append(head: number, offset: number, length: number): void {
-    this.#bytes.writeInt32LE(length, offset)
-    Atomics.store(this.#words, HEAD, (head + paddedBytes(length)) & 0x7fffffff)
+  /** Publishes an entry whose text is in place. */
+  #append(head: number, offset: number, length: number, kind: EntryKind, owner: number): void {
+    const at = offset >> 2
+    this.#entries[at] = length
+    this.#entries[at + 1] = kind
+    this.#entries[at + 2] = owner
+    Atomics.store(this.#words, HEAD, (head + entryBytes(length)) & 0x7fffffff)
   }
 
-  /** Takes all records, oldest first. Reader only. */
-  drain(onRecord: (text: string) => void): void {
+  /** Takes all entries, oldest first. Reader only. */
+  drain(onEntry: EntryReader): void {
     let tail = Atomics.load(this.#words, TAIL)
     const head = Atomics.load(this.#words, HEAD)
     while (tail !== head) {
       const offset = tail % this.#size
-      const length = this.#bytes.readInt32LE(offset)
+      const at = offset >> 2
+      const length = this.#entries[at] ?? 0
       if (length === WRAP) {
         tail = (tail + this.#size - offset) & 0x7fffffff
         continue
       }
-      onRecord(this.#bytes.toString('utf8', offset + 4, offset + 4 + length))
-      tail = (tail + paddedBytes(length)) & 0x7fffffff
+      const kind = (this.#entries[at + 1] ?? 0) as EntryKind // as: written by push
+      onEntry(this.#bytes, offset + ENTRY_HEADER_BYTES, length, kind, this.#entries[at + 2] ?? 0)
+      tail = (tail + entryBytes(length)) & 0x7fffffff
     }
     Atomics.store(this.#words, TAIL, tail)
   }
 }
 
-/** What a record of `length` bytes takes in the ring: its length word and padding to whole words. */
-function paddedBytes(length: number): number {
-  return (length + 4 + 3) & ~3
+/** What an entry with `length` bytes of text takes in the ring: its head and padding to whole words. */
+function entryBytes(length: number): number {
+  return (length + ENTRY_HEADER_BYTES + 3) & ~3
 }

@@ -3,7 +3,8 @@
 // not fit is dropped and counted, and the last records stay in memory for the admin API.
 import { createWriteStream, type WriteStream } from 'node:fs'
 import type { Log } from '../runtime/log.ts'
-import type { RecordRing } from './record-ring.ts'
+import { RecordBatch } from './record-batch.ts'
+import { ENTRY_KINDS, type RecordRing } from './record-ring.ts'
 
 /** How often the rings are emptied. */
 const DRAIN_INTERVAL_MS = 100
@@ -14,15 +15,12 @@ const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
 /** A file that failed is opened again after this. */
 const REOPEN_MS = 1000
 
-/** Hears of records, as lines. */
+/** Hears of what comes out of the rings. */
 export interface RecordListener {
-  onRecord(line: string): void
-  /** Whether a line is no record: it is told, and written into no file. */
-  isAside(line: string): boolean
+  onRecords(batch: RecordBatch): void
+  /** A line that is no record. */
   onAside(line: string): void
 }
-
-const NOBODY: RecordListener = { onRecord: () => {}, isAside: () => false, onAside: () => {} }
 
 /** Writes the records of all workers. */
 export class RecordWriter {
@@ -32,8 +30,9 @@ export class RecordWriter {
   readonly #target: string
   readonly #log: Log
   readonly #listener: RecordListener
-  readonly #recent: string[] = []
-  #next = 0
+  /** The last batches: together they have what is kept, and the first of them is needed for that. */
+  readonly #recent: RecordBatch[] = []
+  #recentCount = 0
   #out: WriteStream | NodeJS.WriteStream | null = null
   #timer: NodeJS.Timeout | null = null
   #retryAtMs = 0
@@ -42,12 +41,7 @@ export class RecordWriter {
   #lastWarnedMs = Number.NEGATIVE_INFINITY
 
   /** `target`: stdout, off, or a file name. `listener` hears of each, also where none is written. */
-  constructor(
-    target: string,
-    rings: () => readonly RecordRing[],
-    log: Log,
-    listener: RecordListener = NOBODY,
-  ) {
+  constructor(target: string, rings: () => readonly RecordRing[], log: Log, listener: RecordListener) {
     this.#listener = listener
     this.#target = target
     this.#rings = rings
@@ -61,26 +55,39 @@ export class RecordWriter {
 
   /** Takes everything there is now. */
   drain(): void {
-    let batch = ''
-    let count = 0
-    for (const ring of this.#rings()) {
-      ring.drain((text) => {
-        if (this.#listener.isAside(text)) {
-          this.#listener.onAside(text)
+    const rings = this.#rings()
+    const unreadBytes = rings.reduce((sum, ring) => sum + ring.unreadBytes, 0)
+    if (unreadBytes === 0) return
+    let batch = new RecordBatch(unreadBytes)
+    for (const ring of rings) {
+      ring.drain((bytes, offset, length, kind, owner) => {
+        if (kind !== ENTRY_KINDS.aside) {
+          batch.add(bytes, offset, length, kind, owner)
           return
         }
-        this.#remember(text)
-        this.#listener.onRecord(text)
-        batch += `${text}\n`
-        count++
+        // What came before it is heard of before it.
+        this.#take(batch)
+        batch = new RecordBatch()
+        this.#listener.onAside(bytes.toString('utf8', offset, offset + length))
       })
     }
-    if (count > 0 && this.#target !== 'off') this.#write(batch, count)
+    this.#take(batch)
+  }
+
+  #take(batch: RecordBatch): void {
+    if (batch.count === 0) return
+    this.#remember(batch)
+    this.#listener.onRecords(batch)
+    if (this.#target !== 'off') this.#write(batch)
   }
 
   /** The last records, oldest first. */
   recent(): readonly string[] {
-    return [...this.#recent.slice(this.#next), ...this.#recent.slice(0, this.#next)]
+    const lines: string[] = []
+    let skipped = this.#recentCount - RECENT_RECORDS
+    for (const batch of this.#recent)
+      for (let index = 0; index < batch.count; index++) if (skipped-- <= 0) lines.push(batch.textOf(index))
+    return lines
   }
 
   /** Records lost anywhere: in full rings or here. */
@@ -100,19 +107,25 @@ export class RecordWriter {
     })
   }
 
-  #remember(text: string): void {
-    this.#recent[this.#next] = text
-    this.#next = (this.#next + 1) % RECENT_RECORDS
+  #remember(batch: RecordBatch): void {
+    this.#recent.push(batch)
+    this.#recentCount += batch.count
+    for (let [first] = this.#recent; first !== undefined; [first] = this.#recent) {
+      if (this.#recentCount - first.count < RECENT_RECORDS) return
+      this.#recent.shift()
+      this.#recentCount -= first.count
+    }
   }
 
-  #write(batch: string, count: number): void {
+  #write({ lines, count }: RecordBatch): void {
     const out = this.#open()
     if (out === null || out.writableLength > MAX_UNWRITTEN_BYTES) {
       this.#drop(count)
       return
     }
     // A line that a full disk has cut stays alone: the next one starts on a line of its own.
-    out.write(this.#mayBeTorn ? `\n${batch}` : batch, (error) => {
+    if (this.#mayBeTorn) out.write('\n')
+    out.write(lines, (error) => {
       if (error) this.#drop(count)
     })
     this.#mayBeTorn = false

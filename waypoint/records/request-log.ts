@@ -2,6 +2,7 @@
 // What a worker tells of requests and connections that have ended: the log, taps, spans. All of it goes into one ring, and what
 // finds no room is lost and counted: nobody waits for who reads.
 import { TokenBucket } from '../../mesh/runtime/token-bucket.ts'
+import { ENTRY_KINDS, type EntryKind } from '../../mesh/telemetry/record-ring.ts'
 import { requestSpans } from '../tracing/request-spans.ts'
 import type { AccessFormat } from './access-format.ts'
 import { LOST_LINE, SPAN_LINE, TAP_LINE } from './lines.ts'
@@ -15,7 +16,7 @@ const MAX_TAPPED_PER_SECOND = 1000
 
 /** Where lines go. */
 export interface LineSink {
-  push(line: string): boolean
+  push(line: string, kind?: EntryKind): boolean
 }
 
 export class RequestLog {
@@ -51,7 +52,7 @@ export class RequestLog {
     if (this.#filters.length > 0) this.#tell(source, request)
     if (request.trace?.isReported === true)
       for (const span of requestSpans(source, request, request.trace, telemetry?.tags ?? []))
-        this.#sink.push(`${SPAN_LINE}${span}`)
+        this.#sink.push(`${SPAN_LINE}${span}`, ENTRY_KINDS.aside)
   }
 
   #tell(source: LoggedSource, request: LoggedRequest): void {
@@ -63,8 +64,8 @@ export class RequestLog {
       this.#untoldCount++
       return
     }
-    if (this.#untoldCount > 0) this.#sink.push(`${LOST_LINE}${this.#untoldCount}`)
+    if (this.#untoldCount > 0) this.#sink.push(`${LOST_LINE}${this.#untoldCount}`, ENTRY_KINDS.aside)
     this.#untoldCount = 0
-    this.#sink.push(`${TAP_LINE}${formatRequestRecord(source, request)}`)
+    this.#sink.push(`${TAP_LINE}${formatRequestRecord(source, request)}`, ENTRY_KINDS.aside)
   }
 }

@@ -38,7 +38,7 @@ export function recordGuardRefusal(pod: ServedPod, client: SocketAddress, destin
 }
 
 function decideFor(pod: ServedPod, client: SocketAddress, destination: SocketAddress) {
-  const facts = new ConnectionFacts('inbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
+  const facts = new ConnectionFacts('inbound', pod, pod.context.reactor.nowMs, client)
   facts.destinationAddress = `${destination.ip}:${destination.port}`
   facts.destination = pod.inbound?.workload ?? null
   facts.trace = pod.context.traces?.begin('') ?? null

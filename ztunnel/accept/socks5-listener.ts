@@ -182,11 +182,7 @@ class SocksClient implements ByteStreamHandler, Downstream {
 
   #record(refusal: Refusal): void {
     const { context } = this.#pod
-    const facts = new ConnectionFacts(
-      'outbound',
-      context.reactor.nowMs,
-      `${this.#client.ip}:${this.#client.port}`,
-    )
+    const facts = new ConnectionFacts('outbound', this.#pod, context.reactor.nowMs, this.#client)
     facts.source = this.#pod.source?.workload ?? null
     context.closed(facts, refusal, 0, 0)
     context.share.released('stream')

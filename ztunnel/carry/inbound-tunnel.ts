@@ -208,11 +208,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
 
   #facts(authority: string): ConnectionFacts {
     const { context, inbound } = this.#pod
-    const facts = new ConnectionFacts(
-      'inbound',
-      context.reactor.nowMs,
-      `${this.#client.ip}:${this.#client.port}`,
-    )
+    const facts = new ConnectionFacts('inbound', this.#pod, context.reactor.nowMs, this.#client)
     facts.transport = 'HBONE'
     facts.sourceIdentity = this.#identityText
     facts.destinationAddress = authority
@@ -263,7 +259,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     if (!this.#pod.onEnded(this)) return
     context.share.released('tunnel')
     if (this.#identityText !== '' || reason.code === 'OK') return
-    const facts = new ConnectionFacts('inbound', this.#startedMs, `${this.#client.ip}:${this.#client.port}`)
+    const facts = new ConnectionFacts('inbound', this.#pod, this.#startedMs, this.#client)
     facts.transport = 'HBONE'
     facts.destinationAddress = `${this.#localIp}:15008`
     facts.destination = this.#pod.inbound?.workload ?? null

@@ -40,7 +40,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#downstream = downstream
     this.#client = client
     this.#destination = destination
-    this.#facts = new ConnectionFacts('outbound', pod.context.reactor.nowMs, `${client.ip}:${client.port}`)
+    this.#facts = new ConnectionFacts('outbound', pod, pod.context.reactor.nowMs, client)
     this.#facts.destinationAddress = `${destination.ip}:${destination.port}`
     this.#facts.source = pod.source?.workload ?? null
     this.#facts.trace = pod.context.traces?.begin('') ?? null

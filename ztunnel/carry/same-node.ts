@@ -101,11 +101,7 @@ export class SameNodeConnect implements Cancellable, Downstream {
     const target = parseAuthority(authority)
     // Both are texts of ours: what would be refused here was no decision.
     if (isRefusal(id) || isRefusal(target)) throw new TypeError(`${identity} ${authority}`)
-    const facts = new ConnectionFacts(
-      'inbound',
-      context.reactor.nowMs,
-      `${this.#client.ip}:${this.#client.port}`,
-    )
+    const facts = new ConnectionFacts('inbound', this.#target, context.reactor.nowMs, this.#client)
     facts.transport = 'LOCAL'
     facts.trace = context.traces?.begin(this.#traceparent) ?? null
     facts.source = this.#source.source?.workload ?? null

@@ -11,6 +11,7 @@ import type { RevokedPeers } from '../../mesh/identity/revoked-peers.ts'
 import type { WorkerIdentities } from '../../mesh/identity/worker-identities.ts'
 import type { ServiceFacts } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
+import type { SocketAddress } from '../../mesh/net/address.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
@@ -32,7 +33,7 @@ import {
 } from '../../mesh/telemetry/counters.ts'
 import { edgeParty } from '../../mesh/telemetry/edge.ts'
 import { CONNECT, FIRST_BYTE, type Latencies } from '../../mesh/telemetry/latencies.ts'
-import type { RecordRing } from '../../mesh/telemetry/record-ring.ts'
+import { ENTRY_KINDS, type RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
@@ -45,6 +46,8 @@ import type { WorkloadLimits } from './workload-limits.ts'
 /** What is known of one connection; filled as it proceeds. */
 export class ConnectionFacts {
   readonly direction: 'outbound' | 'inbound'
+  /** The number of the pod whose connection it is. */
+  readonly pod: number
   readonly startedMs: number
   readonly sourceAddress: string
   connectedMs = -1
@@ -68,10 +71,16 @@ export class ConnectionFacts {
   /** Counters of the connection while nothing is wrong with it; -1 before it could carry bytes. */
   slot = -1
 
-  constructor(direction: 'outbound' | 'inbound', startedMs: number, sourceAddress: string) {
+  constructor(
+    direction: 'outbound' | 'inbound',
+    pod: { readonly number: number },
+    startedMs: number,
+    client: SocketAddress,
+  ) {
     this.direction = direction
+    this.pod = pod.number
     this.startedMs = startedMs
-    this.sourceAddress = sourceAddress
+    this.sourceAddress = `${client.ip}:${client.port}`
   }
 
   /** What a tunnel stream of this connection says of its trace. */
@@ -172,7 +181,11 @@ export class WorkerContext {
     this.counters.add(facts.slot, OPENED, 1)
     this.#observe(CONNECT, facts, facts.startedMs)
     if (this.isTapped)
-      this.#records.push(formatOpening(performance.timeOrigin + this.reactor.nowMs, endsOf(facts)))
+      this.#records.push(
+        formatOpening(performance.timeOrigin + this.reactor.nowMs, endsOf(facts)),
+        ENTRY_KINDS.aside,
+        facts.pod,
+      )
   }
 
   /** The first byte of an end has passed. */
@@ -197,6 +210,7 @@ export class WorkerContext {
     const slot = reason.code === 'OK' && facts.slot >= 0 ? facts.slot : this.#slot(facts, reason.code)
     if (facts.connectedMs >= 0) this.counters.add(slot, CLOSED, 1)
     if (reason.code !== 'OK') this.counters.add(slot, FAILED, 1)
+    const trace = facts.trace?.isSampled === true ? facts.trace : null
     this.#records.push(
       formatConnectionRecord({
         ...endsOf(facts),
@@ -208,8 +222,10 @@ export class WorkerContext {
         durationMs: nowMs - facts.startedMs,
         retryCount: facts.retryCount,
         connectMs: facts.connectedMs < 0 ? -1 : facts.connectedMs - facts.startedMs,
-        trace: facts.trace?.isSampled === true ? facts.trace : null,
+        trace,
       }),
+      reason.code === 'OK' && trace === null ? ENTRY_KINDS.record : ENTRY_KINDS.notable,
+      facts.pod,
     )
   }
 

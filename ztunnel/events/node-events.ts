@@ -11,9 +11,10 @@ import type { Clock, ClockTimer } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import type { SealedPlace } from '../../mesh/snapshot/read-frames.ts'
 import { SavedDocument } from '../../mesh/snapshot/saved-document.ts'
+import type { RecordBatch } from '../../mesh/telemetry/record-batch.ts'
 import { TapReaders } from '../../mesh/telemetry/tap-readers.ts'
 import { formatEvent, ownerOf, type PodEvent } from './event-line.ts'
-import { type EventLines, EventRings } from './event-rings.ts'
+import { type EventLines, EventRings, MAX_GOOD_EVENTS } from './event-rings.ts'
 import { isWanted, type TapFilter } from './tap-filter.ts'
 
 /** Events are on the disk after this; a crash forgets those that came last. */
@@ -24,6 +25,8 @@ export interface NodeEventsOptions {
   readonly place: () => Promise<SealedPlace>
   readonly network: string
   readonly pods: () => readonly PodInfo[]
+  /** `namespace/name` of the pod with a number; undefined for one that has gone. */
+  readonly podOf: (number: number) => string | undefined
   /** Somebody reads events as they happen, or nobody any more. */
   readonly onTap: (isOn: boolean) => void
   readonly model: { readonly state: MeshState | null }
@@ -55,10 +58,16 @@ export class NodeEvents {
     this.#startTimer()
   }
 
-  /** A connection has ended. */
-  onRecord(line: string): void {
-    const owner = this.#ownerOf(line)
-    if (owner !== '') this.#push(owner, line)
+  /**
+   * Connections have ended. Of those that went well only so many of each pod are kept: the others need not be looked at, unless
+   * somebody listens.
+   */
+  onRecords(batch: RecordBatch): void {
+    for (const index of batch.latest(this.tap.isOn ? Number.POSITIVE_INFINITY : MAX_GOOD_EVENTS)) {
+      const line = batch.textOf(index)
+      const owner = this.#options.podOf(batch.ownerOf(index)) ?? this.#ownerOf(line)
+      if (owner !== '') this.#push(owner, line)
+    }
   }
 
   /** One can carry bytes from now on: for those who listen, kept nowhere. */
@@ -141,7 +150,7 @@ export class NodeEvents {
     if (pod !== undefined) this.add(pod, { msg, uid, ...fields })
   }
 
-  /** Before a pod is configured its records name nobody. */
+  /** For a pod that has gone meanwhile, or an opening. A record names nobody before the pod is configured. */
   #ownerOf(line: string): string {
     const { model, network } = this.#options
     const { pod, ip } = ownerOf(line)

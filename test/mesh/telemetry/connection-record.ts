@@ -4,7 +4,6 @@ import {
   type ConnectionRecord,
   formatConnectionRecord,
   formatOpening,
-  isOpening,
 } from '../../../mesh/telemetry/connection-record.ts'
 
 const WORKLOAD = { name: 'cart', namespace: 'shop', identity: 'spiffe://t/ns/shop/sa/cart', clusterId: 'k' }
@@ -110,10 +109,38 @@ t.test('a failure says why and what to do; what never connected has no time to c
 t.test('what opens has the ends of its record, and is told apart from it', async (t) => {
   const opening = formatOpening(RECORD.endMs, RECORD)
   const record = formatConnectionRecord(RECORD)
-  t.same([opening, record].map(isOpening), [true, false])
   const { reason: _, msg, ...ends } = JSON.parse(record)
   const { msg: opened, ...found } = JSON.parse(opening)
   t.same([msg, opened], ['connection complete', 'connection opened'])
   t.match(ends, found)
   t.equal(found['src.addr'], RECORD.sourceAddress)
+})
+
+t.test('nothing of an earlier connection of the same pair is in a record', async (t) => {
+  formatConnectionRecord(RECORD)
+  const changes = [
+    ...[
+      { direction: 'inbound' },
+      { transport: 'TCP' },
+      { sourceAddress: '10.9.9.9:9' },
+      { via: 'shop/waypoint-1' },
+    ],
+    ...[
+      { destinationAddress: '10.9.9.8:8' },
+      { hboneAddress: '10.9.9.7:7' },
+      { service: 'b.shop' },
+      { policy: 'a/b' },
+    ],
+    ...[{ source: null, sourceIdentity: 'spiffe://d/ns/a/sa/b' }, { destination: null }, {}],
+  ] as const
+  for (const change of changes) {
+    const fresh = { ...RECORD, ...change }
+    // Workloads that nobody has seen: nothing is known of the pair.
+    const copy = <T>(value: T): T => structuredClone(value)
+    t.equal(
+      formatConnectionRecord(fresh),
+      formatConnectionRecord({ ...fresh, source: copy(fresh.source), destination: copy(fresh.destination) }),
+      JSON.stringify(change),
+    )
+  }
 })

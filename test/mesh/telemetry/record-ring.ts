@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
-import { RecordRing } from '../../../mesh/telemetry/record-ring.ts'
+import { ENTRY_KINDS, RecordRing } from '../../../mesh/telemetry/record-ring.ts'
 
 function drained(ring: RecordRing): string[] {
   const records: string[] = []
-  ring.drain((text) => records.push(text))
+  ring.drain((bytes, offset, length) => records.push(bytes.toString('utf8', offset, offset + length)))
   return records
 }
 
@@ -42,4 +42,21 @@ t.test('a record that is too long is cut; one larger than the ring is dropped', 
   const small = new RecordRing(undefined, 1024)
   t.equal(small.push('y'.repeat(2000)), false)
   t.equal(small.droppedCount, 1)
+})
+
+t.test('what an entry is and whose comes with it; unread bytes are counted', async (t) => {
+  const ring = new RecordRing(undefined, 1024)
+  t.equal(ring.unreadBytes, 0)
+  ring.push('one')
+  ring.push('two', ENTRY_KINDS.notable, 7)
+  ring.push('three', ENTRY_KINDS.aside, 2 ** 31 - 1)
+  t.ok(ring.unreadBytes >= 'onetwothree'.length)
+  const heads: (readonly [kind: number, owner: number])[] = []
+  ring.drain((_, __, ___, kind, owner) => heads.push([kind, owner]))
+  t.same(heads, [
+    [ENTRY_KINDS.record, 0],
+    [ENTRY_KINDS.notable, 7],
+    [ENTRY_KINDS.aside, 2 ** 31 - 1],
+  ])
+  t.equal(ring.unreadBytes, 0)
 })
