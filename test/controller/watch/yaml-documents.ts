@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { MAX_FILE_BYTES, readDocuments } from '../../../controller/watch/yaml-documents.ts'
+import { startCpuTime } from '../../support/cpu-time.ts'
 
 const read = (text: string) => readDocuments(text, 'a.yaml')
 const told = (text: string): string[] =>
@@ -61,7 +62,7 @@ t.test('what could mean two things is refused with its place', async (t) => {
 })
 
 t.test('a hostile file costs a bounded time and is told', async (t) => {
-  const startedMs = performance.now()
+  const cpuMs = startCpuTime()
   const laughs = Array.from(
     { length: 12 },
     (_, i) => `a${i}: &a${i} [${i === 0 ? 'x' : `*a${i - 1},`.repeat(10)}]`,
@@ -74,7 +75,7 @@ t.test('a hostile file costs a bounded time and is told', async (t) => {
   const many = read('---\na: 1\n'.repeat(20_002))
   t.equal(many.values.length, 20_000)
   t.ok(many.isPartial)
-  t.ok(performance.now() - startedMs < 30_000)
+  t.ok(cpuMs() < 30_000)
 })
 
 t.test('no text makes it throw', async (t) => {

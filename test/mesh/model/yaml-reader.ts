@@ -4,6 +4,7 @@ import t from 'tap'
 import { isSeq, type Node } from 'yaml'
 import { formatFinding } from '../../../mesh/model/finding.ts'
 import { Fields, quote, YamlReader } from '../../../mesh/model/yaml-reader.ts'
+import { startCpuTime } from '../../support/cpu-time.ts'
 
 const open = (text: string): YamlReader => new YamlReader(text, 'f', [])
 function readFields(reader: YamlReader, known: readonly string[]): Fields {
@@ -173,7 +174,7 @@ t.test('a billion laughs end at the limit of values, quickly', async (t) => {
     else if (value !== undefined) count++
     return undefined
   }
-  const startedMs = performance.now()
+  const cpuMs = startCpuTime()
   const top = readFields(
     reader,
     Array.from({ length: 10 }, (_, i) => `l${i}`),
@@ -182,7 +183,7 @@ t.test('a billion laughs end at the limit of values, quickly', async (t) => {
   t.ok(count > 1_000_000 && count < 2_000_000, `${count} of ten thousand million`)
   t.match(findingsOf(reader), [/more than 2000000 values/])
   t.equal(reader.findings.length, 1, 'said once')
-  t.ok(performance.now() - startedMs < 20_000)
+  t.ok(cpuMs() < 20_000)
 })
 
 t.test('hostile text costs a bounded time and is a finding, never an exception', async (t) => {
@@ -203,10 +204,10 @@ t.test('hostile text costs a bounded time and is a finding, never an exception',
   const many = open(`[${'5,'.repeat(5000)}5]`)
   if (many.root !== undefined) many.items(many.root, '', (node, path) => many.readText(node, path))
   t.equal(many.findings.length, 100, 'more help nobody')
-  const startedMs = performance.now()
+  const cpuMs = startCpuTime()
   const wide = open(Array.from({ length: 50_000 }, (_, i) => `k${i}: 1`).join('\n'))
   t.equal(wide.root === undefined ? 0 : wide.entries(wide.root, '')?.length, 50_000)
-  t.ok(performance.now() - startedMs < 10_000, 'keys are not compared with each other')
+  t.ok(cpuMs() < 10_000, 'keys are not compared with each other')
 })
 
 t.test('quoted input is short and escaped', async (t) => {

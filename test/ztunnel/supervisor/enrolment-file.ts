@@ -2,6 +2,7 @@
 import t from 'tap'
 import { isRefusal } from '../../../mesh/errors/refusal.ts'
 import { parseEnrolment } from '../../../ztunnel/supervisor/enrolment-file.ts'
+import { startCpuTime } from '../../support/cpu-time.ts'
 
 const NAMES = 'uid: u, name: n, namespace: shop, serviceAccount: s'
 const mistakesOf = (text: string): readonly string[] => {
@@ -95,10 +96,11 @@ t.test('hostile text is refused in bounded time and words', async (t) => {
     ['a long key', `${'k'.repeat(1_000_000)}: 1`],
     ['bytes', 'pods: \u0000\ufffe'],
   ] as const) {
-    const startedMs = performance.now()
+    const cpuMs = startCpuTime()
     const mistakes = mistakesOf(text)
     t.ok(mistakes.length > 0 && mistakes.length <= 101, `${name}: ${mistakes.length}`)
     t.ok(mistakes.join().length < 20_000, `${name}: ${mistakes.join().length} characters`)
-    t.ok(performance.now() - startedMs < 4000, `${name}: ${Math.round(performance.now() - startedMs)} ms`)
+    const tookMs = cpuMs()
+    t.ok(tookMs < 4000, `${name}: ${Math.round(tookMs)} ms`)
   }
 })

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { podOfCgroups } from '../../../../ztunnel/supervisor/enroll/pod-cgroup.ts'
+import { startCpuTime } from '../../../support/cpu-time.ts'
 
 const UID = '0f4a2c1e-9d3b-4e55-8a77-1c2d3e4f5a6b'
 const OTHER = 'ffffffff-9d3b-4e55-8a77-1c2d3e4f5a6b'
@@ -74,9 +75,9 @@ t.test('whatever stands below a pod’s group, it is that pod’s', async (t) =>
     }),
     { numRuns: 200 },
   )
-  const startedMs = performance.now()
+  const cpuMs = startCpuTime()
   podOfCgroups(`0::/${'kubepods-'.repeat(7_000)}pod\n`)
   podOfCgroups(`0::/${'a-'.repeat(30_000)}\n`)
   podOfCgroups('0::/\n'.repeat(16_000))
-  t.ok(performance.now() - startedMs < 1_000, 'a file of the largest size takes no time')
+  t.ok(cpuMs() < 2_000, 'a file of the largest size takes no time')
 })
