@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs one or more test levels (see CONTRIBUTING.md) with tap under Node 24 and prints one closing line.
+// Runs one or more test levels (see CONTRIBUTING.md) under Node 24 and prints one closing line.
 // usage: node scripts/run-tests.mjs LEVEL… [-- FILE…]   exit code 1 when a test failed, was skipped or
 // none ran. A file that fails runs once more, alone; one that passes then is told as FLAKY.
-import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { runFiles } from './test-pool.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const UNIT = ['mesh', 'ztunnel', 'waypoint', 'controller', 'cli', 'demo', 'bench', 'image', 'scripts'].map(
@@ -45,59 +45,37 @@ const isSerial = levels.some((level) => ['interop', 'nodes', 'conformance', 'pee
 const jobs = isSerial ? 1 : isSlow ? 3 : 2
 /** Above this it is no chance, and the time is better spent on reading. */
 const MAX_RUN_AGAIN = 6
-const first = run(files.sort(), jobs)
-const outcomes = first.files
-let isGood = first.status === 0
+const timeoutSeconds = isSlow ? 600 : 120
+const outcomes = await run(files.sort(), jobs)
 const again = outcomes.filter(({ isOk }) => !isOk).map(({ file }) => file)
-if (again.length > 0) print(`\n${failures(first.lines).join('\n')}\n`)
 // What failed runs once more, alone: a processor that was shared with other tests is no defect. It is told, not hidden.
 if (again.length > 0 && again.length <= MAX_RUN_AGAIN) {
   print(`once more, alone: ${again.join(' ')}`)
-  const second = run(again, 1)
-  isGood = second.status === 0
-  if (!isGood) print(`\n${failures(second.lines).join('\n')}\n`)
-  for (const each of second.files) {
+  const second = await run(again, 1)
+  for (const each of second) {
     const index = outcomes.findIndex(({ file }) => file === each.file)
     outcomes.splice(index, 1, each)
   }
-  const flaky = second.files.filter(({ isOk }) => isOk).map(({ file }) => file)
+  const flaky = second.filter(({ isOk }) => isOk).map(({ file }) => file)
   if (flaky.length > 0) print(`FLAKY, passed only alone: ${flaky.join(' ')}`)
 }
 const counted = outcomes.flatMap(({ lines }) => lines)
-// Subtests are indented: an assertion is an ok/not ok line that no subtest header announced.
 const failed = counted.filter((line) => /^ *not ok /.test(line)).length
-const passed = counted.filter((line) => /^ +ok /.test(line) && !/# SKIP/i.test(line)).length
+const passed = counted.filter((line) => /^ *ok /.test(line) && !/# SKIP/i.test(line)).length
 const skipped = counted.filter((line) => /^ *ok .*# (SKIP|TODO)/i.test(line)).length
 print(`${levels.join('+')}: ${files.length} files\n${passed} passed, ${failed} failed, ${skipped} skipped`)
-process.exit(isGood && failed === 0 && passed > 0 && skipped === 0 ? 0 : 1)
+const isGood = outcomes.every(({ isOk }) => isOk) && failed === 0 && passed > 0 && skipped === 0
+process.exit(isGood ? 0 : 1)
 
-/** Runs the files, prints a line of each; gives tap's exit code, its lines, and those of each file. */
-function run(paths, jobs) {
-  const bin = join(root, 'node_modules', '.bin')
-  const timeout = `--timeout=${isSlow ? 600 : 120}`
-  const tap = spawnSync(
-    join(bin, 'node'),
-    [join(bin, 'tap'), 'run', '--reporter=tap', `--jobs=${jobs}`, timeout, ...paths],
-    {
-      cwd: root,
-      encoding: 'utf8',
-      maxBuffer: 1 << 30,
-      env: { ...process.env, PATH: `${bin}:${process.env.PATH}` },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  )
-  const lines = tap.stdout.split('\n')
-  const perFile = []
-  let from = 0
-  for (const [index, line] of lines.entries()) {
-    const closing = /^(not ok|ok) \d+ - (\S+)/.exec(line)
-    if (closing === null) continue
-    perFile.push({ file: closing[2], isOk: closing[1] === 'ok', lines: lines.slice(from, index + 1) })
-    from = index + 1
-  }
-  if (process.env.TAP_VERBOSE === '1') print(tap.stdout)
-  else for (const line of lines.filter((text) => /^(not )?ok /.test(text))) print(line)
-  return { status: tap.status, lines, files: perFile }
+/** Runs the files and prints a line of each, and what failed. */
+async function run(paths, jobs) {
+  const results = await runFiles(paths, jobs, timeoutSeconds, ({ file, isOk, seconds, lines }) => {
+    if (process.env.TAP_VERBOSE === '1') print(lines.join('\n'))
+    print(`${isOk ? 'ok' : 'not ok'} - ${file} # ${seconds.toFixed(1)} s`)
+  })
+  for (const { file, lines } of results.filter(({ isOk }) => !isOk))
+    print(`\n# ${file}\n${failures(lines).join('\n')}\n`)
+  return results
 }
 
 /** writeSync: what process.stdout still holds for a pipe is lost at exit. */
