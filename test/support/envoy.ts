@@ -118,14 +118,14 @@ export function hboneCluster(name: string, ip: string, port: number, tls: EnvoyC
   }
 }
 
-/** A cluster on loopback that is asked by one version of HTTP, without TLS; trailers pass. */
-export function httpCluster(name: string, port: number, version: 'h1' | 'h2'): EnvoyConfig {
+/** A cluster that is asked by one version of HTTP, without TLS; trailers pass. */
+export function httpCluster(name: string, port: number, version: 'h1' | 'h2', ip = '127.0.0.1'): EnvoyConfig {
   const explicit_http_config =
     version === 'h1'
       ? { http_protocol_options: { enable_trailers: true } }
       : { http2_protocol_options: { connection_keepalive: KEEP_ALIVE } }
   return {
-    ...plainCluster(name, '127.0.0.1', port),
+    ...plainCluster(name, ip, port),
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
         '@type': `${TYPES}.upstreams.http.v3.HttpProtocolOptions`,
@@ -135,14 +135,27 @@ export function httpCluster(name: string, port: number, version: 'h1' | 'h2'): E
   }
 }
 
-/** A listener on loopback that passes every request to a cluster, with its trailers and its 100. */
-export function httpListener(port: number, cluster: string, codec: 'HTTP1' | 'HTTP2'): EnvoyConfig {
+/** What a listener of HTTP may have besides. */
+export interface HttpListenerOptions {
+  /** Loopback where it has none. */
+  readonly address?: string
+  /** Gets a line for each request: its status, flags and the reason that a waypoint of ours gave. */
+  readonly logPath?: string
+}
+
+/** A listener that passes every request to a cluster, with its trailers, its 100 and a change to WebSocket. */
+export function httpListener(
+  port: number,
+  cluster: string,
+  codec: 'HTTP1' | 'HTTP2',
+  { address = '127.0.0.1', logPath }: HttpListenerOptions = {},
+): EnvoyConfig {
   const virtual_hosts = [
     { name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster, timeout: '20s' } }] },
   ]
   return {
     name: `http-${port}`,
-    address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    address: { socket_address: { address, port_value: port } },
     filter_chains: [
       {
         filters: [
@@ -154,6 +167,15 @@ export function httpListener(port: number, cluster: string, codec: 'HTTP1' | 'HT
               codec_type: codec,
               proxy_100_continue: true,
               http_protocol_options: { enable_trailers: true },
+              upgrade_configs: [{ upgrade_type: 'websocket' }],
+              ...(logPath === undefined
+                ? {}
+                : {
+                    access_log: accessLog(
+                      logPath,
+                      `${port} %RESPONSE_CODE% %RESPONSE_FLAGS% %RESP(X-SIDESTEP-REASON)%`,
+                    ),
+                  }),
               route_config: { name: 'all', virtual_hosts },
               http_filters: [
                 { name: 'router', typed_config: { '@type': `${TYPES}.filters.http.router.v3.Router` } },
