@@ -17,6 +17,8 @@ export interface OpenLoopOptions {
   readonly rate: number
   readonly warmUpSeconds: number
   readonly seconds: number
+  /** Of the arrivals; left out: everybody's. */
+  readonly seed?: number
 }
 
 /** What a run gives. */
@@ -58,7 +60,9 @@ class OpenLoop implements ConnectionOwner {
     this.#warmUpMs = options.warmUpSeconds * 1000
     this.#endMs = this.#warmUpMs + options.seconds * 1000
     this.#arrivals =
-      options.rate === 0 ? new Float64Array(0) : scheduleArrivals(options.rate, this.#endMs / 1000)
+      options.rate === 0
+        ? new Float64Array(0)
+        : scheduleArrivals(options.rate, this.#endMs / 1000, options.seed)
     this.#timer = new PreciseTimer(reactor, () => {
       this.#armedFor = -1
       this.#sendDue()

@@ -16,14 +16,16 @@ const CALIBRATIONS = 3
 /** Their slower one sets the load; Envoy may be overrun by it, and then the table shows that. */
 const COMPARED: readonly SubjectName[] = ['sidestep', 'ztunnel']
 
-/** Requests at a rate; 0: a closed loop. @throws Error when a connection is lost */
+/** Requests at a rate; 0: a closed loop. `seed`: of arrivals that are nobody else's. @throws Error when a connection is lost */
 export async function runOpenLoop(
   subject: RunningSubject,
   timing: Timing,
   rate: number,
+  seed?: number,
 ): Promise<OpenLoopResult> {
   const { lab } = subject
-  const options: OpenLoopOptions = { ...timing, target: lab.web, connections: CONNECTIONS, rate }
+  const own = seed === undefined ? {} : { seed }
+  const options: OpenLoopOptions = { ...timing, ...own, target: lab.web, connections: CONNECTIONS, rate }
   const result = await lab.processes.measure<OpenLoopResult>(
     lab.client.namespace,
     'open-loop',

@@ -9,14 +9,15 @@ import { runOpenLoop } from './latency.ts'
 import { programTimeoutMs, type Question, type Timing } from './question.ts'
 
 /** Of the pod that is looked at. */
-const REQUESTS_PER_SECOND = 1000
+export const REQUESTS_PER_SECOND = 1000
 /** Of its neighbour: 1 Gbit/s on four connections. */
-const BULK_BYTES_PER_SECOND = 125_000_000
+export const BULK_BYTES_PER_SECOND = 125_000_000
 const BULK_STREAMS = 4
 /** The neighbour is at work before the first request and after the last. */
 const BULK_MARGIN_SECONDS = 1
 
-async function bulk({ lab }: RunningSubject, timing: Timing): Promise<BulkSourceResult> {
+/** The neighbour's bulk, around a measurement of `timing`. @throws Error when it is cut off */
+export async function runNeighbour({ lab }: RunningSubject, timing: Timing): Promise<BulkSourceResult> {
   const options: BulkSourceOptions = {
     target: lab.listener,
     streams: BULK_STREAMS,
@@ -38,7 +39,7 @@ async function measure(subject: RunningSubject, timing: Timing): Promise<Figures
   const alone = await runOpenLoop(subject, timing, REQUESTS_PER_SECOND)
   const [beside, { bytes, seconds }] = await Promise.all([
     runOpenLoop(subject, timing, REQUESTS_PER_SECOND),
-    bulk(subject, timing),
+    runNeighbour(subject, timing),
   ])
   return {
     p50MicrosAlone: alone.p50Micros,
