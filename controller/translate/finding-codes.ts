@@ -175,6 +175,11 @@ export const FINDING_CODES = {
     'a service has more matches than a waypoint is given; the ports beyond are closed',
     'write fewer routes, or for fewer ports',
   ),
+  LABEL_NOT_TOLD: row(
+    'error',
+    'routes and subsets of the mesh name more labels than waypoints are told of workloads; this one matches nobody',
+    'name fewer labels in all sourceLabels and subsets together',
+  ),
 } as const satisfies Record<string, FindingCodeRow>
 
 export type FindingCode = keyof typeof FINDING_CODES

@@ -21,12 +21,16 @@ export class NamedLabels {
   /** Of each message. */
   readonly #read = new WeakMap<object, LabelNames>()
   #names: LabelNames = []
+  /** Those of the last time that were too many. */
+  untold: ReadonlySet<string> = new Set()
 
   find(routes: Iterable<ServiceRoutes>, policies: Iterable<TrafficPolicy>): LabelNames {
     const found = new Set<string>()
     for (const each of routes) for (const name of this.#of(each, namedByRoutes)) found.add(name)
     for (const each of policies) for (const name of this.#of(each, namedBySubsets)) found.add(name)
-    const names = [...found].toSorted().slice(0, MAX_NAMED_LABELS)
+    const all = [...found].toSorted()
+    const names = all.slice(0, MAX_NAMED_LABELS)
+    this.untold = new Set(all.slice(MAX_NAMED_LABELS))
     const isSame = names.length === this.#names.length && names.every((each, at) => each === this.#names[at])
     if (!isSame) this.#names = names
     return this.#names

@@ -18,6 +18,7 @@ import { targetFinder } from './target-finder.ts'
 import { TelemetryStage } from './telemetry/telemetry-stage.ts'
 import type { ConfigFinding, TranslateSettings, Translation } from './translation.ts'
 import { unservedFindings } from './unserved-kinds.ts'
+import { untoldFindings } from './untold-labels.ts'
 import { Waypoints } from './waypoints.ts'
 import { bindWorkload } from './workload-parts.ts'
 import { WorkloadStage } from './workload-stage.ts'
@@ -108,6 +109,7 @@ export class Translator {
         ...telemetry.findings,
         ...ofWorkloads,
         ...unservedFindings(view),
+        ...untoldFindings(view, this.#namedLabels.untold),
       ]),
       enforcement: [...policies.enforcement, ...requests.enforcement],
     }

@@ -41,8 +41,12 @@ t.test('no more than the limit, always the same ones', async (t) => {
     { length: MAX_NAMED_LABELS + 1 },
     (_, index) => `l${String(index).padStart(4, '0')}`,
   )
-  const found = new NamedLabels().find([], [policy(...names.toReversed())])
+  const named = new NamedLabels()
+  const found = named.find([], [policy(...names.toReversed())])
   t.same(found, names.slice(0, MAX_NAMED_LABELS))
+  t.same([...named.untold], names.slice(MAX_NAMED_LABELS), 'and says which are left out')
+  named.find([], [policy('tier')])
+  t.equal(named.untold.size, 0)
 })
 
 t.test('a workload tells those it has, and no others', async (t) => {
