@@ -2,10 +2,11 @@
 // Options of the ztunnel, for the supervisor and the data process alike: the supervisor hands its environment on.
 // The only reader of process.env in this room. docs/configuration.md is generated from this table.
 import { hostname } from 'node:os'
-import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
+import { DATA_PLANE_OPTIONS, dataPlaneMistakes } from '../mesh/runtime/data-plane-options.ts'
 import { type OptionTable, type OptionValues, readOptions } from '../mesh/runtime/options.ts'
 
 export const ZTUNNEL_OPTIONS = {
+  ...DATA_PLANE_OPTIONS,
   nodeName: {
     type: 'text',
     default: hostname(),
@@ -26,36 +27,12 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'host:port of every controller to follow, separated by commas; ours or istiod',
     synonyms: ['XDS_ADDRESS'],
   },
-  controllerRoots: {
-    type: 'text',
-    default: '',
-    meaning: 'PEM file with the roots of the controllers’ certificates; empty: those of the system',
-    synonyms: ['XDS_ROOT_CA'],
-  },
-  controllerToken: {
-    type: 'text',
-    default: '',
-    meaning: 'file with the token for controller and CA: of a service account, or a join token',
-    synonyms: ['AUTH_TOKEN'],
-  },
-  caAddresses: {
-    type: 'text',
-    default: '',
-    meaning: 'host:port of every CA; empty: the controllers',
-    synonyms: ['CA_ADDRESS'],
-  },
   onDemand: {
     type: 'boolean',
     default: 'false',
     meaning:
       'learn of the mesh only what this node serves and what its pods call: a first call waits for the controller, and memory follows use. Needs dnsCapture and socks5 off',
     synonyms: ['XDS_ON_DEMAND'],
-  },
-  clusterId: {
-    type: 'text',
-    default: 'Kubernetes',
-    meaning: 'cluster of this node, as controllers name it',
-    synonyms: ['CLUSTER_ID', 'ISTIO_META_CLUSTER_ID'],
   },
   stateDirectory: {
     type: 'path',
@@ -76,7 +53,6 @@ export const ZTUNNEL_OPTIONS = {
     meaning: 'service account of this pod',
     synonyms: ['SERVICE_ACCOUNT'],
   },
-  instanceIp: { type: 'text', default: '', meaning: 'address of this pod', synonyms: ['INSTANCE_IP'] },
   hostIp: {
     type: 'text',
     default: '',
@@ -183,14 +159,6 @@ export const ZTUNNEL_OPTIONS = {
     default: 'cluster.local',
     meaning: 'trust domain of workloads that name none',
   },
-  certificateTtlSeconds: {
-    type: 'integer',
-    default: '86400',
-    min: 1,
-    max: 7_776_000,
-    unit: 'seconds',
-    meaning: 'lifetime asked for workload certificates, which are renewed at half of it',
-  },
   certificateGraceDays: {
     type: 'integer',
     default: '0',
@@ -215,25 +183,10 @@ export const ZTUNNEL_OPTIONS = {
     meaning:
       'let callers of the mesh reach statusPort of this pod by mTLS as well; where podName, podNamespace, serviceAccount and instanceIp say who it is, and it does not share the network of its node',
   },
-  workerCount: {
-    type: 'integer',
-    default: '2',
-    min: 1,
-    max: 64,
-    unit: 'threads',
-    meaning: 'reactor workers',
-  },
   records: {
     type: 'text',
     default: 'stdout',
     meaning: 'where connection records go: stdout, off, or a file that is appended to',
-  },
-  otlpEndpoint: {
-    type: 'text',
-    default: '',
-    meaning:
-      'collector that connections are sent to as spans, by OTLP over HTTP in JSON: http://collector:4318; empty: nobody traces',
-    synonyms: ['OTEL_EXPORTER_OTLP_ENDPOINT'],
   },
   otlpSamplesPerMillion: {
     type: 'integer',
@@ -244,7 +197,6 @@ export const ZTUNNEL_OPTIONS = {
     meaning:
       'connections that become spans, by their trace id; those of a caller that keeps its part of the trace become spans anyway',
   },
-  logLevel: { type: 'text', default: 'info', choices: LOG_LEVELS, meaning: 'least severe log entry written' },
   redirect: { type: 'boolean', default: 'true', meaning: 'write redirect rules into the pods’ namespaces' },
   originalSource: {
     type: 'boolean',
@@ -325,19 +277,6 @@ export const ZTUNNEL_OPTIONS = {
     unit: 'seconds',
     meaning: 'how long connections may finish after SIGTERM',
   },
-  upgradeDrainSeconds: {
-    type: 'integer',
-    default: '0',
-    min: 0,
-    max: 2_592_000,
-    unit: 'seconds',
-    meaning: 'how long connections may finish after an upgrade; 0: until they end',
-  },
-  dataProgram: {
-    type: 'text',
-    default: '',
-    meaning: 'program of the data process, read again at every upgrade; empty: the one beside the supervisor',
-  },
 } as const satisfies OptionTable
 
 export type ZtunnelConfig = OptionValues<typeof ZTUNNEL_OPTIONS>
@@ -373,8 +312,7 @@ function contradictions(options: ZtunnelConfig): string[] {
     )
   if (kubernetesEnrolment && zdsSocket !== '')
     found.push('SIDESTEP_KUBERNETES_ENROLMENT: not together with SIDESTEP_ZDS_SOCKET: one agent enrols pods')
-  if (options.otlpEndpoint !== '' && !/^https?:$/.test(URL.parse(options.otlpEndpoint)?.protocol ?? ''))
-    found.push('SIDESTEP_OTLP_ENDPOINT: needs to be a URL, as http://collector:4318')
+  found.push(...dataPlaneMistakes(options))
   const { cniSpoolDirectory, cniBinDirectory, cniConfDirectory } = options
   if (cniSpoolDirectory !== '' && !kubernetesEnrolment)
     found.push('SIDESTEP_CNI_SPOOL_DIRECTORY: only with SIDESTEP_KUBERNETES_ENROLMENT')
