@@ -116,6 +116,7 @@ export class ByteQueue {
   #unlink(head: Segment): Segment {
     this.#head = head.next
     if (head.next === null) this.#tail = null
+    head.next = null // else one that has grown old would keep all that came after it
     return head
   }
 }

@@ -288,7 +288,7 @@ export class InboundFrames implements FrameSink {
   /** SPEC RFC9113 §6.9.2: a new INITIAL_WINDOW_SIZE changes the windows of all open streams. */
   #shiftWindows(delta: number): boolean {
     const core = this.#core
-    for (const stream of core.streams.values()) {
+    for (const stream of core.streams.all()) {
       stream.sendWindowBytes += delta
       if (stream.sendWindowBytes > MAX_WINDOW_BYTES) {
         core.fail('H2_FLOW_CONTROL', 'a stream window exceeds 2^31−1')

@@ -2,6 +2,7 @@
 // The streams of a session: open ones, the ids used so far, and the ids we reset a moment ago, whose late frames are
 // no fault of the peer's. Spec: RFC 9113 §5.1, §5.1.1.
 import { MAX_STREAM_ID } from './frames.ts'
+import { IdTable } from './id-table.ts'
 import type { Role } from './settings.ts'
 import type { H2Stream } from './stream.ts'
 
@@ -11,7 +12,7 @@ const REMEMBERED_RESETS = 128
 /** One per session. */
 export class StreamTable {
   readonly #role: Role
-  readonly #streams = new Map<number, H2Stream>()
+  readonly #streams = new IdTable<H2Stream>()
   /** Frames of one stream come in rows. */
   #latest: H2Stream | null = null
   #resetIds: Int32Array | null = null
@@ -35,13 +36,12 @@ export class StreamTable {
   get(id: number): H2Stream | null {
     if (this.#latest !== null && this.#latest.id === id) return this.#latest
     const stream = this.#streams.get(id)
-    if (stream === undefined) return null
-    this.#latest = stream
+    if (stream !== null) this.#latest = stream
     return stream
   }
 
   add(stream: H2Stream): void {
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
   }
 
   remove(stream: H2Stream, nowMs: number): void {
@@ -50,14 +50,9 @@ export class StreamTable {
     if (this.#streams.size === 0) this.idleSinceMs = nowMs
   }
 
-  /** A snapshot, because closing streams changes the table. */
+  /** A snapshot in the order of ids, because closing streams changes the table. */
   all(): H2Stream[] {
-    return [...this.#streams.values()]
-  }
-
-  /** All open streams, for updates that close none. */
-  values(): IterableIterator<H2Stream> {
-    return this.#streams.values()
+    return this.#streams.all().sort((a, b) => a.id - b.id)
   }
 
   /** The next id of ours, or 0 when they are used up. */

@@ -57,6 +57,9 @@ export class TimerWheel {
     if (timer.previous !== null) timer.previous.next = timer.next
     else this.#slots[timer.tick % SLOT_COUNT] = timer.next
     if (timer.next !== null) timer.next.previous = timer.previous
+    // A dead timer that has grown old would keep its neighbour, that one the next: each of them until a full collection.
+    timer.previous = null
+    timer.next = null
     this.pendingCount--
   }
 

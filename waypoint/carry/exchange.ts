@@ -8,6 +8,7 @@ import type { HttpHeadersHandler, HttpStream } from '../../mesh/http/http-stream
 import { cutShort, upstreamReason } from '../../mesh/http/reason-answer.ts'
 import type { Block, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Timer } from '../../mesh/reactor/scheduler.ts'
+import type { Member } from '../../mesh/runtime/members.ts'
 import { canonicalTarget } from '../decide/canonical-path.ts'
 import { decideRequest, type Forward, type RequestDecision } from '../decide/request-decision.ts'
 import type { Caller, RequestFacts } from '../decide/request-facts.ts'
@@ -43,7 +44,11 @@ export interface ExchangeSource {
 const NO_WHOLE_ANSWER: CloseReason = { code: 'UPSTREAM_PROTOCOL', detail: 'no whole answer' }
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
-export class Exchange extends ExchangeOutcome implements ByteStreamHandler, HttpHeadersHandler, AttemptOwner {
+export class Exchange
+  extends ExchangeOutcome
+  implements ByteStreamHandler, HttpHeadersHandler, AttemptOwner, Member
+{
+  memberIndex = -1
   readonly #source: ExchangeSource
   readonly #stream: HttpStream
   /** null: the head is all of it. */

@@ -7,6 +7,7 @@ import type { HeaderList } from '../../mesh/http/header-list.ts'
 import type { HttpStream } from '../../mesh/http/http-stream.ts'
 import { Http1ServerSession } from '../../mesh/http1/server-session.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
+import { Members } from '../../mesh/runtime/members.ts'
 import type { Caller } from '../decide/request-facts.ts'
 import type { HttpVersion } from '../upstream/cluster-view.ts'
 import type { BodyLook, WatchedConnection } from './body-watch.ts'
@@ -42,7 +43,7 @@ export class HttpConnection implements ExchangeSource, WatchedConnection {
   readonly version: HttpVersion
   readonly #asked: Target
   readonly #series: CallerSeries
-  readonly #exchanges = new Set<Exchange>()
+  readonly #exchanges = new Members<Exchange>()
   readonly #session: Session
 
   /** `transport` is the connection's from now on. */
@@ -60,7 +61,7 @@ export class HttpConnection implements ExchangeSource, WatchedConnection {
     }
     const onClose = (reason: CloseReason): void => {
       this.context.bodies.delete(this)
-      for (const exchange of this.#exchanges) exchange.abort(reason)
+      for (const exchange of this.#exchanges.all()) exchange.abort(reason)
       this.own?.cluster.drain(reason)
       options.onClosed(reason)
     }
@@ -96,7 +97,7 @@ export class HttpConnection implements ExchangeSource, WatchedConnection {
   }
 
   giveUpStalled(look: BodyLook): void {
-    for (const exchange of this.#exchanges) exchange.giveUpStalled(look)
+    for (const exchange of this.#exchanges.all()) exchange.giveUpStalled(look)
   }
 
   onExchangeEnded(exchange: Exchange): void {

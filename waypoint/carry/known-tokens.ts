@@ -22,6 +22,8 @@ interface Kept {
   readonly verdict: TokenVerdict
   readonly untilMs: number
   readonly bytes: number
+  /** It was asked for since it was last looked at for room. */
+  isUsed: boolean
 }
 
 interface Question {
@@ -33,7 +35,10 @@ interface Question {
 export class KnownTokens {
   readonly #scheduler: Scheduler
   readonly #ask: AskToken
-  /** The one used longest ago first. */
+  /**
+   * Those that were kept, or given another chance, longest ago first. Looking one up does not move it: each move makes the
+   * table larger, and a table that has grown old is succeeded by old ones, which only a full collection frees.
+   */
   readonly #kept = new Map<string, Kept>()
   readonly #questions = new Map<string, Question>()
   readonly #ruleNames = new WeakMap<TokenRule, string>()
@@ -72,12 +77,11 @@ export class KnownTokens {
   #find(key: string): TokenVerdict | undefined {
     const kept = this.#kept.get(key)
     if (kept === undefined) return undefined
-    this.#kept.delete(key)
     if (kept.untilMs <= this.#scheduler.nowMs) {
-      this.#bytes -= kept.bytes
+      this.#forget(key, kept)
       return undefined
     }
-    this.#kept.set(key, kept)
+    kept.isUsed = true
     return kept.verdict
   }
 
@@ -101,13 +105,23 @@ export class KnownTokens {
 
   #keep(key: string, verdict: TokenVerdict, bytes: number): void {
     if (verdict.keptMs <= 0) return
-    this.#kept.set(key, { verdict, untilMs: this.#scheduler.nowMs + verdict.keptMs, bytes })
+    const untilMs = this.#scheduler.nowMs + verdict.keptMs
+    this.#kept.set(key, { verdict, untilMs, bytes, isUsed: false })
     this.#bytes += bytes
+    // Who was asked for meanwhile goes to the end once; the loop comes to it again there.
     for (const [oldest, kept] of this.#kept) {
       if (this.#bytes <= MAX_TOKEN_MEMORY_BYTES) break
-      this.#kept.delete(oldest)
-      this.#bytes -= kept.bytes
+      this.#forget(oldest, kept)
+      if (!kept.isUsed) continue
+      kept.isUsed = false
+      this.#kept.set(oldest, kept)
+      this.#bytes += kept.bytes
     }
+  }
+
+  #forget(key: string, kept: Kept): void {
+    this.#kept.delete(key)
+    this.#bytes -= kept.bytes
   }
 
   /** Not a hash of it: for every request that would cost more than all the rest of looking it up. */

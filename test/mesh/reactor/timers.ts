@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { MAX_SLEEP_MS, TimerWheel } from '../../../mesh/reactor/timers.ts'
+import { grownOldBytes } from '../../support/old-space.ts'
 
 t.test('timers fire in order of time, not before it, and once', async (t) => {
   const wheel = new TimerWheel(0)
@@ -55,4 +56,15 @@ t.test('the loop sleeps until the next timer, a second at most', async (t) => {
   const far = new TimerWheel(0)
   far.start(0, 60_000, () => {})
   t.equal(far.sleepMs(0), MAX_SLEEP_MS)
+})
+
+t.test('a cancelled timer keeps none of those that came after it', async (t) => {
+  const wheel = new TimerWheel(0)
+  let latest = wheel.start(0, 5000, () => {})
+  const grown = grownOldBytes(200_000, () => {
+    const next = wheel.start(0, 5000, () => {})
+    latest.cancel()
+    latest = next
+  })
+  t.ok(grown < 2_000_000, `${grown} bytes`)
 })
