@@ -83,6 +83,12 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     ...['TOKEN_KEPT_MS', 'REFUSED_TOKEN_KEPT_MS', 'TOKEN_DEADLINE_MS'],
   ),
   ...limits('waypoint/upstream/session-persistence.ts', 'bytes', 'MAX_SESSION_BYTES'),
+  ...limits(
+    'mesh/reactor/held-bytes.ts',
+    'bytes',
+    ...['READ_BLOCK_BYTES', 'HELD_EASY_BYTES', 'HELD_MUCH_BYTES', 'LEAST_READ_BYTES'],
+  ),
+  ...limits('mesh/reactor/busy-trim.ts', 'ms', 'RELEASE_INTERVAL_MS', 'MAX_RELEASE_INTERVAL_MS'),
   ...limits('mesh/reactor/turn-share.ts', 'bytes', 'TURN_SHARE_BYTES'),
   ...limits('mesh/reactor/turn-share.ts', 'bytes', 'COMPANY_TURN_SHARE_BYTES'),
   ...limits('mesh/reactor/turn-share.ts', 'count', 'MAX_HANDSHAKE_STEPS'),

@@ -14,6 +14,7 @@ import type { SecretManager } from '../mesh/identity/secret-manager.ts'
 import { formatSpiffeId } from '../mesh/identity/spiffe.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { ModelStore } from '../mesh/model/model-store.ts'
+import { BusyTrim } from '../mesh/reactor/busy-trim.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
@@ -81,6 +82,8 @@ export class App {
   readonly #tokens = new TokenVerifier(new KeySets(fetchKeys, systemClock), systemClock)
   /** Looks after main's own memory; workers look after theirs. */
   readonly #trim = new QuietTrim(systemClock)
+  /** After what no thread can give back alone, while there is work. */
+  readonly #busyTrim = new BusyTrim(systemClock)
   #wasReady = false
   #drain: Promise<void> | null = null
   #drainTimer: NodeJS.Timeout | undefined
@@ -272,6 +275,9 @@ export class App {
         break
       case 'pages-unused':
         releaseFilePages()
+        break
+      case 'busy':
+        this.#busyTrim.onBusy()
         break
       case 'drained':
         this.#drained.add(worker)

@@ -7,7 +7,7 @@ import { RevokedPeers } from '../mesh/identity/revoked-peers.ts'
 import { WorkerIdentities } from '../mesh/identity/worker-identities.ts'
 import { AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { HEADROOM_BYTES } from '../mesh/reactor/byte-stream.ts'
-import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
+import { allocateBlock, freeBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
 import { TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
@@ -46,10 +46,11 @@ export class WaypointWorker {
     const { reactor } = this.#thread
     const { identity, trustDomain, baggage } = data
     this.#shedding = new Shedding(reactor, Math.random)
+    const memory = { scheduler: reactor, held: reactor.held, allocateBlock, releaseBlock: freeBlock }
     this.#context = new WaypointContext({
       ...{ reactor, identity, trustDomain, baggage, bodyTimeoutMs: data.bodyTimeoutMs },
-      resources: new SessionResources({ scheduler: reactor, allocateBlock }),
-      inner: new SessionResources({ scheduler: reactor, allocateBlock }),
+      resources: new SessionResources(memory),
+      inner: new SessionResources(memory),
       share: new AcceptShare(data.acceptShare, data.index, data.wakeFds),
       identities: new WorkerIdentities(),
       revoked: new RevokedPeers(reactor, () => {}),
@@ -74,11 +75,15 @@ export class WaypointWorker {
 
   run(): void {
     const { reactor } = this.#thread
-    reactor.atTrim(() => {
-      this.#context.resources.trim()
-      this.#context.inner.trim()
-    })
-    new IdleTrim(reactor, () => this.#context.post({ type: 'pages-unused' })).start()
+    const { resources, inner, post } = this.#context
+    for (const each of [resources, inner]) {
+      reactor.atTrim(() => each.trim())
+      reactor.atEbb(() => each.ebb())
+    }
+    new IdleTrim(reactor, {
+      onPagesUnused: () => post({ type: 'pages-unused' }),
+      onBusy: () => post({ type: 'busy' }),
+    }).start()
     this.#thread.run(
       (message) => this.#onMessage(message),
       () => this.#context.share.adoptAll((fd) => this.#serve(fd)),

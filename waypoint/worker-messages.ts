@@ -103,4 +103,6 @@ export type UpMessage =
     }
   /** Pages of Node's program may have been touched for the last time. */
   | { readonly type: 'pages-unused' }
+  /** It had work in the last seconds. */
+  | { readonly type: 'busy' }
   | { readonly type: 'drained' }

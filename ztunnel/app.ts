@@ -16,6 +16,7 @@ import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { ModelStore } from '../mesh/model/model-store.ts'
 import { workloadFacts } from '../mesh/model/workload-facts.ts'
 import { parseIp } from '../mesh/net/address.ts'
+import { BusyTrim } from '../mesh/reactor/busy-trim.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { systemClock } from '../mesh/runtime/clock.ts'
@@ -101,6 +102,8 @@ export class App {
   /** null: it does not. */
   drainingSinceMs: number | null = null
   readonly #trim = new QuietTrim(systemClock)
+  /** After what no thread can give back alone, while there is work. */
+  readonly #busyTrim = new BusyTrim(systemClock)
   #hasSnapshot = false
   readonly #demanded: DemandedDestinations
   #wasReady = false
@@ -402,6 +405,9 @@ export class App {
         break
       case 'pages-unused':
         releaseFilePages()
+        break
+      case 'busy':
+        this.#busyTrim.onBusy()
         break
       case 'drained':
         this.#drainedWorkers.add(worker)

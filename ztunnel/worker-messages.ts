@@ -217,4 +217,6 @@ export type UpMessage =
     }
   /** After a collection: main lets go of pages of files, which takes milliseconds. */
   | { readonly type: 'pages-unused' }
+  /** It had work in the last seconds. */
+  | { readonly type: 'busy' }
   | { readonly type: 'drained' }

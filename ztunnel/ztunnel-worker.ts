@@ -13,7 +13,7 @@ import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { RevokedPeers } from '../mesh/identity/revoked-peers.ts'
 import { WorkerIdentities } from '../mesh/identity/worker-identities.ts'
 import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
-import { allocateBlock } from '../mesh/reactor/ffi/native.ts'
+import { allocateBlock, freeBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
 import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
@@ -119,7 +119,9 @@ export class ZtunnelWorker {
     const post = (message: UpMessage): void => void this.#thread.post(message)
     this.#index = data.index
     this.#dnsResources = new DnsResources(reactor)
-    const resources = new SessionResources({ scheduler: reactor, allocateBlock })
+    const resources = new SessionResources({
+      ...{ scheduler: reactor, held: reactor.held, allocateBlock, releaseBlock: freeBlock },
+    })
     this.#context = new WorkerContext({
       ...{ index: data.index, reactor, resources, limits: data.limits },
       pressure: new NodePressure(
@@ -157,8 +159,14 @@ export class ZtunnelWorker {
   }
 
   run(): void {
-    this.#thread.reactor.atTrim(() => this.#context.resources.trim())
-    new IdleTrim(this.#thread.reactor, () => this.#context.post({ type: 'pages-unused' })).start()
+    const { reactor } = this.#thread
+    const { resources, post } = this.#context
+    reactor.atTrim(() => resources.trim())
+    reactor.atEbb(() => resources.ebb())
+    new IdleTrim(reactor, {
+      onPagesUnused: () => post({ type: 'pages-unused' }),
+      onBusy: () => post({ type: 'busy' }),
+    }).start()
     this.#thread.run(
       (message) => this.#onMessage(message),
       () => this.#context.share.adoptAll((fd, listener) => this.#adopt(fd, listener)),

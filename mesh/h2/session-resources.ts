@@ -3,13 +3,15 @@
 // blocks for bytes that must wait, and the budget for received bytes nobody reads. One per worker, so memory
 // does not grow with the number of idle tunnels.
 import { type Block, HEADROOM_BYTES } from '../reactor/byte-stream.ts'
+import { FreeBlocks } from '../reactor/free-blocks.ts'
+import { HeldBytes } from '../reactor/held-bytes.ts'
 import type { Scheduler, TurnTask } from '../reactor/scheduler.ts'
 import { H2_LIMITS } from './limits.ts'
 
 /** Sizes of waiting blocks: small for a trickle, large for bulk. Each has headroom in front. */
 const BLOCK_CLASSES = [4_096, 32_768, 262_144] as const
-/** Free blocks kept per class: enough for the usual churn, at most 4.6 MB a worker in all. */
-const KEPT_BLOCKS = [64, 32, 12] as const
+/** Free blocks kept of each class, those that were needed lately: 4.3 MB at most, of them sixteen streams of bulk data. */
+const KEPT_BLOCKS = [128, 16, 16] as const
 
 /** Whoever has bytes in the staging block. */
 export interface StagingHolder {
@@ -36,6 +38,8 @@ export interface SessionResourcesOptions {
   readonly releaseBlock?: (block: Block) => void
   /** Received bytes that may wait for paused streams, all sessions together. */
   readonly inboundLimitBytes?: number
+  /** What the worker's streams hold, all its resources together. */
+  readonly held?: HeldBytes
 }
 
 /** Shared by all sessions of a reactor; never closed. */
@@ -47,8 +51,8 @@ export class SessionResources implements TurnTask {
   /** Memory of blocks that hold received bytes, counted by block and not by content. */
   inboundUsedBytes = 0
   readonly #allocateBlock: (bytes: number) => Block
-  readonly #releaseBlock: ((block: Block) => void) | null
-  readonly #free: Block[][] = BLOCK_CLASSES.map(() => [])
+  readonly #held: HeldBytes
+  readonly #free: readonly FreeBlocks[]
   #holder: StagingHolder | null = null
   #stagedBytes = 0
 
@@ -56,7 +60,9 @@ export class SessionResources implements TurnTask {
     this.scheduler = options.scheduler
     this.inboundLimitBytes = options.inboundLimitBytes ?? H2_LIMITS.inboundPerWorker.value
     this.#allocateBlock = options.allocateBlock
-    this.#releaseBlock = options.releaseBlock ?? null
+    this.#held = options.held ?? new HeldBytes()
+    const release = options.releaseBlock ?? (() => {})
+    this.#free = KEPT_BLOCKS.map((count) => new FreeBlocks(count, release))
     this.staging = options.allocateBlock(H2_LIMITS.stagingBlock.value)
   }
 
@@ -95,24 +101,25 @@ export class SessionResources implements TurnTask {
   /** A block for bytes that wait: at least HEADROOM_BYTES + min(bytes, the largest class). */
   takeBlock(bytes: number): Block {
     const blockClass = classOf(bytes)
-    return (
-      this.#free[blockClass]?.pop() ?? this.#allocateBlock(HEADROOM_BYTES + (BLOCK_CLASSES[blockClass] ?? 0))
-    )
+    const block =
+      this.#free[blockClass]?.take() ?? this.#allocateBlock(HEADROOM_BYTES + (BLOCK_CLASSES[blockClass] ?? 0))
+    this.#held.bytes += block.bytes.length
+    return block
+  }
+
+  giveBlock(block: Block): void {
+    this.#held.bytes -= block.bytes.length
+    this.#free[classOf(block.bytes.length - HEADROOM_BYTES)]?.give(block)
+  }
+
+  /** Lets go of the blocks that were not needed since the last call. */
+  ebb(): void {
+    for (const free of this.#free) free.ebb()
   }
 
   /** Lets go of all free blocks. */
   trim(): void {
-    for (const free of this.#free) {
-      for (const block of free) this.#releaseBlock?.(block)
-      free.length = 0
-    }
-  }
-
-  giveBlock(block: Block): void {
-    const blockClass = classOf(block.bytes.length - HEADROOM_BYTES)
-    const free = this.#free[blockClass]
-    if (free !== undefined && free.length < (KEPT_BLOCKS[blockClass] ?? 0)) free.push(block)
-    else this.#releaseBlock?.(block)
+    for (const free of this.#free) free.clear()
   }
 }
 

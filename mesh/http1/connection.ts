@@ -49,6 +49,7 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
   #inbound: ByteQueue | null = null
   #isEndWaiting = false
   #isTransportClosed = false
+  #isTransportPaused = false
   #closeReason: CloseReason = CLOSED_OK
   #isCloseTold = false
   #headTimer: Timer | null = null
@@ -98,6 +99,8 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
     if (this.state !== 'open') return
     const at = this.#inbound === null ? this.reader.read(block, start, end) : start
     if (at < end && this.state === 'open') this.#keep(block, at, end)
+    // In the middle of a body: what comes now would only wait here instead of at its sender.
+    else if (this.reader.isPaused && !this.reader.isDone && this.state === 'open') this.#pauseTransport()
     this.#settle()
   }
 
@@ -168,10 +171,7 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
 
   setPaused(isPaused: boolean): void {
     if (isPaused) this.reader.pause()
-    else {
-      this.reader.resume()
-      if (this.#inbound !== null) this.defer()
-    }
+    else this.#resumeReading()
   }
 
   defer(): void {
@@ -225,7 +225,7 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
     if (stream.bits & EXCHANGE.CLOSED) return
     stream.bits |= EXCHANGE.CLOSED
     stream.closeReason = reason
-    this.reader.resume()
+    this.#resumeReading()
     this.defer()
   }
 
@@ -324,7 +324,24 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
     }
     if (this.#inbound === null || this.#inbound.bytes > 0) return
     this.#inbound = null
-    if (!this.#isTransportClosed) this.transport.resume()
+    if (!this.reader.isPaused || this.reader.isDone) this.#resumeTransport()
+  }
+
+  #resumeReading(): void {
+    this.reader.resume()
+    if (this.#inbound !== null) this.defer()
+    else this.#resumeTransport()
+  }
+
+  #pauseTransport(): void {
+    this.#isTransportPaused = true
+    this.transport.pause()
+  }
+
+  #resumeTransport(): void {
+    if (!this.#isTransportPaused || this.#isTransportClosed) return
+    this.#isTransportPaused = false
+    this.transport.resume()
   }
 
   /** A burst of requests in one packet is served over several turns: others wait in this one. */
@@ -352,7 +369,7 @@ export abstract class Http1Connection implements ByteStreamHandler, MessageHandl
     }
     this.#inbound ??= new ByteQueue(this.resources, true)
     this.#inbound.push(block.bytes, start, end)
-    this.transport.pause()
+    this.#pauseTransport()
   }
 
   #dropKept(): void {

@@ -1,35 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fixed blocks of native memory, reused, and the queue of unsent bytes built of them. Owned by one worker.
 import { type Block, HEADROOM_BYTES } from './byte-stream.ts'
-import { allocateBlock } from './ffi/native.ts'
+import { allocateBlock, freeBlock } from './ffi/native.ts'
+import { FreeBlocks } from './free-blocks.ts'
 
 /** Payload of one pooled block: holds a whole 64 KiB frame with its header. */
 export const POOL_BLOCK_BYTES = 65_536 + HEADROOM_BYTES
 
 /** Hands out blocks and takes them back. Keeps at most `idleLimit` unused ones. */
 export class BufferPool {
-  readonly #idle: Block[] = []
-  readonly #idleLimit: number
+  readonly #free: FreeBlocks
   /** Blocks handed out and not given back; zero when no connection holds bytes. */
   takenBlocks = 0
 
   constructor(idleLimit = 64) {
-    this.#idleLimit = idleLimit
+    this.#free = new FreeBlocks(idleLimit, freeBlock)
   }
 
   take(): Block {
     this.takenBlocks++
-    return this.#idle.pop() ?? allocateBlock(POOL_BLOCK_BYTES)
+    return this.#free.take() ?? allocateBlock(POOL_BLOCK_BYTES)
   }
 
   give(block: Block): void {
     this.takenBlocks--
-    if (this.#idle.length < this.#idleLimit) this.#idle.push(block)
+    this.#free.give(block)
+  }
+
+  /** Lets go of the blocks that were not needed since the last call. */
+  ebb(): void {
+    this.#free.ebb()
   }
 
   /** Lets go of all unused blocks. */
   trim(): void {
-    this.#idle.length = 0
+    this.#free.clear()
   }
 }
 

@@ -12,10 +12,19 @@ export const IDLE_CHECK_MS = 2000
 const IDLE_SHARE = 0.02
 /** Idle for this many looks in a row. */
 const IDLE_CHECKS = 2
+
+/** Hears what takes too long for a turn; another thread does it. */
+export interface IdleTrimHandler {
+  /** Pages of files may have been touched for the last time. */
+  readonly onPagesUnused?: () => void
+  /** The loop had work since the last look. */
+  readonly onBusy?: () => void
+}
+
 /** Looks after one reactor, in its thread. */
 export class IdleTrim {
   readonly #reactor: Reactor
-  readonly #onPagesUnused: () => void
+  readonly #handler: IdleTrimHandler
   readonly #reserve = new TrimReserve(performance.now())
   #busyMs = 0
   #idleChecks = 0
@@ -23,10 +32,9 @@ export class IdleTrim {
   /** Collections made. */
   trimCount = 0
 
-  /** `onPagesUnused`: pages of files may have been touched for the last time; to let go of them takes too long for a turn. */
-  constructor(reactor: Reactor, onPagesUnused: () => void = () => {}) {
+  constructor(reactor: Reactor, handler: IdleTrimHandler = {}) {
     this.#reactor = reactor
-    this.#onPagesUnused = onPagesUnused
+    this.#handler = handler
   }
 
   /** Looks from now on, until the reactor stops. */
@@ -40,9 +48,11 @@ export class IdleTrim {
 
   #look(): void {
     // Not with the trim: the collector's helpers sweep on for a while.
-    if (this.#owesRelease) this.#onPagesUnused()
+    if (this.#owesRelease) this.#handler.onPagesUnused?.()
     this.#owesRelease = false
     const isIdle = this.#reactor.busyMs - this.#busyMs < IDLE_CHECK_MS * IDLE_SHARE
+    this.#reactor.ebb()
+    if (!isIdle) this.#handler.onBusy?.()
     this.#idleChecks = isIdle ? this.#idleChecks + 1 : 0
     if (this.#idleChecks < IDLE_CHECKS) return
     const startMs = performance.now()

@@ -5,12 +5,13 @@
 //   turn = epoll_wait → events → tasks posted to the next turn → due timers → turn-end tasks → closing
 import { performance } from 'node:perf_hooks'
 import { MeshError } from '../errors/mesh-error.ts'
-import { BufferPool } from './buffer-pool.ts'
+import { BufferPool, POOL_BLOCK_BYTES } from './buffer-pool.ts'
 import { type Block, HEADROOM_BYTES } from './byte-stream.ts'
 import { DescriptorTable } from './descriptor-table.ts'
 import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epollLayout } from './ffi/constants.ts'
 import { close, describeErrno, E, epoll_create1, epoll_ctl, epoll_wait, errno } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
+import { HeldBytes, mostReadBytes, READ_BLOCK_BYTES } from './held-bytes.ts'
 import type { Scheduler, Timer, TurnTask } from './scheduler.ts'
 import { assertReactorSupported } from './self-test.ts'
 import { TimerWheel } from './timers.ts'
@@ -23,8 +24,6 @@ export interface ReadinessHandler {
 
 /** Events taken per epoll_wait: bounds a turn, so that no descriptor waits for hundreds of others twice. */
 const MAX_EVENTS = 256
-/** One read: large enough for bulk, small enough to stay in the second-level cache. */
-export const READ_BLOCK_BYTES = 262_144
 /** A turn-end task may register another; more rounds than this mean a defect. */
 const MAX_TASK_ROUNDS = 1000
 
@@ -32,6 +31,8 @@ const MAX_TASK_ROUNDS = 1000
 export class Reactor implements Scheduler {
   nowMs = performance.now()
   readonly pool = new BufferPool()
+  /** What the streams of this loop hold, beside the blocks of the pool. */
+  readonly held = new HeldBytes()
   readonly descriptors: DescriptorTable
   /** Scratch memory for reads: its content is valid until the next read of any stream. */
   readonly readBlock: Block = allocateBlock(READ_BLOCK_BYTES + HEADROOM_BYTES)
@@ -70,6 +71,7 @@ export class Reactor implements Scheduler {
   readonly #closing: number[] = []
   readonly #atDestroy: Array<() => void> = []
   readonly #atTrim: Array<() => void> = []
+  readonly #atEbb: Array<() => void> = []
   #turnEndMs = this.nowMs
   #isStopping = false
 
@@ -190,6 +192,11 @@ export class Reactor implements Scheduler {
     this.#atTrim.push(release)
   }
 
+  /** Runs `release` every few seconds: what was not needed since is let go of. */
+  atEbb(release: () => void): void {
+    this.#atEbb.push(release)
+  }
+
   /** This much of the current turn was the collection of an idle loop. */
   onTrimmed(ms: number): void {
     this.#trimMs += ms
@@ -200,6 +207,17 @@ export class Reactor implements Scheduler {
   trim(): void {
     this.pool.trim()
     for (const release of this.#atTrim) release()
+  }
+
+  /** Lets go of buffers that were not needed since the last call: for a loop that may go on working. */
+  ebb(): void {
+    this.pool.ebb()
+    for (const release of this.#atEbb) release()
+  }
+
+  /** How much a socket may read at a time. */
+  get mostReadBytes(): number {
+    return mostReadBytes(this.held.bytes + this.pool.takenBlocks * POOL_BLOCK_BYTES)
   }
 
   /** Runs `free` when the loop is destroyed: native memory that its sockets share. */

@@ -12,13 +12,11 @@ import {
 } from './byte-stream.ts'
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, isFull, read, send, shutdown } from './ffi/libc.ts'
-import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
+import { LEAST_READ_BYTES } from './held-bytes.ts'
+import type { Reactor, ReadinessHandler } from './reactor.ts'
 import type { TurnTask } from './scheduler.ts'
 import { setResetOnClose, takeSocketError } from './socket-options.ts'
 import type { ShareMember, TurnShare } from './turn-share.ts'
-
-/** Whoever may read a byte may read this much: smaller reads cost more than they leave to others. */
-const LEAST_READ_BYTES = 16_384
 
 /** Sockets alive in this thread; for leak tests. */
 export const tcpSocketCount = { open: 0 }
@@ -149,8 +147,10 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
 
   #read(): void {
     const block = this.#reactor.readBlock
-    const credit = this.#share?.creditBytes ?? READ_BLOCK_BYTES
-    const mostBytes = Math.min(READ_BLOCK_BYTES, Math.max(credit, LEAST_READ_BYTES))
+    const most = this.#reactor.mostReadBytes
+    // Whoever may read a byte may read this much: smaller reads cost more than they leave to others.
+    const mostBytes =
+      this.#share === null ? most : Math.min(most, Math.max(this.#share.creditBytes, LEAST_READ_BYTES))
     const count = read(this.fd, block.address + HEADROOM_BYTES, mostBytes)
     if (count > 0) {
       this.#share?.spend(count)

@@ -15,13 +15,14 @@ import {
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, errno, isFull, shutdown } from './ffi/libc.ts'
 import * as o from './ffi/openssl.ts'
+import { READ_BLOCK_BYTES } from './held-bytes.ts'
 import {
   type ConnectionCertificates,
   connectionCertificates,
   isPeerRevoked,
   type RevokedCertificates,
 } from './presented-certificate.ts'
-import { READ_BLOCK_BYTES, type Reactor, type ReadinessHandler } from './reactor.ts'
+import type { Reactor, ReadinessHandler } from './reactor.ts'
 import type { Timer, TurnTask } from './scheduler.ts'
 import { takeSocketError } from './socket-options.ts'
 import {

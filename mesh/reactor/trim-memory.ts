@@ -45,6 +45,11 @@ export function trimMemory(): void {
   if (typeof collect === 'function') {
     collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
   }
+  trimArenas()
+}
+
+/** Returns malloc's free memory to the system; collects nothing. */
+export function trimArenas(): void {
   malloc_trim(0)
 }
 

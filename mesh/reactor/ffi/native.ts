@@ -71,6 +71,15 @@ export function allocateBlock(byteLength: number): Block {
   return { bytes, address: Number(koffi.address(bytes)) }
 }
 
+/**
+ * Frees the memory of a block of `allocateBlock` at once: the collector, which frees it otherwise, does not come for what
+ * is not on its heap. Its bytes are none afterwards, and nothing native may know its address any more.
+ */
+export function freeBlock(block: Block): void {
+  const { buffer } = block.bytes
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0)
+}
+
 /** Native address of the first byte of `bytes`. The caller keeps `bytes` referenced while it is used. */
 export function addressOf(bytes: Uint8Array): Pointer {
   return Number(koffi.address(bytes))

@@ -10,9 +10,14 @@ import { SessionResources } from '../../../mesh/h2/session-resources.ts'
 import { localSettings, PeerSettings, settingsToSend } from '../../../mesh/h2/settings.ts'
 import { H2Stream, type StreamOwner } from '../../../mesh/h2/stream.ts'
 import { StreamTable } from '../../../mesh/h2/stream-table.ts'
+import { HeldBytes } from '../../../mesh/reactor/held-bytes.ts'
 import { ManualScheduler, memoryBlock } from '../../../mesh/reactor/memory-pair.ts'
 
-function resources(allocated: number[] = [], released: number[] = []): SessionResources {
+function resources(
+  allocated: number[] = [],
+  released: number[] = [],
+  held = new HeldBytes(),
+): SessionResources {
   return new SessionResources({
     scheduler: new ManualScheduler(),
     allocateBlock: (bytes) => {
@@ -20,6 +25,7 @@ function resources(allocated: number[] = [], released: number[] = []): SessionRe
       return memoryBlock(bytes)
     },
     releaseBlock: (block) => void released.push(block.bytes.length),
+    held,
   })
 }
 
@@ -56,7 +62,30 @@ t.test('blocks are reused, and the surplus is released', async (t) => {
   t.not(shared.takeBlock(4_097), first)
   const many = Array.from({ length: 100 }, () => shared.takeBlock(1))
   for (const block of many) shared.giveBlock(block)
-  t.equal(released.length, 36)
+  t.equal(released.length, 0, 'as many as may be kept')
+  const more = Array.from({ length: 150 }, () => shared.takeBlock(1))
+  for (const block of more) shared.giveBlock(block)
+  t.equal(released.length, 22)
+  shared.ebb()
+  const one = shared.takeBlock(1)
+  shared.giveBlock(one)
+  shared.ebb()
+  t.ok(released.length > 140, 'those that nobody needed')
+  shared.trim()
+  t.equal(released.length, allocated.length - 3, 'but for those in use, and the staging block')
+})
+
+t.test('what is held is counted by block, all resources of a worker together', async (t) => {
+  const held = new HeldBytes()
+  const [one, two] = [resources([], [], held), resources([], [], held)]
+  const blocks = [one.takeBlock(1), one.takeBlock(100_000), two.takeBlock(10_000)]
+  t.equal(held.bytes, 4_112 + 262_160 + 32_784)
+  const queue = new ByteQueue(two, false)
+  queue.push(Buffer.alloc(10), 0, 10)
+  t.equal(held.bytes, 4_112 * 2 + 262_160 + 32_784)
+  queue.clear()
+  for (const [index, block] of blocks.entries()) (index < 2 ? one : two).giveBlock(block)
+  t.equal(held.bytes, 0)
 })
 
 t.test('the staging block changes hands by flushing', async (t) => {

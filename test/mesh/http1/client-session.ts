@@ -201,6 +201,27 @@ t.test('an answer that nobody reads stays with the server', async (t) => {
   t.equal(record.reason?.code, 'OK')
 })
 
+t.test('a body that is paused in its middle waits at the server, and goes on', async (t) => {
+  for (const head of ['Content-Length: 60000', 'Connection: close']) {
+    const client = new ClientUnderTest({ highWaterBytes: 10_000, chunkBytes: 5_000 })
+    const { stream, record } = client.open()
+    client.send(`HTTP/1.1 200 OK\r\n${head}\r\n\r\n`)
+    record.onBytes = () => stream.pause()
+    client.send('x'.repeat(60_000))
+    for (let chunk = 1; chunk <= 12; chunk++) {
+      t.equal(record.bytes, 5_000 * chunk)
+      t.equal(client.session.bufferedInboundBytes, 0, 'nothing of it is here')
+      stream.resume()
+      client.run()
+    }
+    client.end()
+    stream.resume()
+    client.run()
+    t.equal(record.reason?.code, 'OK')
+    t.equal(client.resources.inboundUsedBytes, 0)
+  }
+})
+
 t.test('a list that could split a request is refused, and nothing of it is sent', async (t) => {
   const LISTS = [
     get('/ HTTP/1.1\r\nx: y'),

@@ -34,11 +34,22 @@ t.test('an idle loop gives its garbage back once, and not again while nothing gr
   t.notOk(runUntil(reactor, 5000, () => trim.trimCount > 1))
 })
 
-t.test('a busy loop is left alone', async (t) => {
+t.test('a busy loop is told of and gives back what it did not need; nothing is collected', async (t) => {
   const reactor = new Reactor()
   t.teardown(() => reactor.destroy())
-  const trim = new IdleTrim(reactor)
+  let busyCount = 0
+  let ebbCount = 0
+  const trim = new IdleTrim(reactor, {
+    onBusy: () => {
+      busyCount++
+    },
+  })
   trim.start()
+  reactor.atEbb(() => {
+    ebbCount++
+  })
+  const block = reactor.pool.take()
+  reactor.pool.give(block)
   const work = (): void => {
     const endMs = performance.now() + 5
     while (performance.now() < endMs);
@@ -46,6 +57,8 @@ t.test('a busy loop is left alone', async (t) => {
   }
   work()
   t.notOk(runUntil(reactor, 5000, () => trim.trimCount > 0))
+  t.ok(busyCount > 0 && ebbCount > 0, `${busyCount}, ${ebbCount}`)
+  t.not(reactor.pool.take(), block)
 })
 
 t.test('work after a start is worth a trim, although the start had its own', async (t) => {

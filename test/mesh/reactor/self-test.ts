@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { epollLayout } from '../../../mesh/reactor/ffi/constants.ts'
-import { bindFunction, hasSymbol, openLibrary } from '../../../mesh/reactor/ffi/native.ts'
+import {
+  allocateBlock,
+  bindFunction,
+  freeBlock,
+  hasSymbol,
+  openLibrary,
+} from '../../../mesh/reactor/ffi/native.ts'
 import { assertOpensslSupported } from '../../../mesh/reactor/ffi/openssl.ts'
 import { assertReactorSupported } from '../../../mesh/reactor/self-test.ts'
 
@@ -30,4 +36,16 @@ t.test('a library or function that is missing is named', async (t) => {
     detail: 'no native function: int no_such_call(int)',
   })
   t.same([hasSymbol(libc, 'epoll_wait'), hasSymbol(libc, 'no_such_call')], [true, false])
+})
+
+t.test('the memory of a block goes back when it is freed, not when the collector comes', async (t) => {
+  const residentKb = (): number =>
+    Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1])
+  const before = residentKb()
+  const blocks = Array.from({ length: 8 }, () => allocateBlock(8_388_608))
+  for (const { bytes } of blocks) bytes.fill(1)
+  t.ok(residentKb() - before > 60_000)
+  for (const block of blocks) freeBlock(block)
+  t.ok(residentKb() - before < 20_000)
+  for (const { bytes } of blocks) t.equal(bytes.length, 0, 'nobody can read it any more')
 })

@@ -4,6 +4,7 @@ import t from 'tap'
 import { SHUT_WR } from '../../../mesh/reactor/ffi/constants.ts'
 import { E, shutdown } from '../../../mesh/reactor/ffi/libc.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
+import { HELD_EASY_BYTES, HELD_MUCH_BYTES, LEAST_READ_BYTES } from '../../../mesh/reactor/held-bytes.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
 import { reasonOfErrno, TcpSocket } from '../../../mesh/reactor/tcp-socket.ts'
 import { RecordingHandler } from '../../support/byte-stream-contract.ts'
@@ -147,4 +148,36 @@ t.test('errno values become reasons', async (t) => {
   t.equal(reasonOfErrno(E.CONNRESET).code, 'PEER_RESET')
   t.equal(reasonOfErrno(E.PIPE).code, 'PEER_RESET')
   t.equal(reasonOfErrno(E.TIMEDOUT).code, 'PEER_UNRESPONSIVE')
+})
+
+t.test('a worker that holds much reads less at a time, and all of it in the end', async (t) => {
+  for (const [held, most] of [
+    [0, 262_144],
+    [HELD_EASY_BYTES, 65_536],
+    [HELD_MUCH_BYTES, LEAST_READ_BYTES],
+  ] as const) {
+    const { reactor, near, far, farHandler } = createPair()
+    reactor.held.bytes = held
+    let largest = 0
+    far.setHandler({
+      onData: (data, start, end) => {
+        largest = Math.max(largest, end - start)
+        farHandler.onData(data, start, end)
+      },
+      onEnd: () => farHandler.onEnd(),
+      onDrain: () => farHandler.onDrain(),
+      onClose: (reason) => farHandler.onClose(reason),
+    })
+    far.pause()
+    write(near, 900_000)
+    settle(reactor, () => false) // what the kernel takes is there before the first read
+    far.resume()
+    runUntil(reactor, () => farHandler.bytes === 900_000)
+    t.equal(farHandler.bytes, 900_000)
+    t.equal(largest, most)
+    near.destroy({ code: 'OK', detail: '' })
+    far.destroy({ code: 'OK', detail: '' })
+    settle(reactor, () => false)
+    reactor.destroy()
+  }
 })
