@@ -73,6 +73,44 @@ const CHECKS: Readonly<Record<string, (t: Test, world: World) => Promise<void>>>
     socket.destroy()
   },
 
+  'a WebSocket that would not be let in any more is ended, others are not': async (t, { mesh }) => {
+    await inForce(mesh, [], async () => (await mesh.get('front', '/kept')).status === 200)
+    const upgrade = (path: string): string =>
+      `GET ${path} HTTP/1.1\r\nhost: web\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n`
+    const [denied, path, other] = [
+      mesh.lab.connect('front', '10.96.0.30', 80),
+      mesh.lab.connect('batch', '10.96.0.30', 80),
+      mesh.lab.connect('batch', '10.96.0.30', 80),
+    ]
+    denied.write(upgrade('/ws'))
+    path.write(upgrade('/ws/secret'))
+    other.write(upgrade('/ws'))
+    for (const socket of [denied, path, other]) {
+      await socket.until('the change', ({ text }) => text.includes('\r\n\r\n'))
+      t.match(socket.text, /^HTTP\/1\.1 101 /)
+    }
+    const front = '[{from: [{source: {principals: [cluster.local/ns/shop/sa/front]}}]}]'
+    const secret = '[{to: [{operation: {paths: [/ws/secret]}}]}]'
+    await mesh.configure([policy('no-front', 'DENY', front), policy('no-secret', 'DENY', secret)], () => true)
+    for (const socket of [denied, path])
+      await socket.until('its end', ({ isClosed, hasEnded }) => isClosed || hasEnded)
+    const ended = await poll('both records', async () => {
+      const found = (await mesh.records()).filter(({ reason }) => reason === 'POLICY_CHANGED')
+      return found.length === 2 ? found : null
+    })
+    t.match(
+      ended.toSorted((a, b) => String(a.path).localeCompare(String(b.path))),
+      [
+        { path: '/ws', status: 101, response_flags: 'RBAC', policy: 'shop/no-front[0]', detail: /no-front/ },
+        { path: '/ws/secret', status: 101, policy: 'shop/no-secret[0]', 'src.identity': identity('batch') },
+      ],
+    )
+    other.write('ping of bytes')
+    await other.until('its echo', ({ text }) => text.endsWith('ping of bytes'))
+    other.destroy()
+    await inForce(mesh, [], async () => (await mesh.get('front', '/kept')).status === 200)
+  },
+
   'allows by principal and nobody else; a dry run only says so': async (t, { mesh }) => {
     const of = (name: string): string =>
       `[{from: [{source: {principals: [cluster.local/ns/shop/sa/${name}]}}]}]`

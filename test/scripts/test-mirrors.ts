@@ -332,7 +332,6 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
 
 /** Parts of processes whose behaviour shows only from outside: the test starts the processes. */
 const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
-  'test/netns/waypoint-policies.ts': ['waypoint/carry/admission.ts'],
   'test/netns/waypoint.ts': [
     'waypoint/accept/tunnel.ts',
     'waypoint/admin-routes.ts',

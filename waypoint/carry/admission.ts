@@ -6,7 +6,7 @@ import type { HeaderList } from '../../mesh/http/header-list.ts'
 import { parseIp } from '../../mesh/net/address.ts'
 import { tokenFacts } from '../decide/call-facts.ts'
 import type { CanonicalTarget } from '../decide/canonical-path.ts'
-import { RequestFacts } from '../decide/request-facts.ts'
+import { type Caller, RequestFacts } from '../decide/request-facts.ts'
 import {
   type BelievedToken,
   type FoundToken,
@@ -21,6 +21,8 @@ export interface Admission {
   readonly facts: RequestFacts
   /** null: it is let in. */
   readonly refusal: Refusal | null
+  /** null: it has no token, or none that was looked at. */
+  readonly believed: BelievedToken | null
   /** What decided: `<namespace>/<name>[<rule>]`; ''. */
   readonly policy: string
   /** What was only recorded: see Verdict. */
@@ -37,14 +39,15 @@ export function admitRequest(
   const { guard } = source.target
   const { caller } = source
   if (guard.isOpen) {
-    onAdmitted({ facts: new RequestFacts(headers, target, caller), refusal: null, policy: '', notes: [] })
+    const facts = new RequestFacts(headers, target, caller)
+    onAdmitted({ facts, refusal: null, believed: null, policy: '', notes: [] })
     return
   }
   const request = { headers, query: target.query }
   const decide = (left: TokenRequest, believed: BelievedToken | null, refusal: Refusal | null): void => {
-    const facts = new RequestFacts(left.headers, { path: target.path, query: left.query }, caller)
+    const facts = factsOf(left, target, caller)
     if (refusal === null) onAdmitted(authorize(source, facts, believed))
-    else onAdmitted({ facts, refusal, policy: '', notes: [] })
+    else onAdmitted({ facts, refusal, believed: null, policy: '', notes: [] })
   }
   if (guard.tokens.isEmpty) {
     decide(request, null, null)
@@ -56,6 +59,31 @@ export function admitRequest(
     verifyOne(source, found, null, (believed, refusal) =>
       decide(guard.tokens.apply(request, believed), believed, refusal),
     )
+}
+
+/**
+ * Asks again, by the policies of now, about one that was let in and goes on. What its token said then counts as long as some rule
+ * is for it, though it may have ended meanwhile: as long as nothing else changes, nobody asks about that either.
+ */
+export function admitAgain(
+  source: ExchangeSource,
+  headers: HeaderList,
+  target: CanonicalTarget,
+  believed: BelievedToken | null,
+  onAdmitted: (admission: Admission) => void,
+): void {
+  const { tokens } = source.target.guard
+  const request = { headers, query: target.query }
+  const isFor = ({ text, rules }: FoundToken): boolean =>
+    text === believed?.text && rules.some(({ issuer }) => issuer === believed.rule.issuer)
+  if (believed === null || !tokens.find(request).some(isFor))
+    admitRequest(source, headers, target, onAdmitted)
+  else
+    onAdmitted(authorize(source, factsOf(tokens.apply(request, believed), target, source.caller), believed))
+}
+
+function factsOf(left: TokenRequest, { path }: CanonicalTarget, caller: Caller): RequestFacts {
+  return new RequestFacts(left.headers, { path, query: left.query }, caller)
 }
 
 /** SPEC ENVOY jwt_authn requires_any: one that is believed is enough; else the first refusal counts. */
@@ -86,7 +114,7 @@ function authorize(
   const token = believed === null ? null : tokenFacts(believed.claims)
   const remoteIp = remoteIpOf(facts) ?? sender.ip
   const { code, policy, notes } = target.guard.authorize(sender, { facts, remoteIp, token })
-  return { facts, refusal: code === null ? null : refuse(code, policy), policy, notes }
+  return { facts, refusal: code === null ? null : refuse(code, policy), believed, policy, notes }
 }
 
 /** SPEC ENVOY remote_ip: whom the last proxy before the mesh names. */

@@ -12,15 +12,17 @@ import type { Member } from '../../mesh/runtime/members.ts'
 import { canonicalTarget } from '../decide/canonical-path.ts'
 import { decideRequest, type Forward, type RequestDecision } from '../decide/request-decision.ts'
 import type { Caller, RequestFacts } from '../decide/request-facts.ts'
+import type { BelievedToken } from '../decide/request-tokens.ts'
 import type { FaultAbort } from '../filters/fault.ts'
 import type { HttpVersion } from '../upstream/cluster-view.ts'
 import { type AttemptOutcome, refusedOutcome } from '../upstream/retry-policy.ts'
-import { admitRequest } from './admission.ts'
+import { admitAgain, admitRequest } from './admission.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
 import type { BodyLook } from './body-watch.ts'
 import { ExchangeOutcome } from './exchange-outcome.ts'
 import { refusedAnswer } from './generated-answer.ts'
 import { MAX_DELAYED } from './limits.ts'
+import type { OpenBytes } from './open-bytes.ts'
 import { writeAll } from './replay.ts'
 import { RequestBody } from './request-body.ts'
 import type { Sender } from './request-headers.ts'
@@ -42,11 +44,13 @@ export interface ExchangeSource {
 }
 
 const NO_WHOLE_ANSWER: CloseReason = { code: 'UPSTREAM_PROTOCOL', detail: 'no whole answer' }
+/** The answer after which a connection speaks another protocol. */
+const CHANGED = 101
 const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 export class Exchange
   extends ExchangeOutcome
-  implements ByteStreamHandler, HttpHeadersHandler, AttemptOwner, Member
+  implements ByteStreamHandler, HttpHeadersHandler, AttemptOwner, Member, OpenBytes
 {
   memberIndex = -1
   readonly #source: ExchangeSource
@@ -57,6 +61,8 @@ export class Exchange
   #tried: Set<string> | null = null
   #timer: Timer | null = null
   #wait: Timer | null = null
+  /** What let it in. */
+  #believed: BelievedToken | null = null
   #isDelayed = false
   #hasAnswered = false
   #hasAnswerEnded = false
@@ -95,6 +101,21 @@ export class Exchange
     this.#fail(refuse('HTTP_BODY_TIMEOUT', `nothing of it for ${look.timeoutMs / 1000} s`))
   }
 
+  get authority(): string {
+    return this.#source.target.view.authority
+  }
+
+  /** Of one that has changed to another protocol: ends it when the policies of now would not let it in. */
+  recheck(): void {
+    const canonical = canonicalTarget(pseudoHeader(this.headers, ':path'))
+    if (this.#isOver || isRefusal(canonical)) return
+    admitAgain(this.#source, this.headers, canonical, this.#believed, ({ refusal, policy }) => {
+      if (this.#isOver || refusal === null) return
+      this.policy = policy
+      this.#fail(refuse('POLICY_CHANGED', refusal.detail))
+    })
+  }
+
   #begin(): void {
     const path = pseudoHeader(this.headers, ':path')
     const canonical = canonicalTarget(path === '*' ? '/' : path)
@@ -105,6 +126,7 @@ export class Exchange
     admitRequest(this.#source, this.headers, canonical, (admission) => {
       if (this.#isOver) return
       this.facts = admission.facts
+      this.#believed = admission.believed
       this.policy = admission.policy
       this.policyNotes = admission.notes
       if (admission.refusal === null) this.#route(admission.facts)
@@ -269,6 +291,9 @@ export class Exchange
     this.answerHeaders = this.plan?.answerHeaders(headers, this.endpoint) ?? headers
     this.#stream.sendHeaders(this.answerHeaders, isEnd)
     if (isEnd) this.#hasAnswerEnded = true
+    if (status !== CHANGED) return
+    this.#source.context.openBytes.add(this)
+    this.recheck() // the policies may have changed while the service was asked
   }
 
   onTrailers(headers: HeaderList): void {
@@ -413,6 +438,7 @@ export class Exchange
     this.#undelay()
     this.#dropAttempt()
     this.#body?.close()
+    if (this.status === CHANGED) this.#source.context.openBytes.delete(this)
     this.#source.context.exchangeCount--
     this.#source.onExchangeEnded(this)
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections of a worker that are carried as bytes, by what they asked for: when its policies change, those that would not be
-// let in any more are ended. Requests need no such thing: each is asked about when it comes.
+// What a worker carries as bytes, by what was asked for: connections, and requests that changed to another protocol. When its
+// policies change, those that would not be let in any more are ended. Other requests are asked about when they come.
 
-/** A connection that can be asked about again. */
+/** What can be asked about again. */
 export interface OpenBytes {
   readonly authority: string
   /** The target has changed: still allowed? */
