@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives up requests whose callers began a body and send nothing more of it. One timer of a worker looks at all connections now
 // and then: no request pays for it, and both versions of HTTP have the same limit.
+
 import type { Scheduler, Timer } from '../../mesh/reactor/scheduler.ts'
+import { type Member, Members } from '../../mesh/runtime/members.ts'
 
 /** A body is found between one time limit and one and two tenths after its last byte. */
 const LOOKS_PER_TIMEOUT = 10
@@ -14,7 +16,7 @@ export interface BodyLook {
 }
 
 /** A connection with requests. */
-export interface WatchedConnection {
+export interface WatchedConnection extends Member {
   giveUpStalled(look: BodyLook): void
 }
 
@@ -22,7 +24,7 @@ export interface WatchedConnection {
 export class BodyWatch {
   readonly #scheduler: Scheduler
   readonly #timeoutMs: number
-  readonly #connections = new Set<WatchedConnection>()
+  readonly #connections = new Members<WatchedConnection>()
   #timer: Timer | null = null
 
   /** `timeoutMs` 0: bodies are waited for for ever. */
@@ -41,7 +43,7 @@ export class BodyWatch {
   }
 
   close(): void {
-    this.#connections.clear()
+    for (const connection of this.#connections.all()) this.#connections.delete(connection)
     this.#timer?.cancel()
     this.#timer = null
   }
@@ -52,7 +54,7 @@ export class BodyWatch {
       this.#timer = null
       if (this.#connections.size === 0) return
       const look: BodyLook = { nowMs: this.#scheduler.nowMs, timeoutMs: this.#timeoutMs }
-      for (const connection of this.#connections) connection.giveUpStalled(look)
+      for (const connection of this.#connections.all()) connection.giveUpStalled(look)
       if (this.#connections.size > 0) this.#startTimer()
     })
   }

@@ -36,6 +36,7 @@ export interface ConnectionOptions {
 type Session = Pick<H2Session, 'drain' | 'destroy'>
 
 export class HttpConnection implements ExchangeSource, WatchedConnection {
+  memberIndex = -1
   readonly context: WaypointContext
   readonly own: KnownCluster | null
   readonly caller: Caller

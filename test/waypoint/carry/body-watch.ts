@@ -8,6 +8,7 @@ const TIMEOUT_MS = 300_000
 
 /** A connection with one request whose body comes or does not. */
 class Connection implements WatchedConnection {
+  memberIndex = -1
   readonly body = new RequestBody()
   bytes = 0
   isHeldUp = false
@@ -103,6 +104,7 @@ t.test('a look may end connections, and others are looked at all the same', asyn
   const seen: string[] = []
   const ending = (name: string): WatchedConnection => {
     const connection: WatchedConnection = {
+      memberIndex: -1,
       giveUpStalled: () => {
         seen.push(name)
         watch.delete(connection)
