@@ -12,6 +12,7 @@ import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epollLayout
 import { close, describeErrno, E, epoll_create1, epoll_ctl, epoll_wait, errno } from './ffi/libc.ts'
 import { allocateBlock } from './ffi/native.ts'
 import { HeldBytes, mostReadBytes, READ_BLOCK_BYTES } from './held-bytes.ts'
+import { PipePool } from './pipe-pool.ts'
 import type { Scheduler, Timer, TurnTask } from './scheduler.ts'
 import { assertReactorSupported } from './self-test.ts'
 import { TimerWheel } from './timers.ts'
@@ -34,6 +35,7 @@ export class Reactor implements Scheduler {
   /** What the streams of this loop hold, beside the blocks of the pool. */
   readonly held = new HeldBytes()
   readonly descriptors: DescriptorTable
+  readonly pipes: PipePool
   /** Scratch memory for reads: its content is valid until the next read of any stream. */
   readonly readBlock: Block = allocateBlock(READ_BLOCK_BYTES + HEADROOM_BYTES)
   /** Longest turn so far in ms, without the wait; read and reset by metrics. */
@@ -79,6 +81,7 @@ export class Reactor implements Scheduler {
   constructor(descriptors = new DescriptorTable()) {
     assertReactorSupported()
     this.descriptors = descriptors
+    this.pipes = new PipePool(descriptors)
     this.#events = allocateBlock(this.#layout.eventBytes * MAX_EVENTS)
     const { buffer, byteOffset, length } = this.#events.bytes
     this.#eventWords = new Int32Array(buffer, byteOffset, length / 4)
@@ -206,6 +209,7 @@ export class Reactor implements Scheduler {
   /** Lets go of unused buffers: for a loop that has become idle. */
   trim(): void {
     this.pool.trim()
+    this.pipes.trim()
     for (const release of this.#atTrim) release()
   }
 
@@ -228,6 +232,7 @@ export class Reactor implements Scheduler {
   /** Closes the loop itself. Sockets must have been closed before. Idempotent. */
   destroy(): void {
     this.#closeAll()
+    this.pipes.trim()
     for (const free of this.#atDestroy) free()
     this.#atDestroy.length = 0
     if (!this.descriptors.has(this.#epoll)) return

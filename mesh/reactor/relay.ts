@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two-way copy between byte streams: the only place that moves payload. Back-pressure goes through, each half ends
-// alone, a failure of one side ends the other with the same reason.
+// alone, a failure of one side ends the other with the same reason. Bulk between two plain sockets, at which nobody looks,
+// is spliced: the kernel moves its pages, and it goes on being counted here.
 import type { Block, ByteStream, ByteStreamHandler, CloseReason } from './byte-stream.ts'
 import { CLOSED_OK } from './byte-stream.ts'
 import { type HalfClosePolicy, HalfCloseWatch } from './half-close-watch.ts'
+import { type SpliceOwner, TcpSocket } from './tcp-socket.ts'
+
+// Also what TcpSocket reads at least when its workload has used up its turn: bulk in company stays bulk.
+/** A read that is bulk: from here on it costs less to have the kernel move pages than to copy bytes. */
+export const BULK_READ_BYTES = 16_384
+/** Such reads in a row until a direction is spliced; as many smaller ones in a row until it is copied again. */
+export const BULK_RUN_READS = 8
 
 /** Hears the end of a relay: both streams are closed. */
 export interface RelayOwner {
@@ -19,12 +27,15 @@ export interface RelayCapture {
 }
 
 /** One direction's reader: hands what `from` delivers to `to`. */
-class RelaySide implements ByteStreamHandler {
+class RelaySide implements ByteStreamHandler, SpliceOwner {
   readonly #relay: Relay
   readonly #from: ByteStream
   readonly #to: ByteStream
   byteCount = 0
   isClosed = false
+  #isSpliced = false
+  /** Bulk reads in a row; while spliced: smaller ones that it would still bear. */
+  #runReads = 0
 
   constructor(relay: Relay, from: ByteStream, to: ByteStream) {
     this.#relay = relay
@@ -37,6 +48,32 @@ class RelaySide implements ByteStreamHandler {
     if (this.#relay.capture !== null) this.#relay.onCaptured(this, block, start, end)
     this.byteCount += end - start
     if (!this.#to.write(block, start, end)) this.#from.pause()
+    if (this.#isSpliced) return
+    if (end - start < BULK_READ_BYTES) this.#runReads = 0
+    else if (++this.#runReads >= BULK_RUN_READS) this.#splice()
+  }
+
+  onSpliced(bytes: number, hasRoom: boolean): void {
+    this.byteCount += bytes
+    if (!hasRoom) this.#from.pause()
+    if (bytes >= BULK_READ_BYTES) this.#runReads = BULK_RUN_READS
+    else if (--this.#runReads === 0) this.copy()
+  }
+
+  #splice(): void {
+    const [from, to] = [this.#from, this.#to]
+    if (this.#relay.capture !== null || !(from instanceof TcpSocket && to instanceof TcpSocket)) return
+    this.#isSpliced = true
+    this.#runReads = BULK_RUN_READS
+    from.splice(to, this)
+  }
+
+  /** Bytes are looked at again, from the next one that is read on. */
+  copy(): void {
+    this.#runReads = 0
+    if (!this.#isSpliced) return
+    this.#isSpliced = false
+    if (this.#from instanceof TcpSocket) this.#from.splice(null, null)
   }
 
   onEnd(): void {
@@ -58,8 +95,7 @@ class RelaySide implements ByteStreamHandler {
 
 /** Couples two open streams until both are closed. */
 export class Relay {
-  /** null: nobody looks. */
-  capture: RelayCapture | null = null
+  #capture: RelayCapture | null = null
   readonly #owner: RelayOwner
   readonly #client: RelaySide
   readonly #server: RelaySide
@@ -85,6 +121,16 @@ export class Relay {
     this.#server = new RelaySide(this, server, client)
     client.setHandler(this.#client)
     server.setHandler(this.#server)
+  }
+
+  /** null: nobody looks. */
+  get capture(): RelayCapture | null {
+    return this.#capture
+  }
+  set capture(capture: RelayCapture | null) {
+    this.#capture = capture
+    this.#client.copy()
+    this.#server.copy()
   }
 
   /** Bytes from client to server. */
@@ -116,14 +162,14 @@ export class Relay {
   }
 
   onCaptured(side: RelaySide, block: Block, start: number, end: number): void {
-    this.capture?.onData(side === this.#client, side.byteCount, block.bytes, start, end)
+    this.#capture?.onData(side === this.#client, side.byteCount, block.bytes, start, end)
   }
 
   onSideClosed(reason: CloseReason): void {
     if (this.#reason.code === 'OK') this.#reason = reason
     if (!this.#client.isClosed || !this.#server.isClosed) return
     this.#watch?.stop()
-    this.capture?.onEnd()
+    this.#capture?.onEnd()
     this.#owner.onRelayClosed(this.#reason)
   }
 }

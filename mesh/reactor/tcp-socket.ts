@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connected TCP socket as a byte stream. Reads go into the reactor's shared block and are delivered in place;
-// what the kernel does not take is copied into pooled blocks. The stream owns its descriptor.
+// what the kernel does not take is copied into pooled blocks. Or its bytes go into another socket through a pipe, unseen.
+// The stream owns its descriptor.
 import { PendingBytes } from './buffer-pool.ts'
 import {
   type Block,
@@ -13,6 +14,7 @@ import {
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL, SHUT_WR } from './ffi/constants.ts'
 import { describeErrno, E, errno, isFull, read, send, shutdown } from './ffi/libc.ts'
 import { LEAST_READ_BYTES } from './held-bytes.ts'
+import type { Pipe } from './pipe-pool.ts'
 import type { Reactor, ReadinessHandler } from './reactor.ts'
 import type { TurnTask } from './scheduler.ts'
 import { setResetOnClose, takeSocketError } from './socket-options.ts'
@@ -25,6 +27,12 @@ export const tcpSocketCount = { open: 0 }
 export function reasonOfErrno(code: number): CloseReason {
   if (code === E.TIMEDOUT) return { code: 'PEER_UNRESPONSIVE', detail: describeErrno(code) }
   return { code: 'PEER_RESET', detail: describeErrno(code) }
+}
+
+/** Hears of bytes that go from one socket into another one inside the kernel, in place of `onData`. */
+export interface SpliceOwner {
+  /** So many are on their way; `hasRoom` as what `write` returns. */
+  onSpliced(bytes: number, hasRoom: boolean): void
 }
 
 /** open → closing (reason known, onClose due at the end of the turn) → closed. */
@@ -42,6 +50,10 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
   #state: TcpState = 'open'
   #reason: CloseReason = CLOSED_OK
   #pending: PendingBytes | null = null
+  /** Not empty: goes out before `#pending`. */
+  #pipe: Pipe | null = null
+  #spliceTo: TcpSocket | null = null
+  #spliceOwner: SpliceOwner | null = null
   #events: number
   #isPaused = false
   #isEndRequested = false
@@ -72,10 +84,20 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
 
   setHandler(handler: ByteStreamHandler): void {
     this.#handler = handler
+    this.splice(null, null)
+  }
+
+  /**
+   * What it reads from now on goes into `to` without being seen, as if written to it; what cannot is still handed to
+   * `onData`. null: everything is.
+   */
+  splice(to: TcpSocket | null, owner: SpliceOwner | null): void {
+    this.#spliceTo = to
+    this.#spliceOwner = owner
   }
 
   get bufferedBytes(): number {
-    return this.#pending?.byteLength ?? 0
+    return (this.#pipe?.byteLength ?? 0) + (this.#pending?.byteLength ?? 0)
   }
 
   write(block: Block, start: number, end: number): boolean {
@@ -151,15 +173,47 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
     // Whoever may read a byte may read this much: smaller reads cost more than they leave to others.
     const mostBytes =
       this.#share === null ? most : Math.min(most, Math.max(this.#share.creditBytes, LEAST_READ_BYTES))
-    const count = read(this.fd, block.address + HEADROOM_BYTES, mostBytes)
+    const spliced = this.#spliceTo?.takeFrom(this.fd, mostBytes) ?? null
+    const count = spliced ?? read(this.fd, block.address + HEADROOM_BYTES, mostBytes)
     if (count > 0) {
       this.#share?.spend(count)
-      this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)
+      if (spliced === null) this.#handler.onData(block, HEADROOM_BYTES, HEADROOM_BYTES + count)
+      else this.#spliceOwner?.onSpliced(count, this.#spliceTo?.bufferedBytes === 0)
     } else if (count === 0) this.#onReadEnd()
     else {
       const code = errno()
       if (code !== E.AGAIN && code !== E.INTR) this.#close(reasonOfErrno(code))
     }
+  }
+
+  /** For a socket that is spliced into this one: as read(2) of `fd`, with errno; null: read it and write it here. */
+  takeFrom(fd: number, mostBytes: number): number | null {
+    if (this.#state !== 'open' || this.#isEndRequested || this.bufferedBytes > 0) return null
+    const { pipes } = this.#reactor
+    const pipe = pipes.take()
+    if (pipe === null) return null
+    const count = pipe.fill(fd, mostBytes)
+    if (count === null || count <= 0) {
+      pipes.give(pipe)
+      return count
+    }
+    this.#pipe = pipe
+    if (!this.#drainPipe()) this.#updateEvents()
+    return count
+  }
+
+  /** False when something is left in the pipe, for now or, with the socket, for ever. */
+  #drainPipe(): boolean {
+    const pipe = this.#pipe
+    if (pipe === null) return true
+    if (pipe.drain(this.fd) < 0) {
+      const code = errno()
+      if (!isFull(code)) this.#close(reasonOfErrno(code))
+    }
+    if (pipe.byteLength > 0) return false
+    this.#pipe = null
+    this.#reactor.pipes.give(pipe)
+    return true
   }
 
   #onReadEnd(): void {
@@ -170,6 +224,7 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
   }
 
   #flush(): void {
+    if (!this.#drainPipe()) return
     const pending = this.#pending
     while (pending !== null && pending.byteLength > 0) {
       const start = pending.headStart
@@ -224,6 +279,8 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
     this.#reason = reason
     this.#pending?.clear()
     this.#pending = null
+    if (this.#pipe !== null) this.#reactor.pipes.give(this.#pipe)
+    this.#pipe = null
     if (reason.code !== 'OK') setResetOnClose(this.fd)
     this.#reactor.closeLater(this.fd)
     this.#reactor.atTurnEnd(this)

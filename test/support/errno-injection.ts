@@ -16,18 +16,14 @@ const JUMP_IF_EQUAL = 0x15
 const RETURN = 0x06
 
 /** System call numbers per architecture. */
-const CALLS: Readonly<Record<string, Readonly<Record<'sendto' | 'accept4' | 'read' | 'write', number>>>> = {
-  x64: { sendto: 44, accept4: 288, read: 0, write: 1 },
-  arm64: { sendto: 206, accept4: 242, read: 63, write: 64 },
+type Call = 'sendto' | 'accept4' | 'read' | 'write' | 'pipe2' | 'splice'
+const CALLS: Readonly<Record<string, Readonly<Record<Call, number>>>> = {
+  x64: { sendto: 44, accept4: 288, read: 0, write: 1, pipe2: 293, splice: 275 },
+  arm64: { sendto: 206, accept4: 242, read: 63, write: 64, pipe2: 59, splice: 76 },
 }
 
 /** From now on `call` fails with `code` in this thread when its argument number `argument` is `value`. */
-export function failSystemCall(
-  call: 'sendto' | 'accept4' | 'read' | 'write',
-  argument: number,
-  value: number,
-  code: number,
-): void {
+export function failSystemCall(call: Call, argument: number, value: number, code: number): void {
   const number = CALLS[process.arch]?.[call]
   if (number === undefined) throw new Error(`no system call numbers of ${process.arch}`)
   const program: ReadonlyArray<readonly [operation: number, yes: number, no: number, operand: number]> = [

@@ -25,8 +25,14 @@ export const F_SETFL = 4
 export const F_GETFL = 3
 export const F_GETFD = 1
 export const F_SETFD = 2
+export const F_SETPIPE_SZ = 1031
+export const F_GETPIPE_SZ = 1032
 export const O_NONBLOCK = 0x800
 export const O_CLOEXEC = 0x80000
+
+/** As hints go: move pages instead of copying them where that is possible; and wait for nothing. */
+export const SPLICE_F_MOVE = 1
+export const SPLICE_F_NONBLOCK = 2
 
 export const SOL_SOCKET = 1
 export const SO_REUSEADDR = 2

@@ -69,6 +69,11 @@ export const unshare = bind2<(flags: N) => N>('int unshare(int)')
 export const socketpair = bind2<(domain: N, type: N, protocol: N, pair: Pointer) => N>(
   'int socketpair(int, int, int, uintptr_t)',
 )
+export const pipe2 = bind2<(pair: Pointer, flags: N) => N>('int pipe2(uintptr_t, int)')
+/** Offsets are null pointers (0) for sockets and pipes. A broken peer is EPIPE and SIGPIPE, which Node ignores. */
+export const splice = bind2<
+  (from: N, fromOffset: Pointer, to: N, toOffset: Pointer, bytes: N, flags: N) => N
+>('int64_t splice(int, uintptr_t, int, uintptr_t, uint64_t, uint32_t)')
 export const dup3 = bind2<(from: N, to: N, flags: N) => N>('int dup3(int, int, int)')
 export const prctl = bind2<(option: N, a: N, b: N, c: N, d: N) => N>(
   'int prctl(int, uint64_t, uint64_t, uint64_t, uint64_t)',

@@ -2,9 +2,11 @@
 import t from 'tap'
 import type { CloseReason } from '../../../mesh/reactor/byte-stream.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
+import { MAX_PIPES, PIPE_BYTES } from '../../../mesh/reactor/pipe-pool.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
 import { Relay } from '../../../mesh/reactor/relay.ts'
 import { TcpSocket } from '../../../mesh/reactor/tcp-socket.ts'
+import { TURN_SHARE_BYTES, TurnShares } from '../../../mesh/reactor/turn-share.ts'
 import { RecordingHandler } from '../../support/byte-stream-contract.ts'
 import { connectDescriptors, ignoringHandler, runUntil, settle } from '../../support/reactor-pairs.ts'
 
@@ -117,7 +119,7 @@ t.test('a connection of which one half ended and the other moves nothing is ende
 })
 
 t.test('while both halves are open nothing is timed, and an end in order leaves no timer', async (t) => {
-  const line = new Line(50)
+  const line = new Line(60_000)
   const { reactor, client, server, serverHandler, clientHandler } = line
   client.write(block, 16, 1016)
   runUntil(reactor, () => serverHandler.bytes === 1000)
@@ -130,4 +132,188 @@ t.test('while both halves are open nothing is timed, and an end in order leaves 
   runUntil(reactor, () => line.reasons.length > 0 && clientHandler.reason !== null)
   t.same(line.reasons, [{ code: 'OK', detail: '' }])
   t.equal(reactor.pendingTimerCount, 0)
+})
+
+/** Puts bulk through until the client's direction is spliced; what was written. */
+function spliceClient(line: Line): number {
+  let written = 0
+  for (let i = 0; i < 10; i++) {
+    line.client.write(block, 16, 500_016)
+    written += 500_000
+    runUntil(line.reactor, () => line.serverHandler.bytes === written)
+  }
+  return written
+}
+
+/** How often pipes have been asked for in a reactor, from now on. */
+function countTakes(reactor: Reactor): () => number {
+  const { pipes } = reactor
+  const take = pipes.take.bind(pipes)
+  let takes = 0
+  pipes.take = () => {
+    takes++
+    return take()
+  }
+  return () => takes
+}
+
+/** What arrived is the block, over and over. */
+function isWhole(line: Line, bytes: number): boolean {
+  const arrived = Buffer.concat(line.serverHandler.chunks)
+  if (arrived.length !== bytes) return false
+  for (let at = 0; at < bytes; at += 500_000) {
+    const length = Math.min(500_000, bytes - at)
+    if (arrived.compare(block.bytes, 16, 16 + length, at, at + length) !== 0) return false
+  }
+  return true
+}
+
+t.test(
+  'bulk is spliced: exact, counted, each way by itself; what follows in small pieces is copied',
+  async (t) => {
+    const line = new Line()
+    const { reactor, client, server, serverHandler, clientHandler } = line
+    const takes = countTakes(reactor)
+    client.write(block, 16, 1016)
+    runUntil(reactor, () => serverHandler.bytes === 1000)
+    t.equal(takes(), 0, 'a small message is copied')
+    serverHandler.chunks.length = 0
+    serverHandler.bytes = 0
+    const bytes = spliceClient(line)
+    t.ok(takes() > 10)
+    t.ok(isWhole(line, bytes))
+    t.equal(line.relay.bytesToServer, bytes + 1000)
+    t.equal(reactor.pipes.takenPipes, 0, 'a socket that takes all holds no pipe')
+    const bulkTakes = takes()
+    server.write(block, 16, 5016)
+    runUntil(reactor, () => clientHandler.bytes === 5000)
+    t.equal(takes(), bulkTakes, 'the other way is no bulk')
+    for (let i = 1; i <= 20; i++) {
+      client.write(block, 16, 116)
+      runUntil(reactor, () => serverHandler.bytes === bytes + i * 100)
+    }
+    t.equal(serverHandler.bytes, bytes + 2000)
+    const smallTakes = takes() - bulkTakes
+    t.ok(smallTakes > 0 && smallTakes < 20, `${smallTakes} of 20 small messages were spliced`)
+    t.equal(line.relay.bytesToServer, bytes + 3000)
+    client.end()
+    server.end()
+    runUntil(reactor, () => line.reasons.length > 0)
+    t.same(line.reasons, [{ code: 'OK', detail: '' }])
+  },
+)
+
+t.test('a reader that stops: a pipe is held, not more than it takes, and nothing is lost', async (t) => {
+  const line = new Line()
+  const { reactor, client, server, inner, serverHandler } = line
+  let written = spliceClient(line)
+  server.pause()
+  while (client.write(block, 16, 500_016)) {
+    written += 500_000
+    settle(reactor, () => false)
+  }
+  written += 500_000
+  settle(reactor, () => false)
+  t.equal(reactor.pipes.takenPipes, 1)
+  t.ok(inner[1].bufferedBytes > 0)
+  t.ok(inner[1].bufferedBytes <= PIPE_BYTES, `${inner[1].bufferedBytes} bytes are held`)
+  t.equal(reactor.runTurn(20), false, 'nothing spins')
+  client.end()
+  settle(reactor, () => false)
+  server.resume()
+  runUntil(reactor, () => serverHandler.events.includes('end'))
+  t.ok(isWhole(line, written), 'also what was in the pipe, and then the end')
+  t.equal(reactor.pipes.takenPipes, 0)
+  t.equal(reactor.pool.takenBlocks, 0)
+})
+
+t.test('a reset while a pipe holds bytes goes through, and the pipe is given back', async (t) => {
+  for (const broken of ['client', 'server'] as const) {
+    const line = new Line()
+    const { reactor, client, server, clientHandler, serverHandler } = line
+    spliceClient(line)
+    server.pause()
+    while (client.write(block, 16, 500_016)) settle(reactor, () => false)
+    settle(reactor, () => false)
+    t.equal(reactor.pipes.takenPipes, 1)
+    const other = broken === 'client' ? serverHandler : clientHandler
+    if (broken === 'client') server.resume() // a paused socket hears of a reset by its next read only
+    line[broken].destroy({ code: 'SHUTDOWN', detail: '' })
+    runUntil(reactor, () => other.reason !== null && line.reasons.length > 0)
+    t.equal(other.reason?.code, 'PEER_RESET')
+    t.equal(line.reasons[0]?.code, 'PEER_RESET')
+    t.equal(reactor.pipes.takenPipes, 0)
+    reactor.trim()
+    t.same(reactor.descriptors.list().length, 1, 'nothing is left open but the loop')
+  }
+})
+
+t.test('who looks at a relay sees every byte, and bulk is spliced again afterwards', async (t) => {
+  const line = new Line()
+  const { reactor, relay, client, serverHandler } = line
+  const bytes = spliceClient(line)
+  const takes = countTakes(reactor)
+  const seen: Buffer[] = []
+  const offsets: number[] = []
+  relay.capture = {
+    onData(isToServer, offset, from, start, end) {
+      if (!isToServer) return
+      offsets.push(offset)
+      seen.push(Buffer.from(from.subarray(start, end)))
+    },
+    onEnd() {},
+  }
+  serverHandler.chunks.length = 0
+  serverHandler.bytes = 0
+  spliceClient(line)
+  t.equal(takes(), 0)
+  t.equal(offsets[0], bytes)
+  t.equal(Buffer.concat(seen).compare(Buffer.concat(serverHandler.chunks)), 0)
+  t.equal(serverHandler.bytes, bytes)
+  relay.capture = null
+  const seenPieces = seen.length
+  serverHandler.chunks.length = 0
+  serverHandler.bytes = 0
+  t.ok(isWhole(line, spliceClient(line)))
+  t.ok(takes() > 0)
+  t.equal(seen.length, seenPieces)
+  client.destroy({ code: 'OK', detail: '' })
+})
+
+t.test('without a pipe bulk is copied, with one it is spliced again', async (t) => {
+  const line = new Line()
+  const { reactor } = line
+  const bytes = spliceClient(line)
+  const held = Array.from({ length: MAX_PIPES }, () => reactor.pipes.take())
+  line.serverHandler.chunks.length = 0
+  line.serverHandler.bytes = 0
+  t.ok(isWhole(line, spliceClient(line)))
+  t.equal(reactor.pipes.takenPipes, MAX_PIPES)
+  for (const pipe of held) if (pipe !== null) reactor.pipes.give(pipe)
+  t.equal(line.relay.bytesToServer, 2 * bytes)
+})
+
+t.test('what is spliced counts against the share of its workload', async (t) => {
+  const reactor = new Reactor()
+  const share = new TurnShares(reactor).open()
+  const far = new RecordingHandler()
+  const sockets = connectDescriptors(reactor)
+  const onward = connectDescriptors(reactor)
+  const client = new TcpSocket(reactor, sockets[0], ignoringHandler)
+  const near = new TcpSocket(reactor, sockets[1], ignoringHandler, false, share)
+  const to = new TcpSocket(reactor, onward[0], ignoringHandler)
+  new TcpSocket(reactor, onward[1], far)
+  const turns: number[] = []
+  near.splice(to, {
+    onSpliced(bytes) {
+      turns.push(reactor.turnCount)
+      t.ok(share.creditBytes <= TURN_SHARE_BYTES - bytes)
+      share.spend(TURN_SHARE_BYTES) // as much again by others of the workload: this one has to wait for a turn
+    },
+  })
+  for (let i = 0; i < 6; i++) client.write(block, 16, 500_016)
+  runUntil(reactor, () => far.bytes === 3_000_000)
+  t.equal(far.bytes, 3_000_000)
+  t.ok(turns.length > 1)
+  t.equal(new Set(turns).size, turns.length, 'one read in a turn is all it had')
 })
