@@ -22,19 +22,25 @@ export class Members<T extends Member> {
     this.#all.push(member)
   }
 
-  /** Does nothing for one that is no member. */
-  delete(member: T): void {
+  /** False: it is no member. */
+  delete(member: T): boolean {
     const index = member.memberIndex
-    if (this.#all[index] !== member) return
+    if (this.#all[index] !== member) return false
     member.memberIndex = -1
     const last = this.#all.pop()
-    if (last === undefined || last === member) return
+    if (last === undefined || last === member) return true
     this.#all[index] = last
     last.memberIndex = index
+    return true
   }
 
   /** A snapshot: they may leave meanwhile. */
   all(): T[] {
     return [...this.#all]
+  }
+
+  /** As all(). */
+  [Symbol.iterator](): Iterator<T> {
+    return this.all()[Symbol.iterator]()
   }
 }

@@ -12,6 +12,7 @@ import {
   setDatagramFacts,
 } from '../../mesh/reactor/socket-options.ts'
 import { openDatagramSocket, UdpSocket } from '../../mesh/reactor/udp-socket.ts'
+import { Members } from '../../mesh/runtime/members.ts'
 import { createCounterMemory, TrafficCounters } from '../../mesh/telemetry/counters.ts'
 import { PodDialer } from '../../ztunnel/carry/pod-dialer.ts'
 import type { PodConnection, ServedPod } from '../../ztunnel/carry/served-pod.ts'
@@ -25,7 +26,7 @@ export class DnsPod {
   readonly posted: UpMessage[] = []
   /** Label texts of everything that was counted. */
   readonly counted: string[] = []
-  readonly connections = new Set<PodConnection>()
+  readonly connections = new Members<PodConnection>()
   readonly dialer: PodDialer
   readonly pod: ServedPod
 

@@ -8,6 +8,7 @@ import { HTTP1_LIMITS } from '../../mesh/http1/limits.ts'
 import { formatSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
+import type { Member } from '../../mesh/runtime/members.ts'
 import { recordConnection } from '../carry/exchange-record.ts'
 import { type ConnectionOptions, HttpConnection } from '../carry/http-connection.ts'
 import { HANDSHAKE_TIMEOUT_MS, PEEK_TIMEOUT_MS } from '../carry/limits.ts'
@@ -51,7 +52,8 @@ export function believedCaller(
 }
 
 /** waiting for its target → looked at → carried. */
-export class Connect implements ByteStreamHandler, OpenBytes {
+export class Connect implements ByteStreamHandler, OpenBytes, Member {
+  memberIndex = -1
   readonly authority: string
   readonly #context: WaypointContext
   readonly #peer: TunnelPeer

@@ -13,6 +13,7 @@ import { peerAddress } from '../../mesh/reactor/socket-options.ts'
 import type { PeerFacts } from '../../mesh/reactor/tls-handshake.ts'
 import type { TlsHandler } from '../../mesh/reactor/tls-options.ts'
 import { TlsSocket } from '../../mesh/reactor/tls-socket.ts'
+import { Members } from '../../mesh/runtime/members.ts'
 import { recordConnection } from '../carry/exchange-record.ts'
 import { HANDSHAKE_TIMEOUT_MS } from '../carry/limits.ts'
 import type { WaypointContext } from '../carry/waypoint-context.ts'
@@ -23,7 +24,7 @@ export class Tunnel implements TlsHandler, TunnelServerHandler {
   readonly #context: WaypointContext
   readonly #ip: string
   readonly #onEnded: (tunnel: Tunnel) => void
-  readonly #connects = new Set<Connect>()
+  readonly #connects = new Members<Connect>()
   #socket: TlsSocket | null = null
   #server: TunnelServer | null = null
   #peer: TunnelPeer | null = null
@@ -62,7 +63,7 @@ export class Tunnel implements TlsHandler, TunnelServerHandler {
 
   /** Connections of callers that would be opened again if they ended. */
   get movable(): readonly Connect[] {
-    return [...this.#connects].filter(({ isMovable }) => isMovable)
+    return this.#connects.all().filter(({ isMovable }) => isMovable)
   }
 
   destroy(reason: CloseReason): void {

@@ -5,6 +5,7 @@ import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Cancellable } from '../../mesh/hbone/connect-attempt.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Scheduler, Timer } from '../../mesh/reactor/scheduler.ts'
+import { type Member, Members } from '../../mesh/runtime/members.ts'
 import type { EndpointView } from './cluster-view.ts'
 
 /** Connects to an endpoint. Calls back once, at any time, unless cancelled. */
@@ -16,7 +17,7 @@ export interface DialsOwner {
   onDialFailed(refusal: Refusal): void
 }
 
-interface Dialing {
+interface Dialing extends Member {
   connect: Cancellable | null
   timer: Timer | null
   isDone: boolean
@@ -27,7 +28,7 @@ const UNWANTED: CloseReason = { code: 'DRAIN', detail: 'it is not needed any mor
 export class Dials {
   readonly #owner: DialsOwner
   readonly #scheduler: Scheduler
-  readonly #all = new Set<Dialing>()
+  readonly #all = new Members<Dialing>()
 
   constructor(owner: DialsOwner, scheduler: Scheduler) {
     this.#owner = owner
@@ -39,7 +40,7 @@ export class Dials {
   }
 
   start(dial: Dial, endpoint: EndpointView, timeoutMs: number): void {
-    const dialing: Dialing = { connect: null, timer: null, isDone: false }
+    const dialing: Dialing = { connect: null, timer: null, isDone: false, memberIndex: -1 }
     this.#all.add(dialing)
     dialing.timer = this.#scheduler.startTimer(timeoutMs, () => {
       dialing.connect?.cancel()
@@ -55,8 +56,8 @@ export class Dials {
       dialing.isDone = true
       dialing.timer?.cancel()
       dialing.connect?.cancel()
+      this.#all.delete(dialing)
     }
-    this.#all.clear()
     return count
   }
 

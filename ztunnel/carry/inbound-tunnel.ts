@@ -67,6 +67,7 @@ class StreamDownstream implements Downstream, ByteStreamHandler {
 
 /** One inbound tunnel. Start it by constructing it. */
 export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnection, CallerWaiter {
+  memberIndex = -1
   readonly #pod: ServedPod
   readonly #client: SocketAddress
   readonly #localIp: string

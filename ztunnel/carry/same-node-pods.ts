@@ -2,6 +2,7 @@
 // Who of a worker may be connected without a tunnel, and who is.
 import type { Cancellable } from '../../mesh/hbone/connect-attempt.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import { Members } from '../../mesh/runtime/members.ts'
 import type { OutboundDecision, TunnelDecision } from '../decide/outbound-decision.ts'
 import { SameNodeConnect, type SameNodeOwner, sameNodeTarget } from './same-node.ts'
 import type { ServedPod } from './served-pod.ts'
@@ -9,7 +10,7 @@ import type { ServedPod } from './served-pod.ts'
 /** The pods of one worker that opted in, by the uid of their workload, and the connections between them. */
 export class SameNodePods {
   readonly #pods = new Map<string, ServedPod>()
-  readonly #open = new Set<SameNodeConnect>()
+  readonly #open = new Members<SameNodeConnect>()
 
   /** The pod has another configuration; null: none any more. */
   configure(pod: ServedPod, uid: string | null): void {
@@ -48,11 +49,11 @@ export class SameNodePods {
 
   /** A pod may not be joined without a tunnel any more: strict, selected by a NetworkPolicy, opted out. */
   onForbidden(pod: ServedPod): void {
-    for (const connect of [...this.#open]) if (connect.isOf(pod)) connect.forbid()
+    for (const connect of this.#open) if (connect.isOf(pod)) connect.forbid()
   }
 
   /** Other certificates are revoked than before. */
   onRevoked(): void {
-    for (const connect of [...this.#open]) connect.checkRevoked()
+    for (const connect of this.#open) connect.checkRevoked()
   }
 }

@@ -13,6 +13,7 @@ import type { ByteStream } from '../../mesh/reactor/byte-stream.ts'
 import { createDirectPair } from '../../mesh/reactor/direct-pair.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { REVOKED_DETAIL, type TlsCredentials } from '../../mesh/reactor/tls-context.ts'
+import type { Member } from '../../mesh/runtime/members.ts'
 import type { OutboundDecision, TunnelDecision } from '../decide/outbound-decision.ts'
 import { carryInbound } from './carry-inbound.ts'
 import type { Downstream } from './downstream.ts'
@@ -59,7 +60,8 @@ function usableCredentials({ context, identity }: ServedPod): TlsCredentials | n
 }
 
 /** One connection between two pods of this worker. Starts in the next turn. */
-export class SameNodeConnect implements Cancellable, Downstream {
+export class SameNodeConnect implements Cancellable, Downstream, Member {
+  memberIndex = -1
   readonly hasEnded = false // nothing is read of the client before
   readonly #source: ServedPod
   readonly #target: ServedPod

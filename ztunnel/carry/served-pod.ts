@@ -12,6 +12,7 @@ import type { InboundView } from '../../mesh/model/inbound.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import type { TurnShare } from '../../mesh/reactor/turn-share.ts'
+import { type Member, Members } from '../../mesh/runtime/members.ts'
 import type { OutboundSource } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { Destinations } from './destinations.ts'
@@ -25,7 +26,7 @@ import type { WorkerContext } from './worker-context.ts'
 import { formatWorkloadBaggage } from './workload-baggage.ts'
 
 /** A connection or tunnel of a pod that can be listed and ended. */
-export interface PodConnection {
+export interface PodConnection extends Member {
   abort(reason: CloseReason): void
   /** True when nobody loses anything if the process ends now. */
   readonly isIdle: boolean
@@ -50,7 +51,7 @@ export class ServedPod {
   readonly destinations: Destinations
   readonly hosts: HostLookups
   readonly tunnels: Tunnels
-  readonly connections = new Set<PodConnection>()
+  readonly connections = new Members<PodConnection>()
   /** null: nobody looks at its payload. */
   capture: PayloadCapture | null = null
   /** What it has of the node, all workers together. */
@@ -163,13 +164,13 @@ export class ServedPod {
     if (wasDirect && !this.#isDirect && inbound !== null) this.context.sameNode.onForbidden(this)
     if (isChanged) this.#compiled = null
     if (isOther) this.#becomeOther()
-    else if (isChanged || isGuardChanged) for (const each of [...this.connections]) each.recheck()
+    else if (isChanged || isGuardChanged) for (const each of this.connections) each.recheck()
   }
 
   /** Its identity is another one: what stands was decided, here and by peers, for who it is no more. */
   #becomeOther(): void {
     const reason: Refusal = refuse('POLICY_CHANGED', 'the identity of the pod has changed')
-    for (const connection of [...this.connections]) connection.abort(reason)
+    for (const connection of this.connections) connection.abort(reason)
     this.tunnels.close()
     this.tunnels.resume()
   }
@@ -219,7 +220,7 @@ export class ServedPod {
   close(reason: Refusal = refuse('ENDPOINT_GONE', 'the pod was un-enrolled')): void {
     this.destinations.close(reason)
     this.hosts.close()
-    for (const connection of [...this.connections]) connection.abort(reason)
+    for (const connection of this.connections) connection.abort(reason)
     this.tunnels.close()
     this.context.sameNode.configure(this, null)
     this.dialer.close()

@@ -33,6 +33,7 @@ import { ResolverConnection } from './resolver-connection.ts'
 
 /** A connection of a pod. */
 export class DnsConnection implements ByteStreamHandler, PodConnection {
+  memberIndex = -1
   readonly sheddable = null
   readonly #server: DnsServer
   readonly #reactor: Reactor

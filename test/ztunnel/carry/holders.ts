@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
+import { Members } from '../../../mesh/runtime/members.ts'
 import { MAX_HOLDERS, reportHolders } from '../../../ztunnel/carry/holders.ts'
 import type { PodConnection } from '../../../ztunnel/carry/served-pod.ts'
 
 const INFO = { uid: 'u1', name: 'front', namespace: 'shop', serviceAccount: 'front' }
-const NOTHING = { abort() {}, recheck() {}, drain() {}, sheddable: null }
+const NOTHING = { abort() {}, recheck() {}, drain() {}, sheddable: null, memberIndex: -1 }
 
 function connection(ageMs: number): PodConnection {
   const ends = { direction: 'outbound', source: 'a', destination: 'b', protocol: 'HBONE', peer: 'c' } as const
@@ -13,8 +14,14 @@ function connection(ageMs: number): PodConnection {
 }
 const tunnel = (isIdle: boolean): PodConnection => ({ ...NOTHING, isIdle, report: () => null })
 
+function membersOf(connections: readonly PodConnection[]): Members<PodConnection> {
+  const members = new Members<PodConnection>()
+  for (const each of connections) members.add(each)
+  return members
+}
+
 t.test('connections are named with their pod, tunnels are counted while they are waited for', async (t) => {
-  const connections = new Set([connection(5), tunnel(false), tunnel(true), connection(9)])
+  const connections = membersOf([connection(5), tunnel(false), tunnel(true), connection(9)])
   const { connections: named, ...counts } = reportHolders([{ info: INFO, connections }], 1)
   t.same(counts, { connectionCount: 2, tunnelCount: 1 })
   t.same(
@@ -27,7 +34,7 @@ t.test('connections are named with their pod, tunnels are counted while they are
 })
 
 t.test('of many the oldest are named, all are counted', async (t) => {
-  const connections = new Set(Array.from({ length: 5 * MAX_HOLDERS }, (_, index) => connection(index)))
+  const connections = membersOf(Array.from({ length: 5 * MAX_HOLDERS }, (_, index) => connection(index)))
   const { connections: named, connectionCount } = reportHolders([{ info: INFO, connections }], 0)
   t.equal(connectionCount, 5 * MAX_HOLDERS)
   t.equal(named.length, MAX_HOLDERS)
