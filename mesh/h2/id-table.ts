@@ -4,6 +4,8 @@
 // copied twice and takes megabytes then. Here a place that is free holds nothing.
 
 const LEAST_PLACES = 8
+/** A table that has become empty keeps so many: who had a burst has another one. */
+const KEPT_PLACES = 64
 
 /**
  * Ids are positive, and mostly rise by two. At most half of the places are taken, so that a search ends soon; who chooses ids
@@ -29,8 +31,7 @@ export class IdTable<T extends { readonly id: number }> {
     this.size--
     this.#places[place] = null
     this.#closeGap(place)
-    const { length } = this.#places
-    if (length > LEAST_PLACES && this.size * 8 < length) this.#resize(length / 2)
+    if (this.size === 0 && this.#places.length > KEPT_PLACES) this.#resize(LEAST_PLACES)
   }
 
   /** A snapshot. */
@@ -66,9 +67,10 @@ export class IdTable<T extends { readonly id: number }> {
   }
 
   #resize(length: number): void {
-    const entries = this.all()
+    const outgrown = this.#places
     this.#places = emptyPlaces(length)
-    for (const entry of entries) this.#places[this.#placeOf(entry.id)] = entry
+    for (const entry of outgrown) if (entry !== null) this.#places[this.#placeOf(entry.id)] = entry
+    outgrown.fill(null) // it may be old, or made old by V8 because such arrays live long: nothing must hang on it
   }
 }
 
