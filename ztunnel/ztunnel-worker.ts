@@ -12,7 +12,7 @@ import {
 import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { RevokedPeers } from '../mesh/identity/revoked-peers.ts'
 import { WorkerIdentities } from '../mesh/identity/worker-identities.ts'
-import { type AcceptKind, AcceptShare } from '../mesh/reactor/accept-share.ts'
+import { AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock, freeBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
 import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts'
@@ -22,10 +22,8 @@ import { CaptureRing } from '../mesh/telemetry/capture-ring.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
 import { Latencies } from '../mesh/telemetry/latencies.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
-import { acceptInbound } from './accept/inbound-listener.ts'
-import { acceptOutbound } from './accept/outbound-listener.ts'
-import { acceptPassthrough, recordGuardRefusal } from './accept/passthrough-listener.ts'
-import { acceptSocks5 } from './accept/socks5-listener.ts'
+import { ACCEPT, ACCEPT_KIND } from './accept/acceptors.ts'
+import { recordGuardRefusal } from './accept/passthrough-listener.ts'
 import { Callers } from './carry/callers.ts'
 import { GracePeers } from './carry/grace-peers.ts'
 import { reportHolders } from './carry/holders.ts'
@@ -70,21 +68,6 @@ type Learnt =
   | 'dns'
   | 'dns-failing'
   | 'caller'
-type DnsKind = Extract<StreamKind, `dns-${string}`>
-const ACCEPT: Readonly<Record<Exclude<StreamKind, DnsKind>, (pod: ServedPod, fd: number) => void>> = {
-  outbound: acceptOutbound,
-  inbound: acceptInbound,
-  passthrough: acceptPassthrough,
-  socks5: acceptSocks5,
-}
-const ACCEPT_KIND: Readonly<Record<StreamKind, AcceptKind>> = {
-  outbound: 'stream',
-  inbound: 'tunnel',
-  passthrough: 'stream',
-  socks5: 'stream',
-  'dns-tcp': 'stream',
-  'dns-tcp6': 'stream',
-}
 
 /** A connection of a pod that this worker has not heard of. */
 interface EarlyConnection {

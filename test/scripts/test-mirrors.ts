@@ -45,6 +45,7 @@ const VALUES_ONLY = [
   'waypoint/carry/limits.ts',
   'waypoint/tokens/limits.ts',
   'waypoint/upstream/limits.ts',
+  'ztunnel/accept/acceptors.ts',
   'ztunnel/carry/limits.ts',
   'ztunnel/dns/limits.ts',
   'mesh/generations/data-process-flags.ts',
