@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page about what a tunnel adds to a request. Pure.
+import { roundRow, roundTable } from '../measure/round-table.ts'
 import type { SubjectName } from '../results.ts'
 import type { Latencies, Latency, Round } from './measure.ts'
 
@@ -40,22 +41,7 @@ export function risePercent(
   )
 }
 
-function row(
-  what: string,
-  figures: readonly number[],
-  digits: number,
-  goal = '',
-  limit = Number.NaN,
-): string {
-  const verdict = goal === '' ? '' : figures.every((figure) => figure <= limit) ? 'reached' : '**missed**'
-  return `| ${[what, ...figures.map((figure) => figure.toFixed(digits)), goal, verdict].join(' | ')} |`
-}
-
-function table(rounds: readonly Round[], rows: readonly string[]): string {
-  const heads = rounds.map((_, index) => `Round ${index + 1}`).join(' | ')
-  return `| | ${heads} | Goal | |\n|---|${'---|'.repeat(rounds.length)}---|---|\n${rows.join('\n')}`
-}
-
+const isSmallRise = (percent: number): boolean => percent < RISE_GOAL_PERCENT
 const goalOf = (name: SubjectName, text: string): string => (name === 'sidestep' ? text : '')
 
 function aloneRows(rounds: readonly Round[], names: readonly SubjectName[]): readonly string[] {
@@ -64,16 +50,22 @@ function aloneRows(rounds: readonly Round[], names: readonly SubjectName[]): rea
     rounds.map(({ alone }) => figureOf(alone, name, key) / 1000)
   const added = names.filter((name) => name !== 'direct')
   return [
-    row('load of the machine before the round', loads, 1),
+    roundRow('load of the machine before the round', loads, 1),
     ...names.flatMap((name) => [
-      row(`${name}: median, ms`, ms(name, 'p50'), 3),
-      row(`${name}: p99, ms`, ms(name, 'p99'), 3),
+      roundRow(`${name}: median, ms`, ms(name, 'p50'), 3),
+      roundRow(`${name}: p99, ms`, ms(name, 'p99'), 3),
     ]),
     ...added.flatMap((name) => {
       const goal = goalOf(name, `≤ ${ADDED_GOAL_MS}`)
       return [
-        row(`added by ${name}: median, ms`, addedMs(rounds, name, 'p50'), 3),
-        row(`added by ${name}: p99, ms`, addedMs(rounds, name, 'p99'), 3, goal, ADDED_GOAL_MS),
+        roundRow(`added by ${name}: median, ms`, addedMs(rounds, name, 'p50'), 3),
+        roundRow(
+          `added by ${name}: p99, ms`,
+          addedMs(rounds, name, 'p99'),
+          3,
+          goal,
+          (ms) => ms <= ADDED_GOAL_MS,
+        ),
       ]
     }),
   ]
@@ -83,15 +75,9 @@ function besideRows(rounds: readonly Round[], talked: SubjectName): readonly str
   const what = `through ${talked}:`
   const goal = goalOf(talked, `< ${RISE_GOAL_PERCENT}`)
   return [
-    row(`${what} p99 of direct rises by, %`, risePercent(rounds, 'direct', talked, 'p99'), 0),
-    row(`${what} its median rises by, %`, risePercent(rounds, talked, talked, 'p50'), 0),
-    row(
-      `${what} its p99 rises by, %`,
-      risePercent(rounds, talked, talked, 'p99'),
-      0,
-      goal,
-      RISE_GOAL_PERCENT,
-    ),
+    roundRow(`${what} p99 of direct rises by, %`, risePercent(rounds, 'direct', talked, 'p99'), 0),
+    roundRow(`${what} its median rises by, %`, risePercent(rounds, talked, talked, 'p50'), 0),
+    roundRow(`${what} its p99 rises by, %`, risePercent(rounds, talked, talked, 'p99'), 0, goal, isSmallRise),
   ]
 }
 
@@ -105,7 +91,7 @@ ${run.requestsPerSecond} requests a second for ${run.seconds} s through each sub
 intended time; every subject has two nodes and two pods of its own. ${run.cores} cores for all of them, for those who ask and for
 those who answer: ${run.cpu}, Node ${run.node}, commit ${run.commit}.
 
-${table(rounds, aloneRows(rounds, names))}
+${roundTable(rounds.length, aloneRows(rounds, names))}
 
 - **Added**: more than *direct* takes, which is measured in the same seconds: no proxy, no encryption. A request and its
   answer pass two proxies: four more wakes of a process than without them.
@@ -115,8 +101,8 @@ ${table(rounds, aloneRows(rounds, names))}
 The same while a pod of the same node moves ${run.gbitPerSecond} Gbit/s over four connections through one of the subjects. *direct* goes
 through neither: what it rises by is the processors' and the kernel's share.
 
-${table(
-  rounds,
+${roundTable(
+  rounds.length,
   talked.flatMap((name) => besideRows(rounds, name)),
 )}
 `

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { DnsAnswers } from '../load/dns-ask.ts'
 import { describeCommit } from '../measure/machine.ts'
+import { roundRow, roundTable } from '../measure/round-table.ts'
 import { DnsLab, type Way } from './dns-lab.ts'
 
 const { values } = parseArgs({
@@ -65,27 +66,15 @@ async function measure(): Promise<Round[]> {
 
 function addedRow(way: Way, figures: readonly number[]): string {
   const what = `added by ${way}: p99, ms`
-  if (way === 'dnsmasq') return row(what, figures, 3)
-  return row(what, figures, 3, `≤ ${ADDED_GOAL_MS}`, (figure) => figure <= ADDED_GOAL_MS)
+  if (way === 'dnsmasq') return roundRow(what, figures, 3)
+  return roundRow(what, figures, 3, `≤ ${ADDED_GOAL_MS}`, (figure) => figure <= ADDED_GOAL_MS)
 }
 
 function mostRow(way: Way, figures: readonly number[]): string {
   const what = `${way}: most per second`
   return way === 'answered'
-    ? row(what, figures, 0, `≥ ${ANSWERS_GOAL}`, (figure) => figure >= ANSWERS_GOAL)
-    : row(what, figures, 0)
-}
-
-/** One row: what, each round's figure, the goal and whether every round reached it. */
-function row(
-  what: string,
-  figures: readonly number[],
-  digits: number,
-  goal = '',
-  isReached: (figure: number) => boolean = () => true,
-): string {
-  const verdict = goal === '' ? '' : figures.every(isReached) ? 'reached' : '**missed**'
-  return `| ${[what, ...figures.map((figure) => figure.toFixed(digits)), goal, verdict].join(' | ')} |`
+    ? roundRow(what, figures, 0, `≥ ${ANSWERS_GOAL}`, (figure) => figure >= ANSWERS_GOAL)
+    : roundRow(what, figures, 0)
 }
 
 function page(rounds: readonly Round[], commit: string): string {
@@ -101,17 +90,17 @@ function page(rounds: readonly Round[], commit: string): string {
   )
   const others = ways.filter((way) => way !== 'direct')
   const rows = [
-    row(
+    roundRow(
       'load of the machine before the round',
       rounds.map(({ load }) => load),
       1,
     ),
-    ...ways.map((way) => row(`${way}: median, ms`, ms(way, 'p50Micros'), 3)),
-    ...ways.map((way) => row(`${way}: p99, ms`, ms(way, 'p99Micros'), 3)),
-    ...others.map((way) => row(`added by ${way}: median, ms`, added(way, 'p50Micros'), 3)),
+    ...ways.map((way) => roundRow(`${way}: median, ms`, ms(way, 'p50Micros'), 3)),
+    ...ways.map((way) => roundRow(`${way}: p99, ms`, ms(way, 'p99Micros'), 3)),
+    ...others.map((way) => roundRow(`added by ${way}: median, ms`, added(way, 'p50Micros'), 3)),
     ...others.map((way) => addedRow(way, added(way, 'p99Micros'))),
     ...ways.map((way) => mostRow(way, perSecond(way))),
-    row('questions without an answer', failures, 0),
+    roundRow('questions without an answer', failures, 0),
   ]
   return `<!-- Written by \`npm run bench:dns\`. -->
 # DNS of a pod
@@ -121,9 +110,7 @@ ${cpus()[0]?.model.trim()}, Node ${process.version}, commit ${commit}. *direct*:
 *dnsmasq*: a pod asks a dnsmasq (C, no cache) in its own namespace, which asks the resolver; *forwarded*: an enrolled pod
 asks the resolver for the same name; *answered*: it asks for a service.
 
-| | ${rounds.map((_, index) => `Round ${index + 1}`).join(' | ')} | Goal | |
-|---|${rounds.map(() => '---|').join('')}---|---|
-${rows.join('\n')}
+${roundTable(rounds.length, rows)}
 
 - **Median, p99**: ${RATE} questions a second for ${SECONDS} s, each from a port of its own: the kernel's connection table is asked for
   every one that is forwarded. The time is the asking program's, from its send call to the answer in its hand. All ways are
