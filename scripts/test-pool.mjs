@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const bin = join(root, 'node_modules', '.bin')
+const NODE_OPTIONS = ['--no-warnings', '--enable-source-maps', '--import', './scripts/compile-cache.mjs']
 /** Between being told to end, which prints what it waits for, and being ended. */
 const END_MS = 3000
 
@@ -43,7 +44,7 @@ export async function runFiles(files, jobs, timeoutSeconds, onDone) {
 
 function runFile(file, timeoutSeconds) {
   const startedMs = performance.now()
-  const child = spawn(join(bin, 'node'), ['--no-warnings', '--enable-source-maps', file], {
+  const child = spawn(join(bin, 'node'), [...NODE_OPTIONS, file], {
     cwd: root,
     env: { ...process.env, PATH: `${bin}:${process.env.PATH}`, TAP: '1', TAP_TIMEOUT: `${timeoutSeconds}` },
     stdio: ['ignore', 'pipe', 'inherit'],

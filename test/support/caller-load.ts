@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import type { CallersProgress } from './http-callers.ts'
 import { type LabPod, poll } from './mesh-lab.ts'
 import { SERVICES, type WaypointMesh } from './waypoint-mesh.ts'
@@ -20,7 +21,7 @@ export class CallerLoad {
   constructor(t: Test, mesh: WaypointMesh, pod: LabPod, count: number, mode: 'keep' | 'new') {
     const args = ['--no-warnings', CALLERS, SERVICES.web.vip, '80', String(count), mode]
     const start = (): ChildProcess =>
-      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: {} })
+      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: AGENT_ENVIRONMENT })
     this.#child = mesh.lab.namespaceOf(pod).run(start)
     const { stdout } = this.#child
     if (stdout === null) throw new Error('it says nothing') // never: it is a pipe

@@ -6,6 +6,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import { poll } from './mesh-lab.ts'
 import { requestUnix } from './unix-http.ts'
 
@@ -38,7 +39,7 @@ export class ControllerReplica {
       ...['--listen-port', String(this.#port), '--state-directory', join(this.directory, 'state')],
       ...['--admin-socket', this.socket, ...this.#args],
     ]
-    this.#child = spawn(process.execPath, args, { stdio: ['ignore', log, log], env: {} })
+    this.#child = spawn(process.execPath, args, { stdio: ['ignore', log, log], env: AGENT_ENVIRONMENT })
     closeSync(log)
     const { port } = await poll(
       'the replica serves',

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import type { DnsAsk, DnsTold } from './dns-peer.ts'
 
 /** Far above what we allow a resolver. */
@@ -27,7 +28,7 @@ class DnsPeer {
   ) {
     const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as const
     const start = (): ChildProcess =>
-      spawn(process.execPath, ['--no-warnings', PEER, ...args], { stdio: [...stdio], env: {} })
+      spawn(process.execPath, ['--no-warnings', PEER, ...args], { stdio: [...stdio], env: AGENT_ENVIRONMENT })
     this.child = namespace.run(start)
     t.teardown(() => this.child.kill('SIGKILL'))
     this.isUp = new Promise((resolve) => {

@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { EmbeddedAuthority } from '../../mesh/identity/embedded-authority.ts'
 import { createCertificateRequest, exportPrivateKey, generateKeyPair } from '../../mesh/identity/pki.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import type { GatewayEvent, GatewayOrder } from './east-west-gateway.ts'
 import { labDirectory } from './lab-directory.ts'
 import { type LabPod, labMesh, MeshLab, poll } from './mesh-lab.ts'
@@ -93,7 +94,7 @@ export async function startGateway(
   const start = (): ChildProcess =>
     spawn(process.execPath, ['--no-warnings', PROGRAM, 'serve'], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      env: {},
+      env: AGENT_ENVIRONMENT,
     })
   const child = lab.namespaceOf(pod).run(start)
   t.teardown(() => child.kill())

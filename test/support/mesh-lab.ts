@@ -12,6 +12,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { AGENT_ENVIRONMENT, seedCompileCache } from './compile-caches.ts'
 import type { AgentCommand, AgentEvent } from './pod-agent.ts'
 
 const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
@@ -350,6 +351,7 @@ export class MeshLab {
       ...this.#options,
       ...this.#nodeOptions[name],
     }
+    await seedCompileCache(env.SIDESTEP_ADMIN_SOCKET, 'ztunnel')
     const { namespace } = this.network.node(name)
     const start = (): ChildProcess =>
       spawn(process.execPath, ['--no-warnings', SUPERVISOR], { stdio: ['ignore', log, log], env })
@@ -360,7 +362,10 @@ export class MeshLab {
   async #startAgent(name: LabPod): Promise<void> {
     const args = ['--no-warnings', AGENT, ...(name === 'cart' ? ['serve'] : [])]
     const start = (): ChildProcess =>
-      spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: {} })
+      spawn(process.execPath, args, {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        env: AGENT_ENVIRONMENT,
+      })
     const agent = this.namespaceOf(name).run(start)
     this.#agents.set(name, agent)
     let isUp = false

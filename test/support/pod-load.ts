@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import type { LoadCommand, LoadReport } from './load-agent.ts'
 import type { LabPod, MeshLab } from './mesh-lab.ts'
 
@@ -17,7 +18,7 @@ export class PodLoad {
       lab.namespaceOf(pod).run(() =>
         spawn(process.execPath, ['--no-warnings', AGENT], {
           stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-          env: {},
+          env: AGENT_ENVIRONMENT,
         }),
       ),
     )

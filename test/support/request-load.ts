@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import { type LabPod, type MeshLab, poll } from './mesh-lab.ts'
 import type { RequestLoadOptions, RequestProgress } from './request-load-agent.ts'
 
@@ -20,7 +21,9 @@ export class RequestLoad {
     const args = ['--no-warnings', AGENT, JSON.stringify(options)]
     this.#agent = lab
       .namespaceOf(pod)
-      .run(() => spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: {} }))
+      .run(() =>
+        spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: AGENT_ENVIRONMENT }),
+      )
     const { stdout } = this.#agent
     if (stdout === null) throw new Error('it says nothing') // never: it is a pipe
     const lines = createInterface(stdout)

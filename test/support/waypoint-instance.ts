@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { seedCompileCache } from './compile-caches.ts'
 import type { ControllerProcess } from './controller-process.ts'
 import { type LabRecord, type MeshLab, poll } from './mesh-lab.ts'
 import { requestUnix } from './unix-http.ts'
@@ -65,8 +66,9 @@ export class WaypointInstance {
     return readFileSync(this.#file('log'), 'utf8').slice(-6000)
   }
 
-  /** Gets the token that it starts with. */
+  /** Gets the token that it starts with, and a compile cache. */
   async join(): Promise<void> {
+    await seedCompileCache(join(this.#sockets, 'admin.sock'), 'waypoint')
     const token = await this.#controller.joinToken(this.#place.node, [identity('wp')])
     writeFileSync(this.#file('token'), token, { mode: 0o600 })
   }

@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import { PODS, startControlledLab } from './controlled-lab.ts'
 import { type ControllerProcess, clusterYaml } from './controller-process.ts'
 import { type LabPod, type LabRecord, type MeshLab, poll } from './mesh-lab.ts'
@@ -232,7 +233,7 @@ export class WaypointMesh {
   /** A program of Node that says a line when it is up, and ends when its standard input does. */
   async startInCart(name: string, ...args: readonly string[]): Promise<void> {
     const start = (): ChildProcess =>
-      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: {} })
+      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: AGENT_ENVIRONMENT })
     const child = this.lab.namespaceOf('cart').run(start)
     this.#services.set(name, child)
     if (child.stdout !== null) await once(child.stdout, 'data')

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import { poll } from './mesh-lab.ts'
 import type { StandInOptions, StandInRecord } from './waypoint-stand-in.ts'
 
@@ -32,7 +33,7 @@ export class WaypointProcess {
     const start = (): ChildProcess =>
       spawn(process.execPath, ['--no-warnings', PROGRAM, JSON.stringify(options)], {
         stdio: ['pipe', 'pipe', 'inherit'],
-        env: {},
+        env: AGENT_ENVIRONMENT,
       })
     const waypoint = new WaypointProcess(namespace.run(start))
     await poll('the waypoint', () => waypoint.#isUp || null)
