@@ -2,7 +2,7 @@
 // A strict pod stays strict while somebody flushes the rules inside it: real processes of two nodes, the guard on the second.
 // The apiserver is a program of the tests.
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { FakeApiserver } from '../support/fake-apiserver.ts'
@@ -142,6 +142,36 @@ t.test('it stands while processes are replaced, and is mended', async (t) => {
   t.ok(hasGuard())
   onNode('nft delete table inet sidestep-guard')
   await poll('mended', () => hasGuard() || null, MENDED_MS)
+})
+
+t.test('after a start without apiserver it is mended too', async (t) => {
+  const answer = apiserver.fault
+  let isAway = true
+  apiserver.fault = (request) => {
+    if (!isAway) return answer(request)
+    request.response.destroy()
+    return 'handled'
+  }
+  await poll(
+    'the list of pods is saved',
+    () => existsSync(join(directory, 'state-n2', 'pods.sealed')) || null,
+  )
+  apiserver.cutWatches()
+  await lab.kill('n2')
+  const asked = apiserver.requests.length
+  await lab.revive('n2')
+  await lab.ready('n2')
+  await poll('cart is served again', async () => (await call('front', GREETER)) === '220 cart\r\n' || null)
+  await poll('the guard stands', () => hasGuard() || null)
+  t.equal(await call('stranger', MIRROR, 'plain\n'), 'refused')
+  onNode('nft flush ruleset')
+  t.equal(onNode('nft list tables'), '')
+  await poll('mended', () => hasGuard() || null, MENDED_MS)
+  t.match(onNode('nft list tables'), /sidestep-probes/)
+  t.ok(apiserver.requests.length > asked, 'the apiserver was asked, and never answered')
+  isAway = false
+  await poll('the apiserver is followed again', () => apiserver.watchCount >= 2 || null)
+  t.ok(hasGuard())
 })
 
 t.test('it counts, as long as it lives, and follows the policies', async (t) => {

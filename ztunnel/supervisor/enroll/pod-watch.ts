@@ -392,9 +392,14 @@ export class PodWatch {
     this.#tellEnded()
     if (++this.#ticks % REFRESH_TICKS === 0) {
       this.#seeker.soon()
-      if (this.#isCurrent) this.#options.host?.sync()
+      // What was written by a list of an earlier run is mended too: an apiserver may be away for long.
+      if (this.#isCurrent || this.#hasHostRules()) this.#options.host?.sync()
     }
     this.#tickTimer = clock.startTimer(TICK_MS, () => this.#tick())
+  }
+
+  #hasHostRules(): boolean {
+    return [...this.#entries.values()].some(({ standing }) => standing.inode !== 0)
   }
 
   /** Says what is, if it is not said. */
