@@ -5,21 +5,10 @@
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { LEVELS, runOf } from './test-levels.mjs'
 import { runFiles } from './test-pool.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const UNIT = ['mesh', 'ztunnel', 'waypoint', 'controller', 'cli', 'demo', 'bench', 'image', 'scripts'].map(
-  (room) => `test/${room}/**/*.ts`,
-)
-const LEVELS = {
-  unit: UNIT,
-  ...Object.fromEntries(
-    ['contract', 'integration', 'fuzz', 'netns', 'interop', 'cluster', 'nodes', 'peer', 'soak'].map(
-      (level) => [level, [`test/${level}/**/*.ts`]],
-    ),
-  ),
-  conformance: ['test/conformance/*.ts'], // what is below runs in pods
-}
 const split = process.argv.indexOf('--')
 const levels = process.argv.slice(2, split < 0 ? undefined : split)
 const unknown = levels.filter((level) => LEVELS[level] === undefined)
@@ -27,25 +16,15 @@ if (levels.length === 0 || unknown.length > 0) {
   process.stderr.write(`unknown level ${unknown.join(', ')}; there are: ${Object.keys(LEVELS).join(', ')}\n`)
   process.exit(2)
 }
+const { globs, jobs, seconds: timeoutSeconds } = runOf(levels)
 const files =
-  split < 0
-    ? levels.flatMap((level) => LEVELS[level]).flatMap((glob) => fs.globSync(glob, { cwd: root }))
-    : process.argv.slice(split + 1)
+  split < 0 ? globs.flatMap((glob) => fs.globSync(glob, { cwd: root })) : process.argv.slice(split + 1)
 if (files.length === 0) {
   process.stderr.write(`no test file for ${levels.join(', ')}\n`)
   process.exit(1)
 }
-/** Levels with namespaces or clusters of their own: seconds to set up each, and much waiting. */
-const isSlow = levels.some((level) =>
-  ['netns', 'interop', 'cluster', 'nodes', 'conformance', 'peer', 'soak'].includes(level),
-)
-/** Levels that want the machine for themselves. */
-const isSerial = levels.some((level) => ['interop', 'nodes', 'conformance', 'peer', 'soak'].includes(level))
-/** Many files at once where most of the time is waiting, as many as processors where it is not. */
-const jobs = isSerial ? 1 : isSlow ? 3 : 2
 /** Above this it is no chance, and the time is better spent on reading. */
 const MAX_RUN_AGAIN = 6
-const timeoutSeconds = isSlow ? 600 : 120
 const outcomes = await run(files.sort(), jobs)
 const again = outcomes.filter(({ isOk }) => !isOk).map(({ file }) => file)
 // What failed runs once more, alone: a processor that was shared with other tests is no defect. It is told, not hidden.

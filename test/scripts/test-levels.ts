@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// No test file asks for more time than its level gives it: it would be ended before its own limit says what hangs.
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { LEVELS, runOf } from '../../scripts/test-levels.mjs'
+
+const root = join(import.meta.dirname, '..', '..')
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+/** Where constants are that several files have their limit from. */
+const SHARED = read('test/support/cluster.ts')
+const number = (text: string): number => Number(text.replaceAll('_', ''))
+
+/** The limits a test file gives itself, in milliseconds; NaN for one that cannot be read here. */
+function limitsOf(text: string): number[] {
+  return [...text.matchAll(/\bt\.setTimeout\(([^()]*)\)/g)].map(([, limit = '']) => {
+    if (/^[\d_]+$/.test(limit)) return number(limit)
+    if (!/^[A-Z_]+$/.test(limit)) return Number.NaN
+    const declared = new RegExp(`\\bconst ${limit} = ([\\d_]+)$`, 'm')
+    return number((declared.exec(text) ?? declared.exec(SHARED))?.[1] ?? 'nowhere')
+  })
+}
+
+for (const [level, { globs, seconds }] of Object.entries(LEVELS)) {
+  // What is found by chance runs for as long as it is told to, by a variable of the environment.
+  if (level === 'fuzz') continue
+  t.test(`${level}: no file needs more than ${seconds} s`, async (t) => {
+    const files = globs.flatMap((glob) => globSync(glob, { cwd: root }))
+    t.ok(files.length > 0)
+    for (const file of files)
+      for (const limitMs of limitsOf(read(file)))
+        t.ok(limitMs <= seconds * 1000, `${file}: ${limitMs} ms of ${seconds} s`)
+  })
+}
+
+t.test('every file of the soak has a limit that was read', async (t) => {
+  const files = LEVELS.soak?.globs.flatMap((glob) => globSync(glob, { cwd: root })) ?? []
+  for (const file of files)
+    t.ok(
+      limitsOf(read(file)).some((limitMs) => limitMs > 500_000),
+      file,
+    )
+})
+
+t.test(
+  'levels that run together have the time of the slowest, and run as few at once as the slow ones',
+  async (t) => {
+    t.match(runOf(['unit']), { jobs: 2, seconds: 120 })
+    t.match(runOf(['unit', 'contract', 'integration', 'fuzz']), { jobs: 2, seconds: 120 })
+    t.match(runOf(['cluster', 'netns']), { jobs: 3, seconds: 600 })
+    t.match(runOf(['unit', 'netns']), { jobs: 3, seconds: 600 })
+    t.match(runOf(['netns', 'interop']), { jobs: 1, seconds: 600 })
+    t.match(runOf(['soak']), { jobs: 1, seconds: 2700 })
+    t.same(runOf(['unit', 'soak']).globs.slice(-1), ['test/soak/**/*.ts'])
+  },
+)
