@@ -20,6 +20,8 @@ const AGENT = fileURLToPath(new URL('./pod-agent.ts', import.meta.url))
 const POLL_MS = 20
 /** Longest wait for anything: far above what it takes, so that only a defect meets it. */
 const DEADLINE_MS = 40_000
+/** What an application has told is kept: more than any test asks for. */
+const MAX_HEARD = 200
 const NODES = { n1: ['front', 'batch'], n2: ['cart'] } as const
 const IPS = { front: '10.1.0.1', batch: '10.1.0.2', stranger: '10.1.0.3', cart: '10.2.0.1' } as const
 
@@ -78,6 +80,10 @@ export class LabSocket {
   end(): void {
     this.#send('end', '')
   }
+  /** Breaks off. */
+  reset(): void {
+    this.#send('reset', '')
+  }
   destroy(): void {
     this.#send('destroy', '')
   }
@@ -111,6 +117,8 @@ export class MeshLab {
   #nodeOptions: Readonly<Record<LabNode, Readonly<Record<string, string>>>> = { n1: {}, n2: {} }
   /** Apart from the test's directory, whose path may be longer than the 107 bytes a Unix socket's may have. */
   readonly #adminDirectory = mkdtempSync(join(tmpdir(), 'sidestep-lab-'))
+  /** Pods with an application; `prepare` may name others. */
+  serving: readonly LabPod[] = ['cart']
   /** The pods each node begins with. */
   enrolled: Readonly<Record<LabNode, readonly LabPod[]>> = NODES
   readonly #nodes = new Map<LabNode, ChildProcess>()
@@ -118,6 +126,7 @@ export class MeshLab {
   readonly #replaced = new Set<ChildProcess>()
   readonly #agents = new Map<LabPod, ChildProcess>()
   readonly #sockets = new Map<number, LabSocket>()
+  readonly #heard = new Map<LabPod, string[]>()
 
   private constructor(
     directory: string,
@@ -246,6 +255,11 @@ export class MeshLab {
     return readFileSync(join(this.directory, `${node}.log`), 'utf8').slice(-4000)
   }
 
+  /** What the application of a pod has told of its connections, `<port> <what>`, the last ones. */
+  heard(pod: LabPod): readonly string[] {
+    return this.#heard.get(pod) ?? []
+  }
+
   /** The process in a pod. */
   pidOf(pod: LabPod): number {
     return this.#agents.get(pod)?.pid ?? 0
@@ -257,6 +271,11 @@ export class MeshLab {
     const path = `/proc/${pid}/task/${pid}/children`
     if (!existsSync(path)) return []
     return readFileSync(path, 'latin1').split(' ').filter(Boolean).map(Number)
+  }
+
+  /** The supervisor of a node. */
+  supervisorPid(node: LabNode): number {
+    return this.#nodes.get(node)?.pid ?? 0
   }
 
   /** Ends both processes of a node as a crash would. */
@@ -359,8 +378,14 @@ export class MeshLab {
     closeSync(log)
   }
 
+  #hear(pod: LabPod, text: string): void {
+    const heard = this.#heard.get(pod) ?? []
+    heard.push(text)
+    this.#heard.set(pod, heard.slice(-MAX_HEARD))
+  }
+
   async #startAgent(name: LabPod): Promise<void> {
-    const args = ['--no-warnings', AGENT, ...(name === 'cart' ? ['serve'] : [])]
+    const args = ['--no-warnings', AGENT, ...(this.serving.includes(name) ? ['serve'] : [])]
     const start = (): ChildProcess =>
       spawn(process.execPath, args, {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -371,6 +396,7 @@ export class MeshLab {
     let isUp = false
     agent.on('message', (event: AgentEvent) => {
       if (event.type === 'up') isUp = true
+      else if (event.type === 'heard') this.#hear(name, event.text)
       else this.#sockets.get(event.id)?.onEvent(event)
     })
     await poll(`the agent of ${name}`, () => isUp || null)

@@ -17,19 +17,24 @@ const BULK_PORT = 9002
 /** Reads, says nothing and does not end its half, for HELD_MS. */
 const HOLD_PORT = 9003
 const HELD_MS = 120_000
+/** Says `bye` and ends its half at once, then reads on: what came is told as `<bytes> <sha256>`. */
+const FAREWELL_PORT = 9004
 
 /** What the parent asks. */
 export interface AgentCommand {
   /** `connect` with the text `paused` reads nothing until `count`, and then tells only how much and which bytes. */
-  readonly type: 'connect' | 'write' | 'end' | 'destroy' | 'count'
+  readonly type: 'connect' | 'write' | 'end' | 'reset' | 'destroy' | 'count'
   readonly id: number
   readonly ip: string
   readonly port: number
   readonly text: string
 }
-/** What happened to a connection; without an id: the agent is up. */
+/**
+ * What happened to a connection. Without an id: the agent is up, or what its application has `heard`, as `<port> <what>`: the
+ * error of a connection, or what was read of it.
+ */
 export interface AgentEvent {
-  readonly type: 'up' | 'connected' | 'data' | 'end' | 'error' | 'closed'
+  readonly type: 'up' | 'heard' | 'connected' | 'data' | 'end' | 'error' | 'closed'
   readonly id: number
   readonly text: string
 }
@@ -54,14 +59,14 @@ function open({ id, ip, port, text: mode }: AgentCommand): void {
 }
 
 /** Reads to the end; says how many bytes there were and their hash. */
-function count(id: number, socket: Socket): void {
+function count(socket: Socket, onEnd: (text: string) => void): void {
   const hash = createHash('sha256')
   let bytes = 0
   socket.on('data', (chunk: Buffer) => {
     hash.update(chunk)
     bytes += chunk.length
   })
-  socket.on('end', () => tell('data', id, `${bytes} ${hash.digest('hex')}`))
+  socket.on('end', () => onEnd(`${bytes} ${hash.digest('hex')}`))
 }
 
 function sendBulk(socket: Socket): void {
@@ -81,8 +86,9 @@ process.on('message', (command: AgentCommand) => {
   if (command.type === 'connect') open(command)
   else if (command.type === 'write') socket?.write(command.text, 'latin1')
   else if (command.type === 'end') socket?.end()
+  else if (command.type === 'reset') socket?.resetAndDestroy()
   else if (command.type === 'count') {
-    if (socket !== undefined) count(command.id, socket)
+    if (socket !== undefined) count(socket, (text) => tell('data', command.id, text))
   } else socket?.destroy()
 })
 process.on('disconnect', () => process.exit())
@@ -102,7 +108,10 @@ if (process.argv.includes('serve')) {
   })
   const greeter = createServer((socket) => {
     socket.write('220 cart\r\n')
-    socket.on('error', () => socket.destroy())
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      tell('heard', 0, `${GREETER_PORT} ${error.code}`)
+      socket.destroy()
+    })
     socket.on('data', (chunk: Buffer) => {
       if (chunk.toString('latin1') === 'reset') socket.resetAndDestroy()
     })
@@ -114,12 +123,21 @@ if (process.argv.includes('serve')) {
     // Who has read an end hears of no reset any more: without this the application runs out of descriptors in a long test.
     socket.on('end', () => setTimeout(() => socket.destroy(), HELD_MS).unref())
   })
+  const farewell = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      tell('heard', 0, `${FAREWELL_PORT} ${error.code}`)
+      socket.destroy()
+    })
+    count(socket, (text) => tell('heard', 0, `${FAREWELL_PORT} ${text}`))
+    socket.end('bye\r\n')
+  })
   await Promise.all([
     listening(http, HTTP_PORT),
     listening(mirror, MIRROR_PORT),
     listening(greeter, GREETER_PORT),
     listening(createServer(sendBulk), BULK_PORT),
     listening(hold, HOLD_PORT),
+    listening(farewell, FAREWELL_PORT),
   ])
 }
 tell('up', 0)
