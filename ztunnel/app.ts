@@ -27,7 +27,7 @@ import { sealedPlace } from '../mesh/snapshot/sealed-place.ts'
 import { isTraced } from '../mesh/telemetry/connection-record.ts'
 import { RecordWriter } from '../mesh/telemetry/record-writer.ts'
 import type { SpanExporter } from '../mesh/tracing/span-exporter.ts'
-import { drainRoutes, drainSocket } from './admin-drain.ts'
+import { drainRoutes } from './admin-drain.ts'
 import { adminRoutes, statusRoutes } from './admin-routes.ts'
 import type { BackgroundMethods } from './background-worker.ts'
 import { Captures } from './capture/captures.ts'
@@ -38,6 +38,7 @@ import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
 import { DemandedDestinations, isAddressKnown } from './demanded-destinations.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
+import { drainSocket } from './draining-generations.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { MendedPods } from './mended-pods.ts'
@@ -111,6 +112,8 @@ export class App {
   #onDrained: (() => void) | null = null
   #drainTimer: NodeJS.Timeout | undefined
   #drain: Promise<void> | null = null
+  /** Leading and retiring take a while each: one after the other. */
+  #leadership: Promise<void> = Promise.resolve()
 
   constructor(config: ZtunnelConfig, log: Log, channelFd: number) {
     this.config = config
@@ -310,8 +313,8 @@ export class App {
     else if (message.type === 'guard-refused' || message.type === 'guard-counted')
       this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
-    else if (message.type === 'retire') void this.#retire()
-    else if (message.type === 'lead') void this.#lead()
+    else if (message.type === 'retire') this.#leadership = this.#leadership.then(() => this.#retire())
+    else if (message.type === 'lead') this.#leadership = this.#leadership.then(() => this.#lead())
     else if (message.type === 'upgrade-answer' || message.type === 'generations')
       this.upgrades.onMessage(message)
     else {

@@ -104,6 +104,11 @@ export class DataProcess {
     this.#channel.send(Buffer.from(JSON.stringify(message)), [...fds])
   }
 
+  /** Resolves when it has ended. */
+  get gone(): Promise<void> {
+    return this.#exited
+  }
+
   /** Waits for the end; after `deadlineMs` the process is killed. */
   async ended(deadlineMs: number): Promise<void> {
     const killer = setTimeout(() => kill(this.pid), deadlineMs)

@@ -134,6 +134,12 @@ export class Generations {
     return promise
   }
 
+  /** What there can be only one of on a node is free now: the one that serves has not got it, or not all. */
+  takeAgain(): void {
+    const serving = generationIn(this.#standing, 'serving')
+    if (serving !== null) this.#send(serving, { type: 'lead' })
+  }
+
   /** What has become of it. */
   onNext(type: 'next-serves' | 'next-failed' | 'leader-lost' | 'outrun'): void {
     this.#on({ type })
@@ -187,6 +193,11 @@ export class Generations {
   /** Before end(): from now on whoever dies is not replaced. */
   stop(): void {
     this.#on({ type: 'stop' })
+  }
+
+  /** All have ended, without being told to: after stop(). */
+  async gone(): Promise<void> {
+    await Promise.all([...this.#running.values()].map(({ process }) => process.gone))
   }
 
   /** All end, within the drain time of the node. */

@@ -20,6 +20,8 @@ export const HANDOVER_TIMEOUT_MS = 5_000
 export const RETIRE_TIMEOUT_MS = 1_000
 /** From the pods until the next supervisor serves them; then the old one goes on as if it had not been asked. */
 export const SERVING_TIMEOUT_MS = 20_000
+/** A next supervisor that was too slow lets go of the pods within this, or the old one goes on beside it. */
+export const LET_GO_TIMEOUT_MS = 5_000
 /** Of these messages. Another one is not understood, and nothing is handed over. */
 export const HANDOVER_VERSION = 1
 
@@ -41,7 +43,7 @@ export type TakeMessage =
 
 /** Data process, or supervisor, to the supervisor that has connected. */
 export type HandoverMessage =
-  /** Not now: it has a supervisor, which lives; or it is being asked by another one. */
+  /** Not now: it has a supervisor, which lives; or it is being asked by another one. After `pods-kept`: not any more. */
   | { readonly type: 'owned' }
   /** Descriptors as beside `pod-added`: here as there in the order of the listeners. */
   | {

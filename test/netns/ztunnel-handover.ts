@@ -14,7 +14,7 @@ const CART_IP = '10.2.0.1'
 /** Who has stood down looks three times, a second apart; then a data process is started. */
 const LEADS_AGAIN_MS = 20_000
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 async function openLab(t: Test): Promise<MeshLab> {
   t.setTimeout(90_000)
@@ -105,4 +105,41 @@ t.test('who has stood down leads again when nobody does', async (t) => {
   t.match(await ask(lab), /200 OK/)
   t.equal(await ended(first), 0)
   t.notOk(isRedirected(lab, 'front'))
+})
+
+t.test('what drains under one that was replaced ends with the last ztunnel of the node', async (t) => {
+  const lab = await openLab(t)
+  const stream = lab.connect('front', CART_IP, 9001)
+  await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))
+  const first = await lab.startNext('n1')
+  await logged(lab, 'n1', /the next supervisor serves/)
+  const end = ended(first)
+  t.equal(await lab.stop('n1'), '0')
+  t.equal(await end, 0)
+  await stream.until('its end', ({ isClosed, hasEnded }) => isClosed || hasEnded)
+})
+
+t.test('a next supervisor that is too slow gives the pods back, and asks again', async (t) => {
+  const lab = await openLab(t)
+  const caller = new Caller(lab)
+  const first = await lab.startNext('n1')
+  await logged(lab, 'n1', /pods handed over/)
+  const slow = lab.supervisorPid('n1')
+  process.kill(slow, 'SIGSTOP')
+  await logged(lab, 'n1', /HANDOVER_FAILED.*going on/)
+  await caller.calls(20)
+  await lab.enrol('n1', ['front'])
+  await poll('the first one follows the file', () => !isRedirected(lab, 'batch') || null)
+  process.kill(slow, 'SIGCONT')
+  await logged(lab, 'n1', /the supervisor before goes on/)
+  await poll('its data process has nothing to wait for', () => lab.dataPids('n1').length === 1 || null)
+  await lab.ready('n1')
+  await caller.calls(20)
+  await logged(lab, 'n1', /the next supervisor serves/)
+  t.equal(await ended(first), 0)
+  await lab.enrol('n1', ['front', 'batch'])
+  await poll('the next one follows the file', () => isRedirected(lab, 'batch') || null)
+  await caller.calls(20)
+  await caller.stop()
+  t.same(caller.failures, [], `of ${caller.count} calls`)
 })

@@ -355,6 +355,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   'test/netns/sidestep-why.ts': ['mesh/admin/admin-answers.ts', 'ztunnel/admin-pairs.ts'],
   'test/integration/controller-replicas.ts': ['controller/sources.ts'],
   'test/netns/drift.ts': ['mesh/reactor/netlink/table-events.ts'],
+  'test/ztunnel/supervisor/next-supervisor.ts': ['ztunnel/supervisor/predecessor.ts'],
   'test/netns/ztunnel-generations.ts': ['ztunnel/admin-drain.ts', 'mesh/generations/generations.ts'],
   'test/netns/ztunnel-gateway.ts': ['ztunnel/carry/gateway-tunnel.ts'],
   'test/netns/ztunnel-same-node.ts': ['ztunnel/carry/same-node.ts'],

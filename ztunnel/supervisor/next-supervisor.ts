@@ -5,6 +5,7 @@ import {
   HANDOVER_TIMEOUT_MS,
   HANDOVER_VERSION,
   type HandoverMessage,
+  LET_GO_TIMEOUT_MS,
   SERVING_TIMEOUT_MS,
   type TakeMessage,
 } from '../../mesh/generations/handover.ts'
@@ -27,20 +28,25 @@ export function listenForNext(
   })
 }
 
-/** asking → taking → serving, or gone. Owns its descriptor. */
+/** asking → taking → serving, or too late, or gone. Owns its descriptor. */
 export class NextSupervisor {
   readonly pid: number
-  /** True when its own data process serves; false when it is gone, or too late. */
+  /** True when its own data process serves; false when it is gone, or too late and has had its time to let go. */
   readonly isServing: Promise<boolean>
+  /** When it was late: it keeps nothing of the node any more. */
+  readonly gone: Promise<void>
   readonly #clock: Clock
   readonly #channel: DescriptorChannel
   readonly #decide: (isServing: boolean) => void
   #timer: ClockTimer
+  #isLate = false
 
   constructor(fd: number, clock: Clock, onTake: (next: NextSupervisor) => void) {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.pid = peerCredentials(fd).pid
+    const { promise: gone, resolve: onGone } = Promise.withResolvers<void>()
     this.isServing = promise
+    this.gone = gone
     this.#clock = clock
     this.#decide = (isServing) => {
       this.#timer.cancel()
@@ -48,7 +54,10 @@ export class NextSupervisor {
     }
     this.#channel = new DescriptorChannel(fd, {
       onMessage: (received) => this.#onMessage(received, onTake),
-      onClosed: () => this.#decide(false),
+      onClosed: () => {
+        this.#decide(false)
+        onGone()
+      },
     })
     this.#timer = clock.startTimer(HANDOVER_TIMEOUT_MS, () => this.refuse())
   }
@@ -62,10 +71,7 @@ export class NextSupervisor {
   /** Hands over copies of all descriptors. */
   give(pods: Iterable<PodSockets>): void {
     this.#timer.cancel()
-    this.#timer = this.#clock.startTimer(SERVING_TIMEOUT_MS, () => {
-      this.#channel.close()
-      this.#decide(false)
-    })
+    this.#timer = this.#clock.startTimer(SERVING_TIMEOUT_MS, () => this.#takeBack())
     for (const { pod, namespace, listeners } of pods) {
       const kinds = LISTENER_KINDS.filter((kind) => listeners.has(kind))
       const fds = kinds.map((kind) => listeners.get(kind) ?? -1)
@@ -75,6 +81,12 @@ export class NextSupervisor {
     this.#send({ type: 'pods-kept' })
   }
 
+  #takeBack(): void {
+    this.#isLate = true
+    this.#send({ type: 'owned' })
+    this.#timer = this.#clock.startTimer(LET_GO_TIMEOUT_MS, () => this.#decide(false))
+  }
+
   #send(message: HandoverMessage, fds: readonly number[] = []): void {
     this.#channel.send(Buffer.from(JSON.stringify(message)), fds)
   }
@@ -82,8 +94,11 @@ export class NextSupervisor {
   #onMessage({ payload, fds }: DescriptorMessage, onTake: (next: NextSupervisor) => void): void {
     for (const fd of fds) close(fd)
     const message = JSON.parse(payload.toString()) as TakeMessage // as: a supervisor, of our own user
-    if (message.type === 'serving') this.#decide(true)
-    else if (message.version === HANDOVER_VERSION) onTake(this)
+    if (message.type === 'serving') {
+      if (this.#isLate) return // it is about to hear it
+      this.#decide(true)
+      this.#channel.close()
+    } else if (message.version === HANDOVER_VERSION) onTake(this)
     else this.refuse()
   }
 }

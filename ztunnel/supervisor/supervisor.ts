@@ -4,7 +4,7 @@
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { Generations } from '../../mesh/generations/generations.ts'
-import { handoverSocket, supervisorSocket, type TakeMessage } from '../../mesh/generations/handover.ts'
+import { handoverSocket, supervisorSocket } from '../../mesh/generations/handover.ts'
 import {
   askForPods,
   type FoundPod,
@@ -12,17 +12,17 @@ import {
   isAnySupervisor,
 } from '../../mesh/generations/take-over.ts'
 import type { ChannelListener } from '../../mesh/reactor/channel-sockets.ts'
-import { sendDescriptors } from '../../mesh/reactor/descriptor-passing.ts'
-import { close } from '../../mesh/reactor/ffi/libc.ts'
 import { QuietTrim } from '../../mesh/reactor/quiet-trim.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../config.ts'
+import { endDraining } from '../draining-generations.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
 import { openGuard, type StrictGuard } from './enroll/strict-guard.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
 import { EnrolmentSources } from './enrolment-sources.ts'
 import { listenForNext, type NextSupervisor } from './next-supervisor.ts'
+import { Predecessor } from './predecessor.ts'
 
 const DATA_PROGRAM = fileURLToPath(new URL('../main.ts', import.meta.url))
 /** Rules and listeners of every pod are compared with what they should be this often. */
@@ -30,6 +30,8 @@ const DRIFT_CHECK_MS = 10_000
 /** Who has stood down looks this often whether somebody leads, and leads again when nobody did so many times. */
 const LEADER_LOOK_MS = 1_000
 const LEADER_LOOKS = 3
+/** Who was too slow to take the pods asks for them again after so many looks. */
+const LOOKS_BEFORE_ASKING = 10
 
 /** The supervisor of one node. */
 export class Supervisor {
@@ -41,8 +43,12 @@ export class Supervisor {
   #sources: EnrolmentSources
   #handover: Promise<void> = Promise.resolve()
   #listener: ChannelListener | null = null
-  /** Channel of the supervisor whose pods these were, until they are served here. */
-  #predecessorFd: number | null = null
+  /** Whose pods these were. */
+  #predecessor: Predecessor | null = null
+  /** It was too slow to take the pods, and is to have them all the same. */
+  #asksAgain = false
+  /** What begins when this one is to lead. */
+  #beginning: Promise<void> = Promise.resolve()
   readonly #trim = new QuietTrim(systemClock)
 
   /** `compileCache` null: there is none that can be trusted. */
@@ -99,7 +105,7 @@ export class Supervisor {
 
   /** @throws ALREADY_RUNNING */
   async start(): Promise<void> {
-    await this.#lead()
+    await this.#begin()
     this.#checkDrift()
   }
 
@@ -108,22 +114,32 @@ export class Supervisor {
     this.#generations.upgrade()
   }
 
-  /** Drains, ends the data processes, then un-enrols every pod; those of another supervisor are left alone. */
+  /**
+   * Drains, ends the data processes, then un-enrols every pod. Where another supervisor leads the node its pods are left alone,
+   * and what is open here ends as after any upgrade.
+   */
   async stop(): Promise<void> {
     await this.#handover
     const isLeading = this.#generations.role === 'leading'
     this.#generations.stop()
     this.#listener?.close()
-    // First, so that nobody tunnels to pods that are not served any more.
-    if (isLeading) {
-      await this.#sources.stop()
-      this.#pods.letGo()
-      this.#guard?.close() // from here on plaintext is what they are sent
+    if (!isLeading) {
+      await this.#generations.gone()
+      return
     }
-    await this.#generations.end()
-    if (!isLeading) return
+    // First, so that nobody tunnels to pods that are not served any more.
+    await this.#sources.stop()
+    this.#pods.letGo()
+    this.#guard?.close() // from here on plaintext is what they are sent
+    const { adminSocket, drainSeconds } = this.#config
+    await Promise.all([this.#generations.end(), endDraining(adminSocket, drainSeconds)])
     this.#pods.close()
     this.#sources.close()
+  }
+
+  #begin(): Promise<void> {
+    this.#beginning = this.#lead()
+    return this.#beginning
   }
 
   /** Serves the pods of the node: those somebody serves already first. @throws ALREADY_RUNNING */
@@ -134,7 +150,9 @@ export class Supervisor {
     else {
       this.#log.info({ predecessor: asked.pid, pods: asked.pods.length }, 'pods handed over')
       this.#pods.keep(asked.pods as FoundPod<EnrolledPod>[]) // as: it was told so by a supervisor of this program
-      this.#predecessorFd = asked.channelFd
+      this.#predecessor = new Predecessor(asked.channelFd, () => {
+        this.#handover = this.#withdraw()
+      })
     }
     this.#pods.begin()
     await this.#sources.start()
@@ -176,46 +194,68 @@ export class Supervisor {
     await given
     this.#listener?.close()
     next.give(this.#pods.served)
-    if (await next.isServing) this.#standDown()
-    else await this.#resume()
+    if (await next.isServing) {
+      this.#log.info('the next supervisor serves; connections of this one may end in their time')
+      this.#standDown()
+    } else await this.#resume(next)
   }
 
+  /** Leaves the node to another supervisor. */
   #standDown(): void {
-    this.#log.info('the next supervisor serves; connections of this one may end in their time')
     this.#generations.onNext('next-serves')
     this.#guard?.forget()
     this.#pods.abandon()
-    this.#watchLeader(0)
+    this.#watchLeader(0, 0)
   }
 
-  /** The next supervisor is gone before it served. */
-  async #resume(): Promise<void> {
+  /** The next supervisor is gone before it served, or took too long. */
+  async #resume(next: NextSupervisor): Promise<void> {
     this.#log.warn({ reason: 'HANDOVER_FAILED' }, 'the next supervisor does not serve; going on')
     this.#generations.onNext('next-failed')
     this.#guard?.begin()
     this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
     await this.#sources.start()
-    this.#listen()
+    void next.gone.then(() => {
+      if (this.#generations.role !== 'leading') return
+      this.#generations.takeAgain()
+      this.#listen()
+    })
   }
 
-  /** Until somebody has not led for a while: then this one does. */
-  #watchLeader(absences: number): void {
+  /** This one was too slow: the one before has taken its pods back. What was accepted here may end in its time. */
+  async #withdraw(): Promise<void> {
+    this.#log.warn({ reason: 'HANDOVER_FAILED' }, 'the supervisor before goes on; asking it again later')
+    await this.#beginning
+    await this.#sources.abandon()
+    this.#guard?.suspend()
+    await this.#generations.handOver()
+    this.#listener?.close()
+    this.#asksAgain = true
+    this.#standDown()
+    this.#predecessor?.letGo()
+    this.#predecessor = null
+  }
+
+  /** Until somebody has not led for a while, or it is time to ask again. */
+  #watchLeader(looks: number, absences: number): void {
     setTimeout(() => {
       if (this.#generations.role !== 'stood-down') return
       const count = isAnySupervisor(supervisorSocket(this.#config.adminSocket)) ? 0 : absences + 1
-      if (count < LEADER_LOOKS) this.#watchLeader(count)
-      else void this.#leadAgain()
+      const isLost = count >= LEADER_LOOKS
+      if (isLost)
+        this.#log.warn({ reason: 'SUPERVISOR_LOST' }, 'nobody serves the pods of the node: leading again')
+      if (isLost || (this.#asksAgain && looks >= LOOKS_BEFORE_ASKING)) void this.#leadAgain()
+      else this.#watchLeader(looks + 1, count)
     }, LEADER_LOOK_MS)
   }
 
   async #leadAgain(): Promise<void> {
-    this.#log.warn({ reason: 'SUPERVISOR_LOST' }, 'nobody serves the pods of the node: leading again')
     this.#generations.onNext('leader-lost')
     this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
-    await this.#lead().catch((error: unknown) => {
+    await this.#begin().catch((error: unknown) => {
       this.#log.warn({ err: error }, 'somebody else was faster')
       this.#generations.onNext('outrun')
-      this.#watchLeader(0)
+      this.#watchLeader(0, 0)
     })
   }
 
@@ -235,19 +275,6 @@ export class Supervisor {
   #onServing(): void {
     this.#trim.onWork()
     this.#guard?.begin()
-    this.#tellPredecessor()
-  }
-
-  /** From now on this one serves; the one before may drain. */
-  #tellPredecessor(): void {
-    const fd = this.#predecessorFd
-    if (fd === null) return
-    this.#predecessorFd = null
-    try {
-      sendDescriptors(fd, Buffer.from(JSON.stringify({ type: 'serving' } satisfies TakeMessage)))
-    } catch {
-      // it has ended meanwhile
-    }
-    close(fd)
+    this.#predecessor?.tellServing()
   }
 }

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import {
   HANDOVER_TIMEOUT_MS,
   HANDOVER_VERSION,
+  LET_GO_TIMEOUT_MS,
   SERVING_TIMEOUT_MS,
 } from '../../../mesh/generations/handover.ts'
 import { askForPods, isAnySupervisor } from '../../../mesh/generations/take-over.ts'
@@ -14,6 +15,7 @@ import { close } from '../../../mesh/reactor/ffi/libc.ts'
 import { readConfig } from '../../../ztunnel/config.ts'
 import { listenForNext, type NextSupervisor } from '../../../ztunnel/supervisor/next-supervisor.ts'
 import { PodSockets } from '../../../ztunnel/supervisor/pod-sockets.ts'
+import { Predecessor } from '../../../ztunnel/supervisor/predecessor.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { socketDirectory } from '../../support/socket-directory.ts'
 
@@ -93,8 +95,30 @@ t.test('a next supervisor that ends, or takes too long, does not serve', async (
   second.give([])
   const { channelFd = -1 } = (await askedSlowly) ?? {}
   slow.clock.advance(SERVING_TIMEOUT_MS)
-  t.equal(await second.isServing, false)
-  t.same(await heard(channelFd), [], 'it finds the channel closed')
+  let isGone = false
+  void second.gone.then(() => (isGone = true))
+  const takenBack = Promise.withResolvers<void>()
+  const predecessor = new Predecessor(channelFd, takenBack.resolve)
+  await takenBack.promise
+  predecessor.tellServing()
+  slow.clock.advance(LET_GO_TIMEOUT_MS)
+  t.equal(await second.isServing, false, 'it serves too late')
+  t.notOk(isGone, 'and has not let go yet')
+  predecessor.letGo()
+  await second.gone
+})
+
+t.test('the supervisor before is told, and closes', async (t) => {
+  const { path, asking } = openLab(t)
+  const asked = askForPods(path)
+  const next = await asking
+  next.give([])
+  const { channelFd = -1 } = (await asked) ?? {}
+  const predecessor = new Predecessor(channelFd, () => t.fail('it is not taken back'))
+  predecessor.tellServing()
+  t.equal(await next.isServing, true)
+  predecessor.tellServing()
+  predecessor.letGo()
 })
 
 t.test('who is refused does not start', async (t) => {

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor whose pods the one of this process has been given, until it knows that they are served here.
+import type { HandoverMessage, TakeMessage } from '../../mesh/generations/handover.ts'
+import { DescriptorChannel } from '../../mesh/reactor/descriptor-passing.ts'
+import { close } from '../../mesh/reactor/ffi/libc.ts'
+
+/** given → served, or taken back, or gone. Owns its descriptor. */
+export class Predecessor {
+  readonly #channel: DescriptorChannel
+
+  /** `onTakenBack`: it leads again, and waits for letGo(). That it has died meanwhile changes nothing. */
+  constructor(fd: number, onTakenBack: () => void) {
+    this.#channel = new DescriptorChannel(fd, {
+      onMessage: ({ payload, fds }) => {
+        for (const each of fds) close(each)
+        const { type } = JSON.parse(payload.toString()) as HandoverMessage // as: a supervisor of our own user
+        if (type === 'owned') onTakenBack()
+      },
+      onClosed: () => {},
+    })
+  }
+
+  /** Its pods are served here: it closes the channel, unless it was about to take them back. */
+  tellServing(): void {
+    if (this.#channel.isClosed) return
+    this.#channel.send(Buffer.from(JSON.stringify({ type: 'serving' } satisfies TakeMessage)))
+  }
+
+  /** Nothing of what there can be only one of on a node is here any more. */
+  letGo(): void {
+    this.#channel.close()
+  }
+}
