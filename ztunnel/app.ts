@@ -6,6 +6,7 @@ import { AdminServer } from '../mesh/admin/admin-server.ts'
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
 import { refuse } from '../mesh/errors/refusal.ts'
 import { handoverSocket } from '../mesh/generations/handover.ts'
+import { UNKNOWN_HEALTH } from '../mesh/generations/node-health.ts'
 import type { PodInfo, SupervisorMessage } from '../mesh/generations/pods.ts'
 import { SupervisorLink } from '../mesh/generations/supervisor-link.ts'
 import { Upgrades } from '../mesh/generations/upgrades.ts'
@@ -87,6 +88,8 @@ export class App {
   /** Peers turned away because they are revoked. */
   readonly revokedPeers = { source: 0, destination: 0 }
   readonly mended = new MendedPods()
+  /** What the supervisor has said last. */
+  nodeHealth = UNKNOWN_HEALTH
   readonly dnsFailures = new DnsFailures()
   /** Connects that went on to another endpoint, by what the first one failed of. */
   readonly retries = new Map<ReasonCode, number>()
@@ -228,8 +231,17 @@ export class App {
     return this.#drain !== null
   }
 
-  /** What readiness still waits for; empty = ready. */
+  /**
+   * What readiness still waits for; empty = ready.
+   * SPEC HBONE §5.1: a node is ready once its CNI agent has named all pods, and not while that one is away.
+   */
   pending(): string[] {
+    const isAgentMissing = this.config.zdsSocket !== '' && this.nodeHealth.agent?.isSynced !== true
+    return [...this.#unserved(), ...(isAgentMissing ? ['CNI agent'] : [])]
+  }
+
+  /** Without the agent: a generation takes the place of the one before whether or not that one is there. */
+  #unserved(): string[] {
     const pending: string[] = []
     if (!this.#hasSnapshot) pending.push('supervisor snapshot')
     if (this.model.state === null) pending.push('configuration')
@@ -310,6 +322,7 @@ export class App {
     else if (message.type === 'pod-leaving') this.#pods.letGo(message.uid)
     else if (message.type === 'pod-returned') this.#pods.takeBack(message.uid)
     else if (message.type === 'pod-mended') this.mended.onMended(message.uid, systemClock.nowMs)
+    else if (message.type === 'node-health') this.nodeHealth = message.health
     else if (message.type === 'guard-refused' || message.type === 'guard-counted')
       this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
@@ -456,7 +469,7 @@ export class App {
   }
 
   #reportReady(): void {
-    if (this.#wasReady || this.pending().length > 0) return
+    if (this.#wasReady || this.#unserved().length > 0) return
     this.#wasReady = true
     this.log.info({ pods: this.pods.length }, 'ready')
     this.#supervisor.send({ type: 'ready' })

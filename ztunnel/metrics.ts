@@ -8,6 +8,7 @@ import { counter, family, gauge } from '../mesh/telemetry/exposition.ts'
 import { spanMetrics } from '../mesh/tracing/span-metrics.ts'
 import type { App } from './app.ts'
 import { formatLatencies } from './latency-metrics.ts'
+import { nodeHealthMetrics } from './node-health-metrics.ts'
 
 const HELP: Readonly<Record<(typeof TRAFFIC_METRICS)[number], string>> = {
   istio_tcp_connections_opened: 'connections opened',
@@ -176,6 +177,7 @@ export function formatMetrics(app: App): string {
     ),
     ...modelSource(app),
     ...conntrack(app),
+    ...nodeHealthMetrics(app.nodeHealth),
     spanMetrics(app.spans),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),
     counter(

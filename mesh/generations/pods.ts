@@ -10,6 +10,7 @@ import {
   SOCKS5_PORT,
 } from '../net/mesh-ports.ts'
 import type { PortSet } from '../net/port-set.ts'
+import type { NodeHealth } from './node-health.ts'
 
 /** An enrolled pod. `uid` is the pod's own, not the workload's uid of the model. */
 export interface PodInfo {
@@ -80,6 +81,8 @@ export type SupervisorMessage =
     }
   /** It has refused so many more, all of them. */
   | { readonly type: 'guard-counted'; readonly uid: string; readonly count: number }
+  /** What the supervisor sees of the node, instead of what it said before. */
+  | { readonly type: 'node-health'; readonly health: NodeHealth }
   /** Every pod known at start has been sent. */
   | { readonly type: 'snapshot-sent' }
   /** Another data process takes its place: what there can be only one of is left to that one. Answered by `retired`. */

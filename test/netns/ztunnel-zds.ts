@@ -40,16 +40,28 @@ async function startLab(t: Test) {
     connections[name] = connection
     return connection
   }
-  const connecting = Promise.all([connect('n1'), connect('n2')])
-  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async () => ({
-    n1: optionsOf('n1'),
-    n2: optionsOf('n2'),
-  }))
-  t.teardown(() => lab.close())
-  const [n1, n2] = await connecting
-  const descriptorOf = (pod: LabPod): number => NetworkNamespace.open(lab.namespaceOf(pod).path).fd
+  const { promise: made, resolve: onMade } = Promise.withResolvers<MeshLab>()
   const add = async (connection: ZdsConnection, pod: LabPod): Promise<string | null> =>
-    await connection.add(pod, descriptorOf(pod))
+    await connection.add(pod, NetworkNamespace.open((await made).namespaceOf(pod).path).fd)
+  /** A node is ready when its agent has named all pods. */
+  const name = async (node: LabNode, pods: readonly LabPod[]): Promise<ZdsConnection> => {
+    const connection = await connect(node)
+    const lab = await made
+    await poll(`${node} waits`, async () => {
+      const answer = await lab.admin(node, '/ready').catch(() => null)
+      return answer?.text === 'not ready, pending: CNI agent\n' || null
+    })
+    for (const pod of pods) t.equal(await add(connection, pod), '', pod)
+    t.equal(await connection.ask(SNAPSHOT), '')
+    return connection
+  }
+  const naming = Promise.all([name('n1', ['front', 'batch']), name('n2', ['cart'])])
+  const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']), {}, async (lab) => {
+    onMade(lab)
+    return { n1: optionsOf('n1'), n2: optionsOf('n2') }
+  })
+  t.teardown(() => lab.close())
+  const [n1, n2] = await naming
   return { lab, n1, n2, add, connect }
 }
 
@@ -57,6 +69,9 @@ const SNAPSHOT = { case: 'snapshotSent', value: {} } as const
 
 /** The names of the tables in the namespace that the thread is in. */
 const spawnTables = (): string => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout
+
+const metricsOf = async (lab: MeshLab, node: LabNode): Promise<string> =>
+  (await lab.admin(node, '/metrics')).text
 
 async function answer(lab: MeshLab, pod: LabPod): Promise<string> {
   const socket = lab.connect(pod, CART_IP, GREETER_PORT)
@@ -68,14 +83,6 @@ async function answer(lab: MeshLab, pod: LabPod): Promise<string> {
 
 t.test('an agent enrols pods while they run, and takes them out again', async (t) => {
   const { lab, n1, n2, add, connect } = await startLab(t)
-  for (const [connection, pods] of [
-    [n1, ['front', 'batch']],
-    [n2, ['cart']],
-  ] as const) {
-    for (const pod of pods) t.equal(await add(connection, pod), '', pod)
-    t.equal(await connection.ask(SNAPSHOT), '')
-  }
-
   await t.test('traffic flows through tunnels, and is refused by policy', async (t) => {
     await poll('front is greeted', async () => (await answer(lab, 'front')) === '220 cart\r\n' || null)
     t.equal(await answer(lab, 'batch'), '')
@@ -87,10 +94,14 @@ t.test('an agent enrols pods while they run, and takes them out again', async (t
     const open = lab.connect('front', CART_IP, GREETER_PORT)
     await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
     n1.close()
+    await poll('the node is not ready', async () => (await lab.admin('n1', '/ready')).status === 500 || null)
+    t.match(await metricsOf(lab, 'n1'), /^sidestep_zds_synced 0$/m)
     const again = await connect('n1')
     t.equal(await add(again, 'front'), '', 'the same namespace by another descriptor')
     t.equal(await again.ask({ case: 'keep', value: { uid: 'batch' } }), '')
     t.equal(await again.ask(SNAPSHOT), '')
+    await lab.ready('n1')
+    t.match(lab.log('n1'), /"reason":"ZDS_UNAVAILABLE","detail":"it has closed the connection"/)
     open.write('still there')
     await open.until('the echo', ({ text }) => text.endsWith('still there'))
     open.destroy()
@@ -114,5 +125,24 @@ t.test('an agent enrols pods while they run, and takes them out again', async (t
     t.match(error, /NAMESPACE_SHARED/)
     t.equal(await answer(lab, 'front'), '220 cart\r\n')
     t.equal(await n2.ask({ case: 'del', value: { uid: 'thief' } }), '')
+  })
+
+  await t.test('an agent that breaks the protocol is told, counted and left; traffic goes on', async (t) => {
+    const error = await n2.ask(SNAPSHOT)
+    t.equal(error, 'the snapshot had ended')
+    t.equal(await n2.next(), null)
+    await poll(
+      'counted',
+      async () =>
+        /^sidestep_zds_failures_total\{reason="ZDS_PROTOCOL"\} 1$/m.test(await metricsOf(lab, 'n2')) || null,
+    )
+    t.match(lab.log('n2'), /"reason":"ZDS_PROTOCOL","detail":"the snapshot had ended"/)
+    t.equal(await answer(lab, 'front'), '220 cart\r\n')
+    const again = await connect('n2')
+    t.equal(await again.ask({ case: 'keep', value: { uid: 'cart' } }), '')
+    t.equal(await again.ask(SNAPSHOT), '')
+    await lab.ready('n2')
+    t.match(await metricsOf(lab, 'n2'), /^sidestep_zds_synced 1$/m)
+    t.equal(await answer(lab, 'front'), '220 cart\r\n')
   })
 })

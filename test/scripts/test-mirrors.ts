@@ -49,6 +49,7 @@ const VALUES_ONLY = [
   'ztunnel/carry/limits.ts',
   'ztunnel/dns/limits.ts',
   'mesh/generations/data-process-flags.ts',
+  'mesh/generations/node-health.ts',
 ]
 
 /** Started, never imported: a few lines that put parts together, run by every test of whole processes. */

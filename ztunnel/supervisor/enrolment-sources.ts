@@ -2,6 +2,7 @@
 // Who says which pods there are: a file, a CNI agent, or the apiserver with the CNI plugin of the node. As configured, and each
 // loaded only where it is wanted: protobuf and TLS have their price in memory.
 import { isRefusal } from '../../mesh/errors/refusal.ts'
+import type { NodeHealth } from '../../mesh/generations/node-health.ts'
 import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import { WatchedFile } from '../../mesh/runtime/watched-file.ts'
@@ -19,18 +20,26 @@ export class EnrolmentSources {
   readonly #pods: EnrolledPods
   readonly #guard: StrictGuard | null
   readonly #log: Log
+  readonly #onHealth: () => void
   #file: WatchedFile | null = null
   #agent: ZdsClient | null = null
   /** Null where nobody asks the apiserver. */
   watch: PodWatch | null = null
   #cni: CniAgent | null = null
 
-  /** `guard` is told where pods are. */
-  constructor(config: ZtunnelConfig, pods: EnrolledPods, guard: StrictGuard | null, log: Log) {
+  /** `guard` is told where pods are; `onHealth` hears that health() is another one. */
+  constructor(
+    config: ZtunnelConfig,
+    pods: EnrolledPods,
+    guard: StrictGuard | null,
+    log: Log,
+    onHealth: () => void,
+  ) {
     this.#config = config
     this.#pods = pods
     this.#guard = guard
     this.#log = log
+    this.#onHealth = onHealth
   }
 
   async start(): Promise<void> {
@@ -59,6 +68,13 @@ export class EnrolmentSources {
     this.watch?.close()
   }
 
+  /** How it stands with them. */
+  health(): Pick<NodeHealth, 'agent'> {
+    if (this.#agent === null) return { agent: null }
+    const { isSynced, failures } = this.#agent.status()
+    return { agent: { isSynced, failures } }
+  }
+
   async #startFile(): Promise<void> {
     const { enrolmentFile } = this.#config
     if (enrolmentFile === '') return
@@ -83,9 +99,12 @@ export class EnrolmentSources {
     const { zdsSocket: path } = this.#config
     if (path === '') return
     const { ZdsClient } = await import('./enroll/zds-client.ts')
-    const { random } = Math
-    this.#agent = new ZdsClient({ path, roster: this.#pods, clock: systemClock, random, log: this.#log })
+    this.#agent = new ZdsClient({
+      ...{ path, roster: this.#pods, clock: systemClock, random: Math.random, log: this.#log },
+      onChange: this.#onHealth,
+    })
     this.#agent.start()
+    this.#onHealth()
   }
 
   async #startWatch(): Promise<void> {

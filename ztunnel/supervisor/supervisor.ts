@@ -84,7 +84,7 @@ export class Supervisor {
       },
       onCounted: (uid, count) => this.#generations.tell({ type: 'guard-counted', uid, count }),
     })
-    this.#sources = new EnrolmentSources(config, this.#pods, this.#guard, log)
+    this.#sources = this.#openSources()
     this.#generations = new Generations({
       room: 'ztunnel',
       program: DATA_PROGRAM,
@@ -213,7 +213,7 @@ export class Supervisor {
     this.#log.warn({ reason: 'HANDOVER_FAILED' }, 'the next supervisor does not serve; going on')
     this.#generations.onNext('next-failed')
     this.#guard?.begin()
-    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
+    this.#sources = this.#openSources()
     await this.#sources.start()
     void next.gone.then(() => {
       if (this.#generations.role !== 'leading') return
@@ -251,7 +251,7 @@ export class Supervisor {
 
   async #leadAgain(): Promise<void> {
     this.#generations.onNext('leader-lost')
-    this.#sources = new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log)
+    this.#sources = this.#openSources()
     await this.#begin().catch((error: unknown) => {
       this.#log.warn({ err: error }, 'somebody else was faster')
       this.#generations.onNext('outrun')
@@ -272,8 +272,18 @@ export class Supervisor {
     }, DRIFT_CHECK_MS).unref()
   }
 
+  #openSources(): EnrolmentSources {
+    return new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log, () => this.#tellHealth())
+  }
+
+  /** The one that serves has it among its metrics. */
+  #tellHealth(): void {
+    this.#generations.tell({ type: 'node-health', health: this.#sources.health() })
+  }
+
   #onServing(): void {
     this.#trim.onWork()
+    this.#tellHealth()
     this.#guard?.begin()
     this.#predecessor?.tellServing()
   }

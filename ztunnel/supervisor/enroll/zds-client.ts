@@ -4,6 +4,8 @@
 // left; what it has enrolled stays until it says otherwise, over a new connection.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { MeshError } from '../../../mesh/errors/mesh-error.ts'
+import { REASONS } from '../../../mesh/errors/reasons.ts'
+import type { ReasonCounts } from '../../../mesh/generations/node-health.ts'
 import { connectChannel } from '../../../mesh/reactor/channel-sockets.ts'
 import { DescriptorChannel, type DescriptorMessage } from '../../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../../mesh/reactor/ffi/libc.ts'
@@ -16,6 +18,7 @@ import {
   WorkloadResponseSchema,
   ZdsHelloSchema,
 } from '../../../proto/generated/istio/zds_pb.js'
+import { codeOfFailure } from './admit-pod.ts'
 import type { PodRoster } from './pod-roster.ts'
 
 const RETRY_FIRST_MS = 10
@@ -37,6 +40,8 @@ export interface ZdsClientOptions {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly log: Log
+  /** Its status has changed. */
+  readonly onChange: () => void
 }
 
 /** For people. */
@@ -46,7 +51,12 @@ export interface ZdsStatus {
   readonly isSynced: boolean
   /** Why the last connection ended; '' when none has. */
   readonly lastFailure: string
+  /** Connections that ended, or could not be made. */
+  readonly failures: ReasonCounts
 }
+
+/** Whose fault it is that a connection ended: it broke the protocol, or was not there. */
+type ZdsFailure = 'ZDS_PROTOCOL' | 'ZDS_UNAVAILABLE'
 
 /** disconnected → connected → synced → disconnected …; stop() ends it. */
 export class ZdsClient {
@@ -55,6 +65,9 @@ export class ZdsClient {
   #session: ZdsSession | null = null
   #timer: ClockTimer | null = null
   #lastFailure = ''
+  /** The failure that was logged last: the same one again is not news. */
+  #lastTold = ''
+  readonly #failures: Partial<Record<ZdsFailure, number>> = {}
   #isStopped = false
 
   constructor(options: ZdsClientOptions) {
@@ -72,17 +85,25 @@ export class ZdsClient {
           this.#backoff.reset()
           roster.setCurrent(true)
           log.info({ path }, 'the CNI agent has named all pods')
+          // Told again when it comes again.
+          this.#lastTold = ''
+          this.#options.onChange()
         },
-        onEnded: (detail) => this.#ended(detail),
+        onEnded: (reason, detail) => this.#ended(reason, detail),
       })
     } catch (error) {
-      this.#ended(error instanceof MeshError ? error.detail : String(error))
+      this.#ended('ZDS_UNAVAILABLE', error instanceof MeshError ? error.detail : String(error))
     }
   }
 
   status(): ZdsStatus {
     const { isSynced = false } = this.#session ?? {}
-    return { isConnected: this.#session !== null, isSynced, lastFailure: this.#lastFailure }
+    return {
+      isConnected: this.#session !== null,
+      isSynced,
+      lastFailure: this.#lastFailure,
+      failures: this.#failures,
+    }
   }
 
   stop(): void {
@@ -92,22 +113,26 @@ export class ZdsClient {
     this.#session = null
   }
 
-  #ended(detail: string): void {
+  #ended(reason: ZdsFailure, detail: string): void {
     if (this.#isStopped) return
-    const { roster, clock, log, path } = this.#options
+    const { roster, clock, log, path, onChange } = this.#options
     this.#session = null
     roster.setCurrent(false)
     const delayMs = this.#backoff.next()
-    if (detail !== this.#lastFailure)
-      log.warn({ path, detail, delayMs }, 'the CNI agent is not there; trying again')
+    const { fix } = REASONS[reason]
+    if (detail !== this.#lastTold)
+      log.warn({ path, reason, detail, delayMs, fix }, 'the CNI agent is not there; trying again')
+    this.#lastTold = detail
     this.#lastFailure = detail
+    this.#failures[reason] = (this.#failures[reason] ?? 0) + 1
+    onChange()
     this.#timer = clock.startTimer(delayMs, () => this.start())
   }
 }
 
 interface SessionHandler {
   onSynced(): void
-  onEnded(detail: string): void
+  onEnded(reason: ZdsFailure, detail: string): void
 }
 
 /** One connection. */
@@ -130,7 +155,10 @@ class ZdsSession {
     this.#handler = handler
     this.#channel = new DescriptorChannel(fd, {
       onMessage: (message) => this.#onMessage(message),
-      onClosed: (error) => this.#end(error === null ? 'it has closed the connection' : error.detail),
+      onClosed: (error) => {
+        if (error === null) this.#end('ZDS_UNAVAILABLE', 'it has closed the connection')
+        else this.#end('ZDS_PROTOCOL', error.detail) // larger than any message of the protocol
+      },
     })
     this.#channel.send(Buffer.from(toBinary(ZdsHelloSchema, create(ZdsHelloSchema, { version: HELLO_V1 }))))
   }
@@ -141,16 +169,16 @@ class ZdsSession {
     for (const { fds } of this.#waiting.splice(0)) closeAll(fds)
   }
 
-  #end(detail: string): void {
+  #end(reason: ZdsFailure, detail: string): void {
     if (this.#isOver) return
     this.close()
-    this.#handler.onEnded(detail)
+    this.#handler.onEnded(reason, detail)
   }
 
   #onMessage(message: DescriptorMessage): void {
     if (this.#isOver || this.#waiting.length >= MAX_WAITING_REQUESTS) {
       closeAll(message.fds)
-      this.#end('more requests than it may have waiting')
+      this.#end('ZDS_PROTOCOL', 'more requests than it may have waiting')
       return
     }
     this.#waiting.push(message)
@@ -165,14 +193,14 @@ class ZdsSession {
       if (typeof request === 'string') {
         closeAll(next.fds)
         this.#answer(request)
-        this.#end(request)
+        this.#end('ZDS_PROTOCOL', request)
         break
       }
       const error = await this.#apply(request, next.fds)
       if (this.#isOver) break
       this.#answer(error.detail)
       if (error.isFatal) {
-        this.#end(error.detail)
+        this.#end('ZDS_PROTOCOL', error.detail)
         break
       }
     }
@@ -197,7 +225,10 @@ class ZdsSession {
         if (!this.isSynced) this.#named.add(uid)
         // A pod that cannot be served now is not the connection's fault: it stays, and is tried again.
         const detail = await this.#roster.add({ uid, name, namespace, serviceAccount }, netns)
-        if (detail !== null) this.#log.warn({ uid, detail }, 'a pod of the CNI agent cannot be served yet')
+        if (detail !== null) {
+          const reason = codeOfFailure(detail)
+          this.#log.warn({ uid, reason, detail }, 'a pod of the CNI agent cannot be served yet')
+        }
         return { detail: detail ?? '', isFatal: false }
       }
       case 'keep':

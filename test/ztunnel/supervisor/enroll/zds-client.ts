@@ -18,12 +18,15 @@ class Roster implements PodRoster {
   readonly calls: string[] = []
   readonly inodes: number[] = []
   failure: string | null = null
+  /** Before that nothing is answered. */
+  isFree: Promise<void> = Promise.resolve()
 
   async add(pod: PodInfo, netns: number): Promise<string | null> {
     this.calls.push(`add ${pod.uid}`)
     this.inodes.push(fstatSync(netns).ino)
     closeSync(netns)
     this.pods.set(pod.uid, pod)
+    await this.isFree
     return this.failure
   }
 
@@ -50,6 +53,8 @@ class Roster implements PodRoster {
   }
 }
 
+type Logged = Readonly<Record<string, unknown>>
+
 async function openLab(t: Test) {
   const directory = mkdtempSync(join(tmpdir(), 'zds-'))
   t.teardown(() => rmSync(directory, { recursive: true }))
@@ -57,15 +62,20 @@ async function openLab(t: Test) {
   const agent = new ZdsAgent(path)
   t.teardown(() => agent.close())
   const roster = new Roster()
-  const log = pino({ level: 'silent' })
-  const client = new ZdsClient({ path, roster, clock: systemClock, random: () => 0.5, log })
+  const logged: Logged[] = []
+  const log = pino({}, { write: (line: string) => void logged.push(JSON.parse(line)) })
+  const changes = { count: 0 }
+  const client = new ZdsClient({
+    ...{ path, roster, clock: systemClock, random: () => 0.5, log },
+    onChange: () => void changes.count++,
+  })
   t.teardown(() => client.stop())
   const netns = openSync('/proc/self/ns/net', 'r')
   t.teardown(() => closeSync(netns))
   client.start()
   const connection = await agent.accept()
   t.same(await connection.next(), Buffer.from([0x08, 0x01]), 'hello, version 1')
-  return { agent, roster, client, connection, netns, path }
+  return { agent, roster, client, connection, netns, path, logged, changes }
 }
 
 const INFO = { name: 'a', namespace: 'shop', serviceAccount: 'a' }
@@ -77,7 +87,7 @@ t.test('all pods, then what changes; every request is answered', async (t) => {
   t.same(roster.pods.get('a'), { uid: 'a', name: 'a', namespace: 'shop', serviceAccount: 'a' })
   t.same(roster.inodes, [fstatSync(netns).ino], 'the very namespace')
   t.equal(await connection.ask({ case: 'keep', value: { uid: 'k' } }), '')
-  t.same(client.status(), { isConnected: true, isSynced: false, lastFailure: '' })
+  t.same(client.status(), { isConnected: true, isSynced: false, lastFailure: '', failures: {} })
   t.equal(await connection.ask(SNAPSHOT), '')
   t.equal(client.status().isSynced, true)
   t.equal(await connection.add('b', netns), '')
@@ -103,7 +113,7 @@ t.test('a pod that cannot be served is told, and the connection stays', async (t
 })
 
 t.test('who breaks the protocol is told, left, and called again; what was enrolled stays', async (t) => {
-  const { agent, roster, client, connection, netns } = await openLab(t)
+  const { agent, roster, client, connection, netns, logged, changes } = await openLab(t)
   t.equal(await connection.add('a', netns), '')
   t.equal(await connection.ask(SNAPSHOT), '')
   let current = connection
@@ -130,10 +140,16 @@ t.test('who breaks the protocol is told, left, and called again; what was enroll
       },
     ],
   ]
-  for (const [what, breach] of breaches) {
+  for (const [index, [what, breach]] of breaches.entries()) {
+    const known = logged.length
+    const before = changes.count
     const error = await breach()
     t.ok(error !== null && error !== '', `${what}: ${error}`)
     t.equal(await current.next(), null, 'the connection ends')
+    const told = logged.slice(known).filter(({ level }) => level === 40)
+    t.match(told, [{ reason: 'ZDS_PROTOCOL', detail: error, fix: /version/ }], what)
+    t.same(client.status().failures, { ZDS_PROTOCOL: index + 1 })
+    t.equal(changes.count, before + 1)
     current = await agent.accept()
     t.same(await current.next(), Buffer.from([0x08, 0x01]))
     t.equal(client.status().isSynced, false)
@@ -142,6 +158,23 @@ t.test('who breaks the protocol is told, left, and called again; what was enroll
     t.equal(await current.ask(SNAPSHOT), '')
     t.same([...roster.pods.keys()], ['a'])
   }
+})
+
+t.test('larger than any request, and more of them than may wait', async (t) => {
+  const { agent, client, connection, roster, netns } = await openLab(t)
+  connection.send(Buffer.alloc(2_000, 1))
+  t.match(errorOf((await connection.next()) ?? Buffer.alloc(0)), /2000 bytes/)
+  t.equal(await connection.next(), null)
+  const next = await agent.accept()
+  await next.next()
+  const { promise, resolve } = Promise.withResolvers<void>()
+  roster.isFree = promise
+  void next.add('slow', netns)
+  for (let count = 0; count < 65; count++) next.send(Buffer.from([0x12, 0x03, 0x12, 0x01, 0x61]))
+  while (client.status().failures.ZDS_PROTOCOL === 1) await new Promise((again) => setImmediate(again))
+  resolve()
+  t.match(client.status().lastFailure, /more requests/)
+  t.same(client.status().failures, { ZDS_PROTOCOL: 2 })
 })
 
 t.test('no bytes harm it, and no descriptor is left open', async (t) => {
@@ -173,13 +206,18 @@ t.test('no bytes harm it, and no descriptor is left open', async (t) => {
 })
 
 t.test('an agent that goes is waited for, and stop() ends the wait', async (t) => {
-  const { agent, client, connection, roster, path, netns } = await openLab(t)
+  const { agent, client, connection, roster, path, netns, logged } = await openLab(t)
   await connection.add('a', netns)
   await connection.ask(SNAPSHOT)
   agent.close()
   connection.close()
   while (client.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5))
   t.not(client.status().lastFailure, '')
+  t.match(
+    logged.find(({ reason }) => reason === 'ZDS_UNAVAILABLE'),
+    { level: 40, detail: 'it has closed the connection', fix: /not ready/ },
+  )
+  t.ok((client.status().failures.ZDS_UNAVAILABLE ?? 0) > 0)
   t.ok(roster.calls.includes('not current'))
   t.same([...roster.pods.keys()], ['a'], 'nobody is un-enrolled because the agent restarts')
   const next = new ZdsAgent(path)

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What only the supervisor of a node sees, for the metrics and the readiness of the data process.
+import type { ReasonCode } from '../errors/reasons.ts'
+
+/** How many times, by reason. */
+export type ReasonCounts = Readonly<Partial<Record<ReasonCode, number>>>
+
+/** The agent that says which pods there are (ZDS). */
+export interface AgentHealth {
+  /** It is connected and has named all pods. */
+  readonly isSynced: boolean
+  /** Ends of connections to it, since the supervisor began. */
+  readonly failures: ReasonCounts
+}
+
+/** All of it, as it is now. */
+export interface NodeHealth {
+  /** null: no such agent is configured. */
+  readonly agent: AgentHealth | null
+}
+
+/** Before the supervisor has said anything. */
+export const UNKNOWN_HEALTH: NodeHealth = { agent: null }
