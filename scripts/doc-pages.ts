@@ -202,7 +202,10 @@ function sampleApp(labels: string): App {
     guard: { counts: new Map([['', 1]]) },
     snapshot: { unsavedCount: 0 },
     upgrades: { counts: { draining: 0, lost: 0, failed: 0 } },
-    nodeHealth: { agent: { isSynced: true, failures: { ZDS_PROTOCOL: 1 } } },
+    nodeHealth: {
+      agent: { isSynced: true, failures: { ZDS_PROTOCOL: 1 } },
+      notEnrolled: { MISSING_CAPABILITY: 1 },
+    },
     conntrack: { reading: { entryCount: 0, maxEntries: 0, lostCount: 0 } },
   }
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed

@@ -115,6 +115,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/supervisor/enroll/pod-namespaces.ts', 'bytes', 'MAX_PROCESS_FILE_BYTES'),
   ...limits('ztunnel/supervisor/enroll/namespace-seeker.ts', 'ms', 'SEEK_MAX_MS'),
   ...limits('ztunnel/supervisor/enroll/pod-state.ts', 'ms', 'UNSERVED_MS'),
+  ...limits('ztunnel/supervisor/enroll/unfound-pods.ts', 'ms', 'UNFOUND_AFTER_MS'),
   ...limits('ztunnel/supervisor/enroll/pod-watch.ts', 'ms', 'STOP_TIMEOUT_MS'),
   ...limits('ztunnel/supervisor/enroll/strict-guard.ts', 'ms', 'LEARN_MS'),
   ...limits(

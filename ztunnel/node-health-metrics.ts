@@ -7,8 +7,17 @@ const byReason = (name: string, counts: ReasonCounts): string[] =>
   Object.entries(counts).map(([reason, count]) => `${name}{reason="${reason}"} ${count}`)
 
 /** The families; none of what is not configured. */
-export function nodeHealthMetrics({ agent }: NodeHealth): string[] {
-  return agent === null ? [] : agentMetrics(agent)
+export function nodeHealthMetrics({ agent, notEnrolled }: NodeHealth): string[] {
+  return [
+    ...(agent === null ? [] : agentMetrics(agent)),
+    ...(notEnrolled === null ? [] : [notEnrolledMetric(notEnrolled)]),
+  ]
+}
+
+function notEnrolledMetric(counts: ReasonCounts): string {
+  const help =
+    'pods of the node that belong to the mesh and could not be enrolled, by reason: they speak plain text'
+  return family('sidestep_pods_not_enrolled', 'gauge', help, byReason('sidestep_pods_not_enrolled', counts))
 }
 
 function agentMetrics({ isSynced, failures }: NonNullable<NodeHealth['agent']>): string[] {

@@ -261,6 +261,8 @@ const ROWS = {
     'the CNI agent does not answer on SIDESTEP_ZDS_SOCKET: check that it runs; what it has enrolled stays, the node is not ready'],
   ZDS_PROTOCOL: [165, 502, 13, 'CANCEL', '-',
     'the CNI agent broke the protocol (ZDS): the detail says how; check its version. What it has enrolled stays'],
+  POD_UNSEEN: [166, 503, 14, 'CANCEL', '-',
+    'the pod runs and no process of it is seen: the ztunnel needs hostPID, or SIDESTEP_HOST_PROC_PATH to be the node’s /proc'],
   SNAPSHOT_INVALID: [170, 500, 15, 'INTERNAL_ERROR', '-',
     'what the node saved is damaged, changed or another node’s: it is not used; all is well once the controller answers'],
   SNAPSHOT_TOO_OLD: [171, 503, 14, 'CANCEL', '-',

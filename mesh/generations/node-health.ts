@@ -17,7 +17,9 @@ export interface AgentHealth {
 export interface NodeHealth {
   /** null: no such agent is configured. */
   readonly agent: AgentHealth | null
+  /** Pods that belong to the mesh and could not be enrolled; null: nobody follows the apiserver. */
+  readonly notEnrolled: ReasonCounts | null
 }
 
 /** Before the supervisor has said anything. */
-export const UNKNOWN_HEALTH: NodeHealth = { agent: null }
+export const UNKNOWN_HEALTH: NodeHealth = { agent: null, notEnrolled: null }

@@ -122,7 +122,7 @@ async function openNode(t: Test) {
     const watch = new PodWatch({
       saved: null,
       ...{ client, nodeName: 'n1', clock: systemClock, log, roster: pods, host: null, procPath },
-      ...{ random: Math.random, events: { say } },
+      ...{ random: Math.random, events: { say }, onChange: () => {} },
       timing: { idleMs: 60_000, retryMs: 20, maxRetryMs: 100 },
     })
     const cni = new CniAgent({ config, client, watch, clock: systemClock, log })

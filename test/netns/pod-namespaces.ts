@@ -34,7 +34,7 @@ function create(t: Test): NetworkNamespace {
 }
 
 async function inodesOf(uids: readonly string[], procPath = '/proc'): Promise<Record<string, number>> {
-  const found = await findPodNamespaces(new Set(uids), procPath)
+  const { found } = await findPodNamespaces(new Set(uids), procPath)
   const inodes = [...found].map(([uid, fd]) => [uid, fstatSync(fd).ino] as const)
   for (const fd of found.values()) closeSync(fd)
   return Object.fromEntries(inodes)

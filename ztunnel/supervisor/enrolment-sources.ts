@@ -69,10 +69,11 @@ export class EnrolmentSources {
   }
 
   /** How it stands with them. */
-  health(): Pick<NodeHealth, 'agent'> {
-    if (this.#agent === null) return { agent: null }
+  health(): Pick<NodeHealth, 'agent' | 'notEnrolled'> {
+    const notEnrolled = this.watch?.notEnrolled() ?? null
+    if (this.#agent === null) return { agent: null, notEnrolled }
     const { isSynced, failures } = this.#agent.status()
-    return { agent: { isSynced, failures } }
+    return { agent: { isSynced, failures }, notEnrolled }
   }
 
   async #startFile(): Promise<void> {
@@ -119,6 +120,7 @@ export class EnrolmentSources {
       ...{ host, port, serviceAccountDirectory, nodeName, procPath, hostNetworkPath },
       ...{ roster: this.#pods, guard: this.#guard, clock: systemClock, log: this.#log },
       saved: sealedPlace(this.#config, 'pods'),
+      onChange: this.#onHealth,
     })
     this.watch = watch
     if (this.#config.cniSpoolDirectory === '') return

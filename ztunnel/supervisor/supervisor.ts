@@ -2,9 +2,11 @@
 // Keeps what must outlive a version: pods, their sockets and rules, and the data processes that serve them. In an update two
 // supervisors are on a node for a while: one leads, the other one has stood down, or is about to (generation-state.ts).
 import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { Generations } from '../../mesh/generations/generations.ts'
 import { handoverSocket, supervisorSocket } from '../../mesh/generations/handover.ts'
+import { UNKNOWN_HEALTH } from '../../mesh/generations/node-health.ts'
 import {
   askForPods,
   type FoundPod,
@@ -41,6 +43,8 @@ export class Supervisor {
   readonly #guard: StrictGuard | null
   readonly #generations: Generations
   #sources: EnrolmentSources
+  /** What the data process was told last. */
+  #toldHealth = UNKNOWN_HEALTH
   #handover: Promise<void> = Promise.resolve()
   #listener: ChannelListener | null = null
   /** Whose pods these were. */
@@ -277,13 +281,15 @@ export class Supervisor {
   }
 
   /** The one that serves has it among its metrics. */
-  #tellHealth(): void {
-    this.#generations.tell({ type: 'node-health', health: this.#sources.health() })
+  #tellHealth(isNews = false): void {
+    const health = this.#sources.health()
+    if (!isNews && isDeepStrictEqual(health, this.#toldHealth)) return
+    if (this.#generations.tell({ type: 'node-health', health })) this.#toldHealth = health
   }
 
   #onServing(): void {
     this.#trim.onWork()
-    this.#tellHealth()
+    this.#tellHealth(true)
     this.#guard?.begin()
     this.#predecessor?.tellServing()
   }

@@ -27,6 +27,8 @@ export interface AgentPod {
   readonly isHostNetwork: boolean
   /** All its containers have ended for good. */
   readonly hasEnded: boolean
+  /** The kubelet says that one of its containers runs. Left out in what earlier versions have saved. */
+  readonly isRunning?: boolean
   /** Its addresses, as it says. */
   readonly ips: readonly string[]
 }
@@ -61,6 +63,7 @@ export function readAgentPod(object: unknown): AgentPod | null {
     ),
     isHostNetwork: own(spec, 'hostNetwork') === true,
     hasEnded: ENDED.includes(textOf(status, 'phase')),
+    isRunning: textOf(status, 'phase') === 'Running',
     ips: ipsOf(status),
   }
 }

@@ -2,10 +2,11 @@
 // Seeks the network namespaces of the pods that need one: what is wanted in one breath in one look, and again, less and less
 // often, while one is missing.
 import { closeSync } from 'node:fs'
+import { REASONS } from '../../../mesh/errors/reasons.ts'
 import { Backoff } from '../../../mesh/runtime/backoff.ts'
 import type { Clock, ClockTimer } from '../../../mesh/runtime/clock.ts'
 import type { Log } from '../../../mesh/runtime/log.ts'
-import { findPodNamespaces } from './pod-namespaces.ts'
+import { type FoundNamespaces, findPodNamespaces } from './pod-namespaces.ts'
 
 /** First wait before a pod without a process is sought again. */
 const SEEK_FIRST_MS = 50
@@ -40,6 +41,9 @@ export class NamespaceSeeker {
   #isSeeking = false
   #isStopped = false
   #timer: ClockTimer | null = null
+  #isBlind = false
+  /** Pods of the last look whose processes keep their namespace from us. */
+  denied: ReadonlySet<string> = new Set()
 
   constructor(options: SeekerOptions, handler: SeekerHandler) {
     this.#options = options
@@ -63,12 +67,24 @@ export class NamespaceSeeker {
 
   /** One look; descriptors of the caller, by uid. None where the processes of the node cannot be seen. */
   async find(uids: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return (await this.#look(uids)).found
+  }
+
+  async #look(uids: readonly string[]): Promise<FoundNamespaces> {
     const { procPath, log } = this.#options
+    const none = { found: new Map(), denied: new Set<string>() }
+    if (uids.length === 0) return none
     try {
-      return uids.length === 0 ? new Map() : await findPodNamespaces(new Set(uids), procPath)
+      const seen = await findPodNamespaces(new Set(uids), procPath)
+      this.#isBlind = false
+      return seen
     } catch (err) {
-      log.warn({ err, procPath }, 'the processes of the node cannot be seen')
-      return new Map()
+      const { fix } = REASONS.POD_UNSEEN
+      // Looked for every two seconds: said when it is news.
+      if (!this.#isBlind)
+        log.error({ err, procPath, reason: 'POD_UNSEEN', fix }, 'the processes of the node cannot be seen')
+      this.#isBlind = true
+      return none
     }
   }
 
@@ -76,7 +92,8 @@ export class NamespaceSeeker {
     this.#isSeeking = true
     // What is told in one breath is sought in one look.
     await new Promise((resolve) => setImmediate(resolve))
-    const found = await this.find(this.#isStopped ? [] : this.#handler.sought())
+    const { found, denied } = await this.#look(this.#isStopped ? [] : this.#handler.sought())
+    this.denied = denied
     this.#isSeeking = false
     for (const [uid, fd] of found)
       if (this.#isStopped) closeSync(fd)

@@ -3,6 +3,7 @@
 // all pods that are sought. It reads what processes of pods have a say in: bounded, and believed only as far as it must be.
 import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { reasonOfOpen } from '../../../mesh/errors/errno.ts'
 import { podOfCgroups } from './pod-cgroup.ts'
 
 /** Processes looked at in one look; no node has more. */
@@ -30,22 +31,28 @@ interface Candidate {
   readonly startedTicks: number
 }
 
-/**
- * Opens the network namespaces of the pods `uids`: descriptors of the caller, by uid. A pod without a process in a namespace
- * of its own is not among them.
- */
+/** What one look has shown. */
+export interface FoundNamespaces {
+  /** Descriptors of the caller, by uid. */
+  readonly found: ReadonlyMap<string, number>
+  /** Pods whose processes are there and keep their namespace from us. */
+  readonly denied: ReadonlySet<string>
+}
+
+/** Opens the network namespaces of the pods `uids`. A pod without a process in a namespace of its own is not found. */
 export async function findPodNamespaces(
   uids: ReadonlySet<string>,
   procPath: string,
-): Promise<ReadonlyMap<string, number>> {
+): Promise<FoundNamespaces> {
   const hosts = hostNamespaces(procPath)
   const oldest = new Map<string, Candidate>()
+  const denied = new Set<string>()
   let count = 0
   for (const pid of processes(procPath)) {
     if (++count % PROCESSES_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
     const uid = podOf(procPath, pid)
     if (uid === null || !uids.has(uid)) continue
-    const [id] = idOf(join(procPath, pid, 'ns', 'net'))
+    const [id] = idOf(join(procPath, pid, 'ns', 'net'), () => denied.add(uid))
     if (id === undefined || hosts.some((host) => isSame(host, id))) continue
     // A pod may make namespaces of its own, but its first process was there before.
     const startedTicks = startOf(procPath, pid)
@@ -57,7 +64,8 @@ export async function findPodNamespaces(
     const fd = openNamespace(procPath, pid, uid, hosts)
     if (fd !== null) found.set(uid, fd)
   }
-  return found
+  for (const uid of found.keys()) denied.delete(uid)
+  return { found, denied }
 }
 
 /** True for a descriptor of the node's own namespace, or of ours. */
@@ -128,11 +136,14 @@ function readWhole(path: string): string {
   }
 }
 
-function idOf(path: string): NamespaceId[] {
+/** None of a process that is gone, or that denies it. */
+function idOf(path: string, onDenied: () => void = () => {}): NamespaceId[] {
   try {
     const { dev: device, ino: inode } = statSync(path)
     return [{ device, inode }]
-  } catch {
+  } catch (error) {
+    // SPEC namespaces(7), ptrace(2): who may not trace a process may not see its namespaces.
+    if (reasonOfOpen(error) === 'MISSING_CAPABILITY') onDenied()
     return []
   }
 }

@@ -2,6 +2,8 @@
 // The agent of a node: watches its pods and all namespaces at the apiserver, enrols running pods by their labels without a
 // restart, and says so in the cluster. What it has enrolled stays while the apiserver is away.
 import { closeSync, fstatSync } from 'node:fs'
+import { REASONS, type ReasonCode } from '../../../mesh/errors/reasons.ts'
+import type { ReasonCounts } from '../../../mesh/generations/node-health.ts'
 import type { PodInfo } from '../../../mesh/generations/pods.ts'
 import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
 import {
@@ -43,6 +45,7 @@ import {
   redirectionOf,
 } from './pod-state.ts'
 import { RedirectionTeller } from './redirection-teller.ts'
+import { UnfoundPods } from './unfound-pods.ts'
 
 /** What is not done by an event is looked at this often. */
 const TICK_MS = 500
@@ -69,6 +72,8 @@ export interface PodWatchOptions extends SeekerOptions {
   readonly events: Pick<PodEvents, 'say'>
   /** What an earlier run was told last; kept up to date. Null: nothing is kept. */
   readonly saved: Pick<SavedPods, 'load' | 'changed' | 'close'> | null
+  /** notEnrolled() may be another one. */
+  readonly onChange: () => void
   readonly timing?: WatchTiming
 }
 
@@ -85,6 +90,7 @@ export class PodWatch {
   /** Pods that were asked for before the watch has told them: the next list may be older than they are. */
   readonly #asked = new Set<string>()
   readonly #news = new News()
+  readonly #unfound = new UnfoundPods()
   readonly #admitting: AdmittingPods
   #hasPods = false
   #hasNamespaces = false
@@ -243,6 +249,15 @@ export class PodWatch {
     return new Map([...this.#entries].map(([uid, { standing }]) => [uid, standing.state]))
   }
 
+  /** Pods that belong to the mesh and could not be enrolled, by reason. */
+  notEnrolled(): ReasonCounts {
+    const failed = [...this.#entries.values()].filter(({ standing }) => standing.state === 'failed')
+    const counts: Partial<Record<ReasonCode, number>> = {}
+    for (const code of [...this.#unfound.reasons, ...failed.map(({ failure }) => codeOfFailure(failure))])
+      counts[code] = (counts[code] ?? 0) + 1
+    return counts
+  }
+
   #collection<T>(path: string, read: (object: unknown) => T) {
     const { log } = this.#options
     let failure: string | null = null
@@ -330,8 +345,11 @@ export class PodWatch {
     const { standing, effect } = nextStanding(entry.standing, event, this.#options.clock.passedMs)
     entry.standing = standing
     const { uid, name, namespace } = entry.pod.info
-    if (before !== standing.state)
+    if (before !== standing.state) {
       this.#options.log.debug({ uid, pod: name, namespace, from: before, to: standing.state }, 'enrolment')
+      if (standing.state !== 'wanted') this.#unfound.forget(uid)
+      this.#options.onChange()
+    }
     this.#carryOut(entry.pod, effect)
     this.#tell(entry)
     return effect === 'enrol'
@@ -379,6 +397,7 @@ export class PodWatch {
   /** A pod that is gone, or has ended. */
   #forget(uid: string): void {
     this.#entries.delete(uid)
+    this.#unfound.forget(uid)
     this.#asked.delete(uid)
     this.#options.roster.remove(uid)
     this.#options.host?.remove(uid)
@@ -390,12 +409,28 @@ export class PodWatch {
     const { clock } = this.#options
     for (const entry of [...this.#entries.values()]) this.#happen(entry, { type: 'passed' })
     this.#tellEnded()
+    this.#tellUnfound()
     if (++this.#ticks % REFRESH_TICKS === 0) {
       this.#seeker.soon()
       // What was written by a list of an earlier run is mended too: an apiserver may be away for long.
       if (this.#isCurrent || this.#hasHostRules()) this.#options.host?.sync()
     }
     this.#tickTimer = clock.startTimer(TICK_MS, () => this.#tick())
+  }
+
+  #tellUnfound(): void {
+    const { clock, log, events, onChange } = this.#options
+    for (const { pod, standing } of this.#entries.values()) {
+      const isDenied = this.#seeker.denied.has(uidOnNode(pod))
+      const reason = this.#unfound.onLook(pod, standing.state, isDenied, clock.passedMs)
+      if (reason === null) continue
+      const { code, detail } = reason
+      const { uid, name, namespace } = pod.info
+      const facts = { uid, pod: name, namespace, reason: code, detail, fix: REASONS[code].fix }
+      log.error(facts, 'a pod of the mesh runs and is not found: it is not enrolled')
+      events.say(pod.info, 'EnrolmentFailed', code, detail)
+      onChange()
+    }
   }
 
   #hasHostRules(): boolean {
@@ -434,6 +469,7 @@ export class PodWatch {
     )
     entry.failure = failure
     this.#happen(entry, { type: 'answered', isEnrolled: failure === null })
+    this.#options.onChange()
     if (failure === null) return
     const code = codeOfFailure(failure)
     this.#options.events.say(entry.pod.info, 'EnrolmentFailed', code, failure.slice(code.length + 2))

@@ -12,7 +12,7 @@ import type { StrictGuard } from './strict-guard.ts'
 /** Where the apiserver is, and who asks. */
 export interface PodWatchPlace
   extends ApiserverAddress,
-    Pick<PodWatchOptions, 'nodeName' | 'procPath' | 'roster' | 'clock' | 'log'> {
+    Pick<PodWatchOptions, 'nodeName' | 'procPath' | 'roster' | 'clock' | 'log' | 'onChange'> {
   /** Directory of token and root certificate. */
   readonly serviceAccountDirectory: string
   /** Network namespace of the node; '' when the rules of pods are somebody else's. */

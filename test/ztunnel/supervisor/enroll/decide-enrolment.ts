@@ -31,6 +31,7 @@ t.test('what the agent needs of a pod', async (t) => {
     annotations: { 'ambient.istio.io/redirection': 'enabled' },
     isHostNetwork: false,
     hasEnded: false,
+    isRunning: true,
     ips: ['10.0.0.1', 'fd00::1'],
   })
   const plain = readAgentPod(value({ spec: { serviceAccountName: '', hostNetwork: true } }))

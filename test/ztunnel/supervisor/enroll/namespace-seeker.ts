@@ -90,9 +90,13 @@ t.test('one that is stopped hands nothing over any more', async (t) => {
   t.equal(clock.pendingCount, 0)
 })
 
-t.test('a /proc that cannot be seen has no namespaces', async (t) => {
-  const log = pino({ level: 'silent' })
+t.test('a /proc that cannot be seen has no namespaces, and is told once', async (t) => {
+  const logged: string[] = []
+  const log = pino({}, { write: (line: string) => void logged.push(line) })
   const handler = { sought: () => [], isMissing: () => false, onFound: async () => {} }
   const options = { procPath: '/nonexistent', clock: new ManualClock(), random: () => 0.5, log }
-  t.same(await new NamespaceSeeker(options, handler).find([uidOf(1)]), new Map())
+  const seeker = new NamespaceSeeker(options, handler)
+  for (let looks = 0; looks < 3; looks++) t.same(await seeker.find([uidOf(1)]), new Map())
+  t.equal(logged.length, 1)
+  t.match(logged[0], /"reason":"POD_UNSEEN"/)
 })
