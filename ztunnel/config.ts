@@ -147,7 +147,17 @@ export const ZTUNNEL_OPTIONS = {
   cniAlwaysStart: {
     type: 'text',
     default: 'istio-system,kube-system',
-    meaning: 'namespaces, separated by commas, whose pods start also with retry: the ztunnel is one of them',
+    meaning:
+      'namespaces, separated by commas, whose pods start also with retry and on a node that has just started; the ztunnel’s own is always one of them',
+  },
+  cniBootSeconds: {
+    type: 'integer',
+    default: '120',
+    min: 0,
+    max: 3600,
+    unit: 'seconds',
+    meaning:
+      'so long after the start of a node its pods are not started before they are enrolled, as with retry; after that cniOnTimeout counts. 0: never',
   },
   caDirectory: {
     type: 'text',

@@ -44,7 +44,11 @@ function openLab(t: Test, name: string) {
     writeFileSync(join(directory, 'alive'), `${(Number(uptime) + offsetSeconds).toFixed(2)} 1\n`)
   }
   const configure = (fields: Readonly<Record<string, unknown>> = {}, result = RESULT): string => {
-    const own = { cniVersion: '1.0.0', name: 'lab', type: 'sidestep-cni', spool: directory, ...fields }
+    const own = {
+      ...{ cniVersion: '1.0.0', name: 'lab', type: 'sidestep-cni', spool: directory },
+      bootSeconds: 0, // the machine of the tests may have just started
+      ...fields,
+    }
     const text = JSON.stringify({ runtimeConfig: { a: ['}', '"prevResult":{}'] }, ...own })
     return result === '' ? text : `${text.slice(0, -1)},\n "prevResult" : ${result} }\n`
   }
@@ -111,6 +115,7 @@ for (const { name } of shells) {
             timeoutMs: ___,
             onTimeout: ____,
             prevResult: _____,
+            bootSeconds: ______,
             ...others
           } = fields
           const text = JSON.stringify(value, null, indent)
@@ -181,6 +186,69 @@ for (const { name } of shells) {
     t.match(await told({ CNI_ARGS: ARGS.replace('=shop', '=istio-system') }), { status: 0 })
     for (const other of ['=istio-system2', '=istio', '=', '=istio-system,kube-system'])
       t.match(await told({ CNI_ARGS: ARGS.replace('=shop', other) }), { status: 1 }, other)
+  })
+
+  t.test(
+    `${name}: on a node that has just started a pod waits for its ztunnel, then is refused`,
+    async (t) => {
+      const { call, configure, start, list, beat } = openLab(t, name)
+      const uptimeSeconds = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0])
+      const booting = {
+        bootSeconds: Math.ceil(uptimeSeconds) + 3600,
+        alwaysStart: 'istio-system,kube-system',
+      }
+      const told = async (fields: object, environment = {}) => {
+        const { status, stdout, tookMs } = await call(
+          'ADD',
+          configure({ ...booting, ...fields }),
+          environment,
+        )
+        return { status, error: JSON.parse(stdout), tookMs }
+      }
+      // What the agent wrote before the boot does not count, nor does one that wrote after it and has ended.
+      for (const offset of [null, 3600, -60]) {
+        if (offset !== null) beat(offset)
+        const { tookMs, ...refused } = await told({ timeoutMs: 300 })
+        t.match(refused, { status: 1, error: { code: 11, msg: /no ztunnel runs/ } }, `${offset}`)
+        t.ok(tookMs >= 290 && tookMs < NO_CPU_MS, `${tookMs} ms`)
+        t.same(list(), [], 'it is not late: it has not started')
+      }
+      for (const [what, args] of [
+        ['the ztunnel itself', ARGS.replace('=shop', '=istio-system')],
+        ['names of the cluster', ARGS.replace('=shop', '=kube-system')],
+        ['what is no pod', 'IgnoreUnknown=1'],
+        ['what is no pod', 'K8S_POD_NAMESPACE=;K8S_POD_NAME=x'],
+      ] as const) {
+        const { status, tookMs } = await told(
+          { timeoutMs: 60_000 },
+          { CNI_ARGS: args, CNI_CONTAINERID: 'other' },
+        )
+        t.equal(status, 0, what)
+        t.ok(tookMs < NO_CPU_MS, `${what} does not wait: ${tookMs} ms`)
+      }
+      const waiting = told({ timeoutMs: 60_000 })
+      start(() => DONE)
+      t.match(await waiting, { status: 0, error: { ips: [{ address: '10.1.0.2/24' }] } })
+    },
+  )
+
+  t.test(`${name}: the time after a start has an end`, async (t) => {
+    const { call, configure, start } = openLab(t, name)
+    const [uptime = ''] = readFileSync('/proc/uptime', 'latin1').split(' ')
+    const bootSeconds = Math.floor(Number(uptime)) - 1
+    t.match(await call('ADD', configure({ bootSeconds, timeoutMs: 60_000 })), {
+      status: 0,
+      stdout: `${RESULT}\n`,
+    })
+    start(() => ({ kind: 'failed', code: 'NETLINK' }))
+    t.match(await call('ADD', configure({ bootSeconds })), { status: 0, stdout: `${RESULT}\n` })
+    const { status, stdout } = await call('ADD', configure({ bootSeconds: bootSeconds + 3600 }))
+    t.match({ status, ...JSON.parse(stdout) }, { status: 1, code: 11, msg: /NETLINK/ })
+    for (const [index, nonsense] of ['-1', '"x"', '1e9', '{}', '99999999999', '"\\n"'].entries()) {
+      const configuration = configure().replace('"bootSeconds":0', `"bootSeconds":${nonsense}`)
+      const outcome = await call('ADD', configuration, { CNI_CONTAINERID: `c${index}` })
+      t.equal(outcome.stderr, '', nonsense)
+    }
   })
 
   t.test(`${name}: a failure to enrol lets the pod start, and is remembered`, async (t) => {

@@ -162,7 +162,7 @@ async function openNode(t: Test) {
   const add = async (name: string, netns: string, fields: object = {}, uid = uidOf(name)) =>
     await callCni(
       { command: ['dash'], path: process.env.PATH ?? '' },
-      `${JSON.stringify({ cniVersion: '1.0.0', spool, ...fields }).slice(0, -1)},"prevResult":${RESULT}}`,
+      `${JSON.stringify({ cniVersion: '1.0.0', spool, bootSeconds: 0, ...fields }).slice(0, -1)},"prevResult":${RESULT}}`,
       {
         ...{ CNI_COMMAND: 'ADD', CNI_CONTAINERID: `c${++containers}`, CNI_NETNS: netns },
         CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=${uid}`,
@@ -233,6 +233,29 @@ t.test('pods that are not of the mesh start at once, as they are', async (t) => 
     t.ok(tookMs < ADDED_MS, `${name}: ${tookMs} ms`)
   }
   t.equal(hasRules(namespace), false)
+})
+
+t.test('on a node that has just started no pod starts before its rules stand', async (t) => {
+  const { network, apiserver, state, startAgent, keep, add } = await openNode(t)
+  const { namespace } = network.pod('a')
+  const netns = keep(namespace)
+  apiserver.put(podOf('a'))
+  const booting = { bootSeconds: 999_999_999, timeoutMs: 200 }
+  const refused = await add('a', netns, booting)
+  t.match({ ...refused, ...JSON.parse(refused.stdout) }, { status: 1, code: 11, msg: /no ztunnel runs/ })
+  state.isAway = true
+  const { pods, said } = startAgent()
+  const unknown = await add('a', netns, booting)
+  t.match({ ...unknown, ...JSON.parse(unknown.stdout) }, { status: 1, code: 11 })
+  t.equal(hasRules(namespace), false)
+  state.isAway = false
+  await poll(
+    'the runtime tries until it starts',
+    async () => (await add('a', netns, booting)).status === 0 || null,
+  )
+  t.ok(hasRules(namespace))
+  t.ok(isFirstConnectTaken(namespace, pods))
+  t.same(said, [], 'nothing of it was late')
 })
 
 t.test('an agent that comes later enrols the pod, and says that it was late', async (t) => {

@@ -41,7 +41,8 @@ export class CniAgent {
       hostRoot: join(config.hostProcPath, '1/root'),
       entry: {
         ...{ type: PLUGIN_NAME, spool, timeoutMs: config.cniTimeoutMs },
-        ...{ onTimeout: config.cniOnTimeout, alwaysStart: config.cniAlwaysStart },
+        ...{ onTimeout: config.cniOnTimeout, alwaysStart: alwaysStart(config) },
+        bootSeconds: config.cniBootSeconds,
       },
       ...{ clock, log },
     })
@@ -72,4 +73,10 @@ export class CniAgent {
     const { cniBinDirectory, cniConfDirectory } = this.#options.config
     return cniBinDirectory !== '' || cniConfDirectory !== ''
   }
+}
+
+/** Our own namespace too: otherwise a ztunnel would wait for itself. */
+function alwaysStart({ cniAlwaysStart, podNamespace }: ZtunnelConfig): string {
+  const names = [...cniAlwaysStart.split(','), podNamespace]
+  return [...new Set(names)].filter((name) => name !== '').join()
 }

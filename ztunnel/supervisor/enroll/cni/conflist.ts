@@ -17,6 +17,8 @@ export interface PluginEntry {
   readonly onTimeout: string
   /** Namespaces, separated by commas. */
   readonly alwaysStart: string
+  /** So long after the node's start a pod that is not enrolled is refused, whatever `onTimeout` says. */
+  readonly bootSeconds: number
 }
 
 /**

@@ -19,7 +19,14 @@ function openLab(t: Test, files: Readonly<Record<string, string>>, hasShell = tr
   const open = (timeoutMs = 2000) =>
     new CniInstallation({
       ...{ binDirectory: join(root, 'bin'), confDirectory: join(root, 'conf'), hostRoot: join(root, 'host') },
-      entry: { type: 'sidestep-cni', spool: '/run/s', timeoutMs, onTimeout: 'start', alwaysStart: '' },
+      entry: {
+        type: 'sidestep-cni',
+        spool: '/run/s',
+        timeoutMs,
+        onTimeout: 'start',
+        alwaysStart: '',
+        bootSeconds: 9,
+      },
       ...{ clock, log },
     })
   const read = (name: string) => JSON.parse(readFileSync(join(root, 'conf', name), 'utf8'))

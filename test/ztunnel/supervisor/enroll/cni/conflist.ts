@@ -17,6 +17,7 @@ const ENTRY: PluginEntry = {
   timeoutMs: 2000,
   onTimeout: 'start',
   alwaysStart: 'istio-system',
+  bootSeconds: 120,
 }
 const BRIDGE = { type: 'bridge', bridge: 'cni0', ipam: { type: 'host-local' }, unknown: [1, { a: null }] }
 const listOf = (plugins: readonly object[], more: object = {}): string =>
