@@ -205,8 +205,9 @@ function sampleApp(labels: string): App {
     nodeHealth: {
       agent: { isSynced: true, failures: { ZDS_PROTOCOL: 1 } },
       notEnrolled: { MISSING_CAPABILITY: 1 },
+      conntrack: { entryCount: 0, maxEntries: 0, lostCount: 0 },
+      podConntrack: [{ namespace: '', pod: '', entryCount: 0, maxEntries: 0, lostCount: 0 }],
     },
-    conntrack: { reading: { entryCount: 0, maxEntries: 0, lostCount: 0 } },
   }
   return sample as unknown as App // as: a metric that reads more than this fails here, and is noticed
 }

@@ -35,7 +35,6 @@ import { Captures } from './capture/captures.ts'
 import { NodeCertificateGrace } from './certificate-grace.ts'
 import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
-import { ConntrackWatch, readConntrack } from './conntrack-watch.ts'
 import { DemandedDestinations, isAddressKnown } from './demanded-destinations.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
@@ -96,7 +95,6 @@ export class App {
   /** Asks all workers. */
   readonly questions: WorkerQuestions
   readonly modelProgress = new ModelProgress()
-  readonly conntrack: ConntrackWatch
   readonly guard = new GuardReports({
     send: (message) => this.#supervisor.send(message),
     post: (message) => this.workers.post(0, message),
@@ -176,7 +174,6 @@ export class App {
       saved: (identity) => this.snapshot.certificateOf(identity),
       savedGraceMs: config.certificateGraceDays * MS_PER_DAY,
     })
-    this.conntrack = new ConntrackWatch({ read: readConntrack, clock: systemClock, log })
     this.questions = new WorkerQuestions(this.workers)
     this.certificateWatch = watchCertificates(this)
     const { workers, model, secrets, snapshot, guard } = this
@@ -214,7 +211,6 @@ export class App {
     this.records.start()
     await this.sources.start()
     this.certificateWatch.start()
-    this.conntrack.start()
   }
 
   get pods(): readonly PodInfo[] {
@@ -302,7 +298,6 @@ export class App {
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
     this.#supervisor.end()
     this.certificateWatch.close()
-    this.conntrack.close()
     this.sources.close()
     await this.workers.stop(reason)
     await Promise.all([this.#admin.close(), this.#status.close(), this.#drainPage.close()])

@@ -87,16 +87,6 @@ function modelSource({ sources: { model }, snapshot }: App): string[] {
   ]
 }
 
-function conntrack({ conntrack: { reading } }: App): string[] {
-  if (reading === null) return []
-  const { entryCount, maxEntries, lostCount } = reading
-  return [
-    gauge('sidestep_conntrack_entries', 'connections the kernel keeps for the node', entryCount),
-    gauge('sidestep_conntrack_max_entries', 'connections it may keep; 0: no limit', maxEntries),
-    counter('sidestep_conntrack_lost', 'packets or connections lost because that table was full', lostCount),
-  ]
-}
-
 function connectRetries({ retries }: App): string {
   return family(
     'sidestep_connect_retries',
@@ -176,7 +166,6 @@ export function formatMetrics(app: App): string {
       revocationLists(app),
     ),
     ...modelSource(app),
-    ...conntrack(app),
     ...nodeHealthMetrics(app.nodeHealth),
     spanMetrics(app.spans),
     counter('sidestep_records_dropped', 'connection records lost', app.records.lostCount),

@@ -13,8 +13,27 @@ export interface AgentHealth {
   readonly failures: ReasonCounts
 }
 
+/** A connection table of the kernel at one moment. */
+export interface ConntrackReading {
+  readonly entryCount: number
+  /** 0: no limit. */
+  readonly maxEntries: number
+  /** Since the kernel counts, over all CPUs; wraps at 32 bits each. */
+  readonly lostCount: number
+}
+
+/** That of a pod. */
+export interface PodConntrack extends ConntrackReading {
+  readonly namespace: string
+  readonly pod: string
+}
+
 /** All of it, as it is now. */
 export interface NodeHealth {
+  /** Of the node itself; null: it has none, or it cannot be seen. */
+  readonly conntrack: ConntrackReading | null
+  /** Of pods that are full or have lost something. */
+  readonly podConntrack: readonly PodConntrack[]
   /** null: no such agent is configured. */
   readonly agent: AgentHealth | null
   /** Pods that belong to the mesh and could not be enrolled; null: nobody follows the apiserver. */
@@ -22,4 +41,6 @@ export interface NodeHealth {
 }
 
 /** Before the supervisor has said anything. */
-export const UNKNOWN_HEALTH: NodeHealth = { agent: null, notEnrolled: null }
+export const UNKNOWN_HEALTH: NodeHealth = {
+  ...{ agent: null, notEnrolled: null, conntrack: null, podConntrack: [] },
+}

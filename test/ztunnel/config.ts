@@ -33,7 +33,12 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ apiserverHost: '', apiserverPort: 443, hostProcPath: '/proc', hostNetworkPath: '/proc/1/ns/net' },
     serviceAccountDirectory: '/var/run/secrets/kubernetes.io/serviceaccount',
     ...{ cniSpoolDirectory: '', cniBinDirectory: '', cniConfDirectory: '' },
-    ...{ cniTimeoutMs: 2000, cniOnTimeout: 'start', cniAlwaysStart: 'istio-system,kube-system', cniBootSeconds: 120 },
+    ...{
+      cniTimeoutMs: 2000,
+      cniOnTimeout: 'start',
+      cniAlwaysStart: 'istio-system,kube-system',
+      cniBootSeconds: 120,
+    },
   })
   t.same(
     readConfig([], {}).mistakes.map((each) => each.split(':')[0]),

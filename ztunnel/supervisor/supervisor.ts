@@ -19,6 +19,7 @@ import { systemClock } from '../../mesh/runtime/clock.ts'
 import type { Log } from '../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../config.ts'
 import { endDraining } from '../draining-generations.ts'
+import { ConntrackWatch, nodeTable, readConntrack, type WatchedTable } from './conntrack-watch.ts'
 import { EnrolledPods } from './enroll/enrolled-pods.ts'
 import { openGuard, type StrictGuard } from './enroll/strict-guard.ts'
 import type { EnrolledPod } from './enrolment-file.ts'
@@ -43,6 +44,7 @@ export class Supervisor {
   readonly #guard: StrictGuard | null
   readonly #generations: Generations
   #sources: EnrolmentSources
+  readonly #conntrack: ConntrackWatch
   /** What the data process was told last. */
   #toldHealth = UNKNOWN_HEALTH
   #handover: Promise<void> = Promise.resolve()
@@ -89,6 +91,11 @@ export class Supervisor {
       onCounted: (uid, count) => this.#generations.tell({ type: 'guard-counted', uid, count }),
     })
     this.#sources = this.#openSources()
+    this.#conntrack = new ConntrackWatch({
+      // Who does not lead has no pods: what it would say of the node says the other one.
+      tables: () => (this.#generations.role === 'leading' ? this.#tables() : []),
+      ...{ clock: systemClock, log, onLook: () => this.#tellHealth() },
+    })
     this.#generations = new Generations({
       room: 'ztunnel',
       program: DATA_PROGRAM,
@@ -111,6 +118,7 @@ export class Supervisor {
   async start(): Promise<void> {
     await this.#begin()
     this.#checkDrift()
+    this.#conntrack.start()
   }
 
   /** Starts the next generation of the data process; who serves now drains when that one does. Why not is in the log. */
@@ -126,6 +134,7 @@ export class Supervisor {
     await this.#handover
     const isLeading = this.#generations.role === 'leading'
     this.#generations.stop()
+    this.#conntrack.close()
     this.#listener?.close()
     if (!isLeading) {
       await this.#generations.gone()
@@ -276,13 +285,29 @@ export class Supervisor {
     }, DRIFT_CHECK_MS).unref()
   }
 
+  #tables(): readonly WatchedTable[] {
+    const pods = [...this.#pods.served].flatMap(({ namespace, pod }) =>
+      namespace === null
+        ? []
+        : [
+            {
+              uid: pod.uid,
+              namespace: pod.namespace,
+              pod: pod.name,
+              read: () => namespace.run(readConntrack),
+            },
+          ],
+    )
+    return [nodeTable(this.#config.hostNetworkPath), ...pods]
+  }
+
   #openSources(): EnrolmentSources {
     return new EnrolmentSources(this.#config, this.#pods, this.#guard, this.#log, () => this.#tellHealth())
   }
 
   /** The one that serves has it among its metrics. */
   #tellHealth(isNews = false): void {
-    const health = this.#sources.health()
+    const health = { ...this.#sources.health(), ...this.#conntrack.health() }
     if (!isNews && isDeepStrictEqual(health, this.#toldHealth)) return
     if (this.#generations.tell({ type: 'node-health', health })) this.#toldHealth = health
   }
