@@ -2,6 +2,7 @@
 // Options of the ztunnel, for the supervisor and the data process alike: the supervisor hands its environment on.
 // The only reader of process.env in this room. docs/configuration.md is generated from this table.
 import { hostname } from 'node:os'
+import type { Keepalive } from '../mesh/reactor/socket-options.ts'
 import { DATA_PLANE_OPTIONS, dataPlaneMistakes } from '../mesh/runtime/data-plane-options.ts'
 import { type OptionTable, type OptionValues, readOptions } from '../mesh/runtime/options.ts'
 
@@ -279,6 +280,30 @@ export const ZTUNNEL_OPTIONS = {
     meaning:
       'a connection of which one side has ended and whose other side has moved no byte for so long is ended with HALF_CLOSE_TIMEOUT; 0: never. As long as Envoy lets a connection be idle',
   },
+  keepaliveIdleSeconds: {
+    type: 'integer',
+    default: '180',
+    min: 1,
+    max: 32_767,
+    unit: 'seconds',
+    meaning:
+      'how long a connection of a pod is silent before its peer is asked whether it is still there (TCP keepalive); one that is not is ended with PEER_UNRESPONSIVE, on both sides of the mesh',
+  },
+  keepaliveIntervalSeconds: {
+    type: 'integer',
+    default: '180',
+    min: 1,
+    max: 32_767,
+    unit: 'seconds',
+    meaning: 'time between such questions',
+  },
+  keepaliveProbes: {
+    type: 'integer',
+    default: '9',
+    min: 1,
+    max: 127,
+    meaning: 'such questions without an answer, after which the peer is gone',
+  },
   drainSeconds: {
     type: 'integer',
     default: '5',
@@ -298,6 +323,15 @@ export function readConfig(
 ): { readonly options: ZtunnelConfig; readonly mistakes: readonly string[] } {
   const { options, mistakes } = readOptions(ZTUNNEL_OPTIONS, args, environment)
   return { options, mistakes: [...mistakes, ...contradictions(options)] }
+}
+
+/** How connections of pods find out that their peer is gone. */
+export function keepaliveOf(config: ZtunnelConfig): Keepalive {
+  return {
+    idleSeconds: config.keepaliveIdleSeconds,
+    intervalSeconds: config.keepaliveIntervalSeconds,
+    probes: config.keepaliveProbes,
+  }
 }
 
 /** The model comes from one place, certificates come from one place. */

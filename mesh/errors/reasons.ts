@@ -115,7 +115,7 @@ const ROWS = {
     'the other node ended the stream: see its record of this connection'],
   PEER_RESET: [55, 502, 14, 'CONNECT_ERROR', 'CONNECT', 'the application or client reset its connection'],
   PEER_UNRESPONSIVE: [56, 504, 14, 'CONNECT_ERROR', 'CONNECT',
-    'the peer stopped answering pings: check the network between the nodes'],
+    'the peer stopped answering: check whether it is still there, and the network on the way'],
   TUNNEL_REFUSED: [57, 503, 14, 'CANCEL', 'CONNECT',
     'the other node refused the stream: see the status in the detail'],
   IDLE_TIMEOUT: [60, 504, 4, 'CANCEL', '-', 'no bytes moved for too long'],

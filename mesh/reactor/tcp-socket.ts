@@ -23,9 +23,12 @@ import type { ShareMember, TurnShare } from './turn-share.ts'
 /** Sockets alive in this thread; for leak tests. */
 export const tcpSocketCount = { open: 0 }
 
+/** How the kernel ends a connection whose peer did not answer for too long: where routers told why, it says that instead. */
+const GONE = new Set<number>([E.TIMEDOUT, E.HOSTUNREACH, E.NETUNREACH])
+
 /** Names the failure of an established connection. */
 export function reasonOfErrno(code: number): CloseReason {
-  if (code === E.TIMEDOUT) return { code: 'PEER_UNRESPONSIVE', detail: describeErrno(code) }
+  if (GONE.has(code)) return { code: 'PEER_UNRESPONSIVE', detail: describeErrno(code) }
   return { code: 'PEER_RESET', detail: describeErrno(code) }
 }
 

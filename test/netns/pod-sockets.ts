@@ -59,6 +59,15 @@ function keepaliveOf(fd: number): readonly number[] {
   ]
 }
 const NO_RULES = { tables: [], markRules: [], routes: [] }
+const KEEPALIVE_FLAGS = [
+  '--keepalive-idle-seconds',
+  '7',
+  '--keepalive-interval-seconds',
+  '3',
+  '--keepalive-probes',
+  '2',
+]
+const KEEPALIVE_OPTIONS = [1, 7, 3, 2]
 const KEEPALIVE = [
   1,
   DEFAULT_KEEPALIVE.idleSeconds,
@@ -81,7 +90,7 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
     ],
   ] as const) {
     const before = descriptors().length
-    const sockets = PodSockets.open(podAt(namespace), configOf(...flags))
+    const sockets = PodSockets.open(podAt(namespace), configOf(...flags, ...KEEPALIVE_FLAGS))
     t.same([...sockets.listeners.keys()], kinds)
     for (const [kind, fd] of sockets.listeners) {
       t.equal(getIntOption(fd, c.SOL_SOCKET, c.SO_MARK), MESH_MARK, kind)
@@ -91,7 +100,7 @@ t.test('enrolling opens marked listeners and writes the rules; un-enrolling leav
     t.ok(readRedirectRules(namespace).tables.length > 0, 'the rules are there')
     const client = connectFrom(network.pod('a').namespace, '10.1.0.3', 15_008)
     const accepted = acceptFrom(sockets.listeners.get('inbound') ?? -1)
-    t.same(keepaliveOf(accepted), KEEPALIVE, 'accepted connections inherit keepalive')
+    t.same(keepaliveOf(accepted), KEEPALIVE_OPTIONS, 'accepted connections inherit keepalive')
     for (const fd of [client, accepted]) close(fd)
     sockets.close()
     t.same(readRedirectRules(namespace), NO_RULES)
@@ -184,7 +193,7 @@ t.test('datagrams leave from inside, marked, and come from their peer alone', as
   const network = createLab(t, SPEC)
   const { namespace } = network.pod('b')
   const table = new DescriptorTable()
-  const dialer = new PodDialer(namespace, table)
+  const dialer = new PodDialer(namespace, table, DEFAULT_KEEPALIVE)
   for (const peer of [
     { ip: '10.1.0.2', port: 53 },
     { ip: 'fd00:1::2', port: 53 },
@@ -204,7 +213,7 @@ t.test('datagrams leave from inside, marked, and come from their peer alone', as
   t.equal(table.list().length, 3 + 8 + 7, 'and no more than that')
   dialer.close()
   t.same(table.list(), [])
-  const homeless = new PodDialer(null, table)
+  const homeless = new PodDialer(null, table, DEFAULT_KEEPALIVE)
   homeless.replenish()
   t.throws(() => homeless.openDatagrams({ ip: '10.1.0.2', port: 53 }), { code: 'NAMESPACE_GONE' })
 })
@@ -242,7 +251,7 @@ t.test('connections are made inside, marked, kept alive, and show the source ask
   const { namespace } = network.pod('b')
   const listening = listenIn(namespace, 8080)
   const table = new DescriptorTable()
-  const dialer = new PodDialer(namespace, table)
+  const dialer = new PodDialer(namespace, table, DEFAULT_KEEPALIVE)
   for (const [ip, source, shown] of [
     ['10.1.0.3', null, '10.1.0.3'],
     ['10.1.0.3', '10.77.0.1', '10.77.0.1'],

@@ -8,6 +8,7 @@ import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
   connectDatagrams,
   createSocket,
+  DEFAULT_KEEPALIVE,
   setBindWithoutPort,
   setDatagramFacts,
 } from '../../mesh/reactor/socket-options.ts'
@@ -32,7 +33,7 @@ export class DnsPod {
 
   constructor() {
     const { reactor, posted, counted, connections } = this
-    const host = new PodDialer(null, reactor.descriptors)
+    const host = new PodDialer(null, reactor.descriptors, DEFAULT_KEEPALIVE)
     // as: a dialler whose datagrams need no namespace
     this.dialer = Object.assign(Object.create(null), {
       open: (ip: string) => host.open(ip, null),

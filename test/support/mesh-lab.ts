@@ -77,6 +77,10 @@ export class LabSocket {
   write(text: string): void {
     this.#send('write', text)
   }
+  /** Writes BULK_BYTES of the pattern, then ends. */
+  writeBulk(): void {
+    this.#send('bulk', '')
+  }
   end(): void {
     this.#send('end', '')
   }

@@ -23,7 +23,7 @@ const FAREWELL_PORT = 9004
 /** What the parent asks. */
 export interface AgentCommand {
   /** `connect` with the text `paused` reads nothing until `count`, and then tells only how much and which bytes. */
-  readonly type: 'connect' | 'write' | 'end' | 'reset' | 'destroy' | 'count'
+  readonly type: 'connect' | 'write' | 'bulk' | 'end' | 'reset' | 'destroy' | 'count'
   readonly id: number
   readonly ip: string
   readonly port: number
@@ -85,7 +85,9 @@ process.on('message', (command: AgentCommand) => {
   const socket = sockets.get(command.id)
   if (command.type === 'connect') open(command)
   else if (command.type === 'write') socket?.write(command.text, 'latin1')
-  else if (command.type === 'end') socket?.end()
+  else if (command.type === 'bulk') {
+    if (socket !== undefined) sendBulk(socket)
+  } else if (command.type === 'end') socket?.end()
   else if (command.type === 'reset') socket?.resetAndDestroy()
   else if (command.type === 'count') {
     if (socket !== undefined) count(socket, (text) => tell('data', command.id, text))

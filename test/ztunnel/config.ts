@@ -25,6 +25,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ upgradeDrainSeconds: 0, dataProgram: '' },
     ...{ podConnections: 32_768, podConnectionsPerSecond: 20_000, podHandshakesPerSecond: 2000 },
     ...{ podBufferedBytes: 50_331_648, halfCloseSeconds: 3600 },
+    ...{ keepaliveIdleSeconds: 180, keepaliveIntervalSeconds: 180, keepaliveProbes: 9 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     onDemand: false,
     ...{ clusterId: 'Kubernetes', stateDirectory: '/var/lib/sidestep', podName: '', instanceIp: '' },

@@ -13,7 +13,7 @@ import { encodeSocketAddress, isIpv6, type SocketAddress } from '../../mesh/reac
 import {
   connectDatagrams,
   createSocket,
-  DEFAULT_KEEPALIVE,
+  type Keepalive,
   setBindWithoutPort,
   setDatagramErrors,
   setKeepalive,
@@ -38,13 +38,15 @@ const FEW = BATCH / 2
 export class PodDialer {
   readonly #namespace: NetworkNamespace | null
   readonly #descriptors: DescriptorTable
+  readonly #keepalive: Keepalive
   /** By type, then family. Unbound: nothing can be sent to one before it is used. */
   readonly #spares = new Map<number, Map<number, number[]>>()
 
   /** `namespace` null: the pod shares the host's; sockets are then neither marked nor given a foreign source. */
-  constructor(namespace: NetworkNamespace | null, descriptors: DescriptorTable) {
+  constructor(namespace: NetworkNamespace | null, descriptors: DescriptorTable, keepalive: Keepalive) {
     this.#namespace = namespace
     this.#descriptors = descriptors
+    this.#keepalive = keepalive
   }
 
   /**
@@ -54,7 +56,7 @@ export class PodDialer {
    */
   open(ip: string, sourceIp: string | null, isClientPlain = false): number {
     const family = isIpv6(ip) ? AF_INET6 : AF_INET
-    if (this.#namespace === null) return createHostSocket(family)
+    if (this.#namespace === null) return createHostSocket(family, this.#keepalive)
     const fd = this.#take(this.#namespace, family, SOCK_STREAM)
     try {
       if (sourceIp !== null && isIpv6(sourceIp) === isIpv6(ip))
@@ -131,7 +133,7 @@ export class PodDialer {
         this.#descriptors.add(fd)
         spare.push(fd)
         setMark(fd, MESH_MARK)
-        if (type === SOCK_STREAM) setKeepalive(fd, DEFAULT_KEEPALIVE)
+        if (type === SOCK_STREAM) setKeepalive(fd, this.#keepalive)
         else setDatagramErrors(fd, family)
       }
     })
@@ -146,9 +148,9 @@ export class PodDialer {
   }
 }
 
-function createHostSocket(family: number): number {
+function createHostSocket(family: number, keepalive: Keepalive): number {
   const fd = createSocket(family, SOCK_STREAM)
-  setKeepalive(fd, DEFAULT_KEEPALIVE)
+  setKeepalive(fd, keepalive)
   return fd
 }
 

@@ -91,7 +91,7 @@ export class ServedPod {
     this.info = info
     this.number = number
     this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
-    this.dialer = new PodDialer(this.namespace, context.reactor.descriptors)
+    this.dialer = new PodDialer(this.namespace, context.reactor.descriptors, context.limits.keepalive)
     this.destinations = new Destinations(context.reactor, context.demotions, context.streams, (ip, port) =>
       context.post({ type: 'resolve', uid: info.uid, ip, port }),
     )

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one workload may have of its node, as configured.
-import type { ZtunnelConfig } from '../config.ts'
+import type { Keepalive } from '../../mesh/reactor/socket-options.ts'
+import { keepaliveOf, type ZtunnelConfig } from '../config.ts'
 
 /** Limits of every pod; all at least 1. */
 export interface WorkloadLimits {
@@ -14,6 +15,8 @@ export interface WorkloadLimits {
   readonly bufferedBytes: number
   /** How long one half of a connection may stay open alone without moving a byte; Infinity: for ever. */
   readonly halfCloseMs: number
+  /** When who is silent is gone. */
+  readonly keepalive: Keepalive
 }
 
 /** The limits that the options ask for. */
@@ -24,5 +27,6 @@ export function workloadLimits(config: ZtunnelConfig): WorkloadLimits {
     handshakesPerSecond: config.podHandshakesPerSecond,
     bufferedBytes: config.podBufferedBytes,
     halfCloseMs: config.halfCloseSeconds === 0 ? Number.POSITIVE_INFINITY : config.halfCloseSeconds * 1000,
+    keepalive: keepaliveOf(config),
   }
 }

@@ -17,7 +17,6 @@ import { NETLINK_ROUTE, NetlinkConnection } from '../../mesh/reactor/netlink/con
 import { setLinkUp } from '../../mesh/reactor/netlink/links.ts'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import {
-  DEFAULT_KEEPALIVE,
   getIntOption,
   localAddress,
   setKeepalive,
@@ -26,7 +25,7 @@ import {
 } from '../../mesh/reactor/socket-options.ts'
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import { openDatagramSocket } from '../../mesh/reactor/udp-socket.ts'
-import type { ZtunnelConfig } from '../config.ts'
+import { keepaliveOf, type ZtunnelConfig } from '../config.ts'
 import { findForeignRedirection } from './enroll/foreign-redirection.ts'
 import type { PodRedirect } from './enroll/pod-redirect.ts'
 import {
@@ -256,9 +255,10 @@ function open(kind: ListenerKind, pod: EnrolledPod, config: ZtunnelConfig): numb
   }
   const wildcard = config.ipv6 ? '::' : '0.0.0.0'
   const ip = pod.address ?? (kind === 'socks5' ? '127.0.0.1' : wildcard)
+  const keepalive = keepaliveOf(config)
   return openListener(ip, LISTENER_PORTS[kind], {
     prepare(fd, family) {
-      setKeepalive(fd, DEFAULT_KEEPALIVE) // accepted sockets inherit it: nothing to do per connection
+      setKeepalive(fd, keepalive) // accepted sockets inherit it: nothing to do per connection
       if (pod.netns === null) return
       setMark(fd, MESH_MARK)
       if (kind !== 'socks5') setTransparent(fd, family)

@@ -147,7 +147,8 @@ t.test('an interrupted read is repeated, another error ends the stream', async (
 t.test('errno values become reasons', async (t) => {
   t.equal(reasonOfErrno(E.CONNRESET).code, 'PEER_RESET')
   t.equal(reasonOfErrno(E.PIPE).code, 'PEER_RESET')
-  t.equal(reasonOfErrno(E.TIMEDOUT).code, 'PEER_UNRESPONSIVE')
+  for (const code of [E.TIMEDOUT, E.HOSTUNREACH, E.NETUNREACH])
+    t.equal(reasonOfErrno(code).code, 'PEER_UNRESPONSIVE')
 })
 
 t.test('a worker that holds much reads less at a time, and all of it in the end', async (t) => {

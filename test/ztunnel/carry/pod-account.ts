@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check'
 import t from 'tap'
+import { DEFAULT_KEEPALIVE } from '../../../mesh/reactor/socket-options.ts'
 import {
   arrive,
   createPodAccountMemory,
@@ -10,7 +11,7 @@ import {
 
 const LIMITS = {
   ...{ connections: 3, connectionsPerSecond: 10, handshakesPerSecond: 5 },
-  ...{ bufferedBytes: 1 << 20, halfCloseMs: 1000 },
+  ...{ bufferedBytes: 1 << 20, halfCloseMs: 1000, keepalive: DEFAULT_KEEPALIVE },
 }
 const SECOND_NS = 1_000_000_000n
 
