@@ -64,6 +64,25 @@ t.test('events of a pod outlive the process that saw them', async (t) => {
     t.equal((await reasonsOf(lab, 'n2', 'cart')).filter((each) => each === 'POLICY_DENY').length, 3)
   })
 
+  await t.test('one that is replaced in place', async (t) => {
+    await call(lab, 'batch')
+    await poll('the refusal', async () => {
+      const reasons = await reasonsOf(lab, 'n2', 'cart')
+      return reasons.filter((each) => each === 'POLICY_DENY').length === 4 || null
+    })
+    const [before = -1] = lab.dataPids('n2')
+    lab.upgrade('n2')
+    await poll('another one serves', () => {
+      const pids = lab.dataPids('n2')
+      return (pids.length === 1 && pids[0] !== before) || null
+    })
+    const denied = await poll('it has them all', async () => {
+      const reasons = await reasonsOf(lab, 'n2', 'cart').catch(() => [])
+      return reasons.includes('POLICY_DENY') ? reasons.filter((each) => each === 'POLICY_DENY') : null
+    })
+    t.equal(denied.length, 4)
+  })
+
   await t.test('one that gives way to the next', async () => {
     await call(lab, 'batch')
     const before = lab.dataPids('n2')
@@ -71,7 +90,7 @@ t.test('events of a pod outlive the process that saw them', async (t) => {
     await poll('the next one serves', () => (lab.dataPids('n2')[0] ?? before[0]) !== before[0] || null)
     await poll('its events', async () => {
       const reasons = await reasonsOf(lab, 'n2', 'cart').catch(() => [])
-      return reasons.filter((each) => each === 'POLICY_DENY').length === 4 || null
+      return reasons.filter((each) => each === 'POLICY_DENY').length === 5 || null
     })
   })
 

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last events of every pod, in memory. Connections that went well have a ring of their own, so that the many of them do
-// not push out the few that failed; and when all together grow too large, the pod with the most gives way first: a noisy
-// pod costs the others nothing of theirs. Pure.
-import { isGoodEnd, timeOf } from './event-line.ts'
+// The last events of every pod, in memory. Connections that went well have a ring of their own, those that failed another one,
+// and what happened to the pod itself a third: none of them pushes out another. When all together grow too large, the pod with
+// the most gives way first, what went well before what failed: a noisy pod costs the others nothing of theirs. Pure.
+import { isConnectionRecord, isGoodEnd, timeOf } from './event-line.ts'
 
 /** Connections of a pod that went well, the last ones. */
 export const MAX_GOOD_EVENTS = 50
-/** Everything else that happened to a pod, the last of it: failures, refusals, certificates, enrolment. */
-export const MAX_OTHER_EVENTS = 50
-/** Text of all pods together; beyond it the pod with the most loses its oldest. */
-export const MAX_EVENTS_BYTES = 2 * 1024 * 1024
+/** Connections of a pod that failed or were refused, the last ones. */
+export const MAX_FAILED_EVENTS = 50
+/** What happened to a pod itself, the last of it: certificates, enrolment, redirection. */
+export const MAX_CHANGE_EVENTS = 50
+/** Text of all pods together that there is always room for. */
+export const MIN_EVENTS_BYTES = 2 * 1024 * 1024
+/** Room beside it for each pod: its failures, at a kilobyte each, and some more. */
+export const POD_EVENTS_BYTES = 64 * 1024
+/** Text of all pods together, however many there are; beyond what has room the pod with the most loses its oldest. */
+export const MAX_EVENTS_BYTES = 16 * 1024 * 1024
 /** Counted for each event and pod beside its text, so that short ones cannot be without number. */
 const ENTRY_COST = 64
 
@@ -18,12 +24,17 @@ export type EventLines = Readonly<Record<string, readonly string[]>>
 
 /** One pod's. */
 class PodRing {
-  readonly good: string[] = []
-  readonly other: string[] = []
+  readonly #good: string[] = []
+  readonly #failed: string[] = []
+  readonly #changes: string[] = []
   byteCount = ENTRY_COST
 
   push(line: string): void {
-    const [ring, limit] = isGoodEnd(line) ? [this.good, MAX_GOOD_EVENTS] : [this.other, MAX_OTHER_EVENTS]
+    const [ring, limit] = isGoodEnd(line)
+      ? [this.#good, MAX_GOOD_EVENTS]
+      : isConnectionRecord(line)
+        ? [this.#failed, MAX_FAILED_EVENTS]
+        : [this.#changes, MAX_CHANGE_EVENTS]
     ring.push(line)
     this.byteCount += costOf(line)
     if (ring.length > limit) this.#shift(ring)
@@ -31,16 +42,16 @@ class PodRing {
 
   /** Lets go of the event that is missed least. */
   shed(): void {
-    this.#shift(this.good.length > 0 ? this.good : this.other)
+    this.#shift([this.#good, this.#changes].find((ring) => ring.length > 0) ?? this.#failed)
   }
 
   get isEmpty(): boolean {
-    return this.good.length + this.other.length === 0
+    return this.#good.length + this.#failed.length + this.#changes.length === 0
   }
 
   /** By time. */
   get lines(): readonly string[] {
-    return [...this.other, ...this.good].toSorted(byTime)
+    return [...this.#changes, ...this.#failed, ...this.#good].toSorted(byTime)
   }
 
   #shift(ring: string[]): void {
@@ -71,7 +82,12 @@ export class EventRings {
     this.#byteCount -= ring.byteCount
     ring.push(line)
     this.#byteCount += ring.byteCount
-    while (this.#byteCount > MAX_EVENTS_BYTES) this.#shed()
+    while (this.#byteCount > this.#room) this.#shed()
+  }
+
+  /** Of the text that is kept. */
+  get byteCount(): number {
+    return this.#byteCount
   }
 
   /** The events of a pod, oldest first. */
@@ -95,6 +111,10 @@ export class EventRings {
       this.#byteCount -= before
       for (const line of [...known, ...added].toSorted(byTime)) this.push(pod, line)
     }
+  }
+
+  get #room(): number {
+    return Math.min(MAX_EVENTS_BYTES, MIN_EVENTS_BYTES + this.#pods.size * POD_EVENTS_BYTES)
   }
 
   #shed(): void {

@@ -19,6 +19,8 @@ import { isWanted, type TapFilter } from './tap-filter.ts'
 
 /** Events are on the disk after this; a crash forgets those that came last. */
 const SAVE_INTERVAL_MS = 5000
+/** Text that is written in that time: more of it is written less often, because all of it is written each time. */
+const SAVED_BYTES = 4 * 1024 * 1024
 
 /** What it is made of. */
 export interface NodeEventsOptions {
@@ -173,7 +175,8 @@ export class NodeEvents {
   }
 
   #startTimer(): void {
-    this.#timer = this.#options.clock.startTimer(SAVE_INTERVAL_MS, () => {
+    const intervalMs = SAVE_INTERVAL_MS * Math.max(1, this.#rings.byteCount / SAVED_BYTES)
+    this.#timer = this.#options.clock.startTimer(intervalMs, () => {
       void this.save()
       this.#startTimer()
     })
