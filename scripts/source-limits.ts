@@ -186,7 +186,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/reactor/certificate-grace.ts', 'bytes', 'MAX_PUBLIC_KEY_BYTES'),
   ...limits('mesh/identity/seen-keys.ts', 'count', 'MAX_SEEN_KEYS'),
   ...limits('ztunnel/certificate-grace.ts', 'count', 'MAX_NAMED_PEERS'),
-  ...limits('ztunnel/served-pods.ts', 'ms', 'PREPARE_DEADLINE_MS'),
+  ...limits('ztunnel/served-pods.ts', 'ms', 'PREPARE_DEADLINE_MS', 'PREPARE_BESIDE_DEADLINE_MS'),
   ...limits('ztunnel/admin-pairs.ts', 'count', 'MAX_NAME_LENGTH', 'MAX_SOURCE_IPS'),
   ...limits('ztunnel/mended-pods.ts', 'count', 'MAX_MENDED_PODS'),
   ...limits('ztunnel/decide/node-view.ts', 'count', 'MAX_SHOWN_FINDINGS'),

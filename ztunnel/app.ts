@@ -113,6 +113,8 @@ export class App {
   #onDrained: (() => void) | null = null
   #drainTimer: NodeJS.Timeout | undefined
   #drain: Promise<void> | null = null
+  /** No other process accepts from the same sockets. */
+  #isAlone = false
   /** Leading and retiring take a while each: one after the other. */
   #leadership: Promise<void> = Promise.resolve()
 
@@ -180,6 +182,7 @@ export class App {
     this.#pods = new ServedPods({
       ...{ workers, model, secrets, snapshot, guard, log },
       unlisted: (pod) => unlistedWorkload(pod, config),
+      isAlone: () => this.#isAlone,
       send: (message) => this.#supervisor.send(message),
     })
     this.#supervisor = new SupervisorLink({
@@ -322,8 +325,10 @@ export class App {
       this.guard.onMessage(message)
     else if (message.type === 'drain') void this.drain(message.seconds).then(() => process.exit(0))
     else if (message.type === 'retire') this.#leadership = this.#leadership.then(() => this.#retire())
-    else if (message.type === 'lead') this.#leadership = this.#leadership.then(() => this.#lead())
-    else if (message.type === 'upgrade-answer' || message.type === 'generations')
+    else if (message.type === 'lead') {
+      this.#isAlone = !message.isBeside
+      this.#leadership = this.#leadership.then(() => this.#lead())
+    } else if (message.type === 'upgrade-answer' || message.type === 'generations')
       this.upgrades.onMessage(message)
     else {
       this.#hasSnapshot = true

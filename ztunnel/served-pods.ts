@@ -19,6 +19,8 @@ import { REPORT_DEADLINE_MS } from './worker-reports.ts'
 
 /** A pod whose configuration or certificate is not there is served, and refused by name, after this. */
 const PREPARE_DEADLINE_MS = 5000
+/** The same while another process serves it: refusing what that one would take is a loss. */
+const PREPARE_BESIDE_DEADLINE_MS = 15_000
 
 /** What serving pods takes. */
 export interface ServedPodsOptions {
@@ -36,6 +38,8 @@ export interface ServedPodsOptions {
   readonly log: Log
   /** The ztunnel's own pod, where the model does not have it. */
   readonly unlisted: (pod: PodInfo) => Workload
+  /** Nobody else serves the pods. */
+  readonly isAlone: () => boolean
   /** To the supervisor. */
   readonly send: (message: DataMessage) => void
 }
@@ -128,7 +132,10 @@ export class ServedPods {
     }
     this.#pods.set(message.pod.uid, pod)
     this.#names.set(pod.number, `${pod.info.namespace}/${pod.info.name}`)
-    setTimeout(() => this.#announce(pod), PREPARE_DEADLINE_MS).unref()
+    setTimeout(() => {
+      if (this.#options.isAlone()) this.#announce(pod)
+    }, PREPARE_DEADLINE_MS).unref()
+    setTimeout(() => this.#announce(pod), PREPARE_BESIDE_DEADLINE_MS).unref()
     this.#prepare(pod)
   }
 

@@ -35,6 +35,8 @@ const EXIT_GRACE_MS = 2500
 export interface GenerationsHandler {
   /** All there are. */
   readonly pods: () => Iterable<PodDescriptors>
+  /** The data process of another supervisor serves them too. */
+  readonly isBeside: () => boolean
   /** The one that serves is ready. */
   onServing(): void
   onServed(uid: string): void
@@ -137,7 +139,7 @@ export class Generations {
   /** What there can be only one of on a node is free now: the one that serves has not got it, or not all. */
   takeAgain(): void {
     const serving = generationIn(this.#standing, 'serving')
-    if (serving !== null) this.#send(serving, { type: 'lead' })
+    if (serving !== null) this.#send(serving, { type: 'lead', isBeside: false })
   }
 
   /** What has become of it. */
@@ -338,7 +340,7 @@ export class Generations {
   #lead(generation: number): void {
     const { handler } = this.#options
     this.#timers.get(generation)?.cancel()
-    this.#send(generation, { type: 'lead' })
+    this.#send(generation, { type: 'lead', isBeside: handler.isBeside() })
     const { served = [], closedPorts = [] } = this.#running.get(generation) ?? {}
     for (const [uid, ports] of closedPorts) handler.onClosedPorts(uid, ports)
     for (const uid of served) handler.onServed(uid)

@@ -87,8 +87,11 @@ export type SupervisorMessage =
   | { readonly type: 'snapshot-sent' }
   /** Another data process takes its place: what there can be only one of is left to that one. Answered by `retired`. */
   | { readonly type: 'retire' }
-  /** What there can be only one of on a node is its: as the only one, after another one, or again. */
-  | { readonly type: 'lead' }
+  /**
+   * What there can be only one of on a node is its: as the only one, after another one, or again. `isBeside`: the process of
+   * another supervisor accepts too.
+   */
+  | { readonly type: 'lead'; readonly isBeside: boolean }
   /** To `upgrade`; null: it has begun. */
   | { readonly type: 'upgrade-answer'; readonly refusal: string | null }
   /** The others, to be counted: how many drain, broke while they did, never came to serve. */

@@ -382,7 +382,6 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'ztunnel/carry/worker-context.ts',
     'ztunnel/carry/workload-baggage.ts',
     'ztunnel/metrics.ts',
-    'ztunnel/served-pods.ts',
     'ztunnel/sources.ts',
     'ztunnel/watch-certificates.ts',
     'mesh/generations/data-process.ts',

@@ -341,7 +341,11 @@ export class MeshLab {
     await Promise.all(
       names.map((name) => this.stop(name).catch(() => this.#nodes.get(name)?.kill('SIGKILL'))),
     )
-    for (const child of this.#replaced) if (!hasExited(child)) child.kill('SIGKILL')
+    // What drained under them has ended with the nodes.
+    for (const child of this.#replaced) child.kill('SIGTERM')
+    await poll('those before have ended', () => [...this.#replaced].every(hasExited) || null).catch(() => {
+      for (const child of this.#replaced) child.kill('SIGKILL')
+    })
     this.network.close()
     rmSync(this.#adminDirectory, { recursive: true, force: true })
   }

@@ -29,6 +29,7 @@ export class Supervisor {
     this.#generations = new Generations({
       ...{ config, args, compileCache, log, room: 'waypoint', program: DATA_PROGRAM },
       handler: {
+        isBeside: () => false,
         pods: () => (this.#own === null ? [] : [this.#own]),
         onServing() {},
         onServed() {},

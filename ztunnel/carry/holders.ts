@@ -22,7 +22,7 @@ export function reportHolders(
         // What is kept is bounded, however many there are.
         connections.push({ worker, uid: info.uid, ...report })
         if (connections.length >= 2 * MAX_HOLDERS) keepOldest(connections)
-      } else if (!each.isIdle) tunnelCount++
+      } else tunnelCount++
     }
   keepOldest(connections)
   return { connections, connectionCount, tunnelCount }

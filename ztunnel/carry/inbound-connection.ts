@@ -52,7 +52,6 @@ export interface AllowedInbound {
 /** Carries one inbound connection. Start it once. */
 export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOwner, PodConnection {
   memberIndex = -1
-  readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #allowed: AllowedInbound

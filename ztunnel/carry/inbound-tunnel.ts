@@ -184,13 +184,9 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
   }
 
   /**
-   * A tunnel that drains is waited for, a round trip: its peer may have sent a CONNECT before it saw the GOAWAY.
-   * A handshake is not: nobody was promised anything yet.
+   * No connection of its own, but waited for in a drain: while it shakes hands its peer's connections wait for it, and when it
+   * drains its peer may have sent a CONNECT before it saw the GOAWAY.
    */
-  get isIdle(): boolean {
-    return this.#server === null
-  }
-
   report(): null {
     return null
   }

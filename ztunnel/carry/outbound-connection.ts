@@ -22,7 +22,6 @@ import { ConnectionFacts } from './worker-context.ts'
 /** Carries one outbound connection. Start it once. */
 export class OutboundConnection implements DestinationWaiter, AttemptsOwner, RelayOwner, PodConnection {
   memberIndex = -1
-  readonly isIdle = false
   readonly #pod: ServedPod
   readonly #downstream: Downstream
   readonly #destination: SocketAddress

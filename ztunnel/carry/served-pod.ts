@@ -28,8 +28,6 @@ import { formatWorkloadBaggage } from './workload-baggage.ts'
 /** A connection or tunnel of a pod that can be listed and ended. */
 export interface PodConnection extends Member {
   abort(reason: CloseReason): void
-  /** True when nobody loses anything if the process ends now. */
-  readonly isIdle: boolean
   /** null: not a connection of its own (a tunnel). */
   report(): Omit<ConnectionReport, 'worker' | 'uid'> | null
   /** Policies changed: still allowed? */
@@ -194,8 +192,7 @@ export class ServedPod {
 
   /** True when nothing is left that a drain waits for. */
   get isIdle(): boolean {
-    for (const connection of this.connections) if (!connection.isIdle) return false
-    return true
+    return this.connections.size === 0
   }
 
   /** True when peers are to open no more streams, also those that come out of a handshake later. */

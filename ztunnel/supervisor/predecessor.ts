@@ -7,6 +7,7 @@ import { close } from '../../mesh/reactor/ffi/libc.ts'
 /** given → served, or taken back, or gone. Owns its descriptor. */
 export class Predecessor {
   readonly #channel: DescriptorChannel
+  #isTold = false
 
   /** `onTakenBack`: it leads again, and waits for letGo(). That it has died meanwhile changes nothing. */
   constructor(fd: number, onTakenBack: () => void) {
@@ -20,9 +21,15 @@ export class Predecessor {
     })
   }
 
+  /** It lives, and has not been told that it may go. */
+  get serves(): boolean {
+    return !this.#isTold && !this.#channel.isClosed
+  }
+
   /** Its pods are served here: it closes the channel, unless it was about to take them back. */
   tellServing(): void {
     if (this.#channel.isClosed) return
+    this.#isTold = true
     this.#channel.send(Buffer.from(JSON.stringify({ type: 'serving' } satisfies TakeMessage)))
   }
 

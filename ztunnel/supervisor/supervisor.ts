@@ -102,6 +102,7 @@ export class Supervisor {
       ...{ config, args, compileCache, log },
       handler: {
         pods: () => this.#pods.served,
+        isBeside: () => this.#predecessor?.serves ?? false,
         onServing: () => this.#onServing(),
         onServed: (uid) => this.#sources.watch?.onServed(uid),
         onUnserved: () => this.#sources.watch?.onUnserved(),

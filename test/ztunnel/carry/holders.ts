@@ -10,9 +10,9 @@ const NOTHING = { abort() {}, recheck() {}, drain() {}, sheddable: null, memberI
 function connection(ageMs: number): PodConnection {
   const ends = { direction: 'outbound', source: 'a', destination: 'b', protocol: 'HBONE', peer: 'c' } as const
   const report = { ...ends, bytesSent: 1, bytesReceived: 2, ageMs }
-  return { ...NOTHING, isIdle: false, report: () => report }
+  return { ...NOTHING, report: () => report }
 }
-const tunnel = (isIdle: boolean): PodConnection => ({ ...NOTHING, isIdle, report: () => null })
+const tunnel = (): PodConnection => ({ ...NOTHING, report: () => null })
 
 function membersOf(connections: readonly PodConnection[]): Members<PodConnection> {
   const members = new Members<PodConnection>()
@@ -21,7 +21,7 @@ function membersOf(connections: readonly PodConnection[]): Members<PodConnection
 }
 
 t.test('connections are named with their pod, tunnels are counted while they are waited for', async (t) => {
-  const connections = membersOf([connection(5), tunnel(false), tunnel(true), connection(9)])
+  const connections = membersOf([connection(5), tunnel(), connection(9)])
   const { connections: named, ...counts } = reportHolders([{ info: INFO, connections }], 1)
   t.same(counts, { connectionCount: 2, tunnelCount: 1 })
   t.same(
