@@ -7,9 +7,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { foreignDescriptors, socketsOf } from '../support/foreign-descriptors.ts'
 import { ask, Caller } from '../support/lab-caller.ts'
 import { labDirectory } from '../support/lab-directory.ts'
-import { type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+import { type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const HOLD = fileURLToPath(new URL('../support/hold-thread.ts', import.meta.url))
 const CART_IP = '10.2.0.1'
@@ -20,8 +21,6 @@ const CALLS = 30
 const HELD_MS = 12_000
 
 t.setTimeout(150_000)
-
-const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
 
 async function openLab(t: Test): Promise<MeshLab> {
   const lab = await MeshLab.start(labDirectory(t), labMesh([]))
@@ -95,26 +94,30 @@ t.test(
     const lab = await openLab(t)
     await lab.enrol('n1', ['front'])
     const [pid = -1] = lab.dataPids('n1')
-    const settled = async (): Promise<number> => {
-      let last = -1
-      return await poll('settled', async () => {
-        const now = descriptors(pid)
-        const isSettled = now === last
-        last = now
-        await new Promise((resolve) => setTimeout(resolve, 400))
-        return isSettled ? now : null
-      })
-    }
     await ask(lab)
     await poll('batch is out', () => lab.log('n1').includes('pod un-enrolled') || null)
-    const without = await settled()
+    const ofBatch = () =>
+      readFileSync(join(lab.directory, 'records', 'n1'), 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
+        .filter((record) => record['src.workload'] === 'batch')
     await lab.enrol('n1', ['front', 'batch'])
-    await openStream(lab, 'batch')
+    await poll('batch is enrolled', async () => {
+      ;(await openStream(lab, 'batch')).destroy()
+      return ofBatch().length > 0 || null
+    })
+    const known = ofBatch().length
+    const streams = await Promise.all(Array.from({ length: STREAMS }, () => openStream(lab, 'batch')))
+    t.equal(await echoing(streams), STREAMS)
 
     const caller = new Caller(lab)
     await caller.calls(5)
     const { path } = lab.namespaceOf('batch')
-    for (let i = 0; i < 40; i++) lab.connect('batch', CART_IP, GREETER_PORT)
+    const accepted = Array.from({ length: 40 }, () => lab.connect('batch', CART_IP, GREETER_PORT))
+    await poll('some are accepted', () => accepted.some(({ isConnected }) => isConnected) || null)
+    const ofItsNetwork = lab.namespaceOf('batch').run(() => socketsOf('/proc/thread-self/net'))
+    t.ok(foreignDescriptors(pid).some((link) => ofItsNetwork.has(link.replaceAll(/\D/g, ''))))
     process.kill(lab.pidOf('batch'), 'SIGKILL')
     lab.network.removePod('batch')
     await caller.calls(CALLS)
@@ -128,7 +131,20 @@ t.test(
     await caller.calls(CALLS)
     await caller.stop()
     t.same(caller.failures, [], `of ${caller.count} calls`)
-    t.ok((await settled()) <= without, 'nothing of it is open')
+    // Of front alone.
+    const networks = () => foreignDescriptors(pid).filter((link) => link.startsWith('net:'))
+    await poll('its network is not open any more', () => networks().length === 1 || null)
+    const left = foreignDescriptors(pid).filter((link) => ofItsNetwork.has(link.replaceAll(/\D/g, '')))
+    t.same(left, [], 'nor any socket in it')
+    const cut = ofBatch()
+      .slice(known)
+      .filter(({ reason }) => reason !== 'OK') // those that asked whether it is enrolled
+    const gone = cut.filter(({ reason }) => reason === 'ENDPOINT_GONE')
+    t.ok(gone.length >= STREAMS, `${gone.length} of ${cut.length} were cut`)
+    t.ok(gone.every(({ detail }) => detail === 'the pod was un-enrolled'))
+    // Who had not read what was sent has reset when it was killed.
+    const reasons = new Set(cut.map(({ reason }) => String(reason)))
+    t.same([...reasons.difference(new Set(['ENDPOINT_GONE', 'PEER_RESET']))], [])
     t.match((await lab.admin('n1', '/metrics')).text, /^sidestep_workers_lost_total 0$/m)
     t.notMatch(readFileSync(join(lab.directory, 'n1.log'), 'utf8'), /WORKER_LOST|data process ended/)
   },
