@@ -77,7 +77,7 @@ t.test('events of a pod outlive the process that saw them', async (t) => {
       return (pids.length === 1 && pids[0] !== before) || null
     })
     const denied = await poll('it has them all', async () => {
-      const reasons = await reasonsOf(lab, 'n2', 'cart').catch(() => [])
+      const reasons = await reasonsOf(lab, 'n2', 'cart').catch((): readonly unknown[] => [])
       return reasons.includes('POLICY_DENY') ? reasons.filter((each) => each === 'POLICY_DENY') : null
     })
     t.equal(denied.length, 4)
