@@ -15,14 +15,15 @@ const SHELL_PATH = '/bin/sh'
 /** Takes the name of a part and its options. */
 export const ENTRY_PATH = `/${HOME}/image/entry.mjs`
 
-/** Of the project: everything that runs in a cluster. */
-const PARTS = ['mesh', 'ztunnel', 'waypoint', 'controller', 'proto/generated']
+/** Of the project: everything that runs in a cluster, and the command that looks into it. */
+const PARTS = ['mesh', 'ztunnel', 'waypoint', 'controller', 'cli', 'proto/generated']
 /** Our own sources, and the generated ones; types are not loaded. */
 const PART_FILE = /(?<!\.d)\.(ts|js)$/
 const SINGLE_FILES = [
   'package.json',
   'LICENSE',
   'image/entry.mjs',
+  'cli/sidestep.mjs',
   'mesh/generations/keep.sh',
   'cni/sidestep-cni',
 ]

@@ -8,6 +8,7 @@ const PARTS = {
   ztunnel: '../ztunnel/supervisor/main.ts',
   waypoint: '../waypoint/supervisor/main.ts',
   controller: '../controller/main.ts',
+  cli: '../cli/sidestep.mjs',
 }
 const [name = '', ...options] = process.argv.slice(2)
 if (!Object.hasOwn(PARTS, name)) {

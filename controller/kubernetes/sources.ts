@@ -14,6 +14,7 @@ import type { Sources } from '../sources.ts'
 import { statusDuty } from '../status/status-duty.ts'
 import { KubernetesSource } from '../watch/kubernetes.ts'
 import { kubernetesIdentity } from './identity.ts'
+import { isRemoved } from './is-removed.ts'
 import { kubeConfigAccess, loadKubeConfig } from './kube-config.ts'
 import { LeaseElection } from './lease.ts'
 import { rootsDuty } from './roots-config-map.ts'
@@ -21,6 +22,7 @@ import { openSecretKeyStore } from './secret-key-store.ts'
 
 /** Names of the controller's own objects; controller/rbac.yaml allows exactly these. */
 const LEASE = 'sidestep-controller'
+const DEPLOYMENT = 'sidestep-controller'
 const CA_SECRET = 'sidestep-ca'
 const JOIN_TOKEN_SECRET = 'sidestep-join-tokens'
 
@@ -59,6 +61,7 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
         ...{ mesh, api: client, settings: config, clock, log },
         monotonicMs: () => performance.now(),
         random: Math.random,
+        isRemoved: () => isRemoved(client, { namespace, name: DEPLOYMENT }),
       }),
       ...(config.waypointImage === ''
         ? []
@@ -70,6 +73,7 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
                 imagePullPolicy: config.waypointImagePullPolicy,
                 options: waypointOptions(config),
                 controllerAddresses: config.waypointControllerAddresses,
+                controllerNamespace: namespace,
                 ...{ trustDomain, clusterId: config.clusterId },
               },
             }),

@@ -4,13 +4,13 @@
 import type { ConfigFinding } from '../translate/translation.ts'
 import { MANAGED_BY, MANAGER, WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../translate/waypoint-class.ts'
 import { AUTO_WAYPOINT_NAME } from '../translate/waypoint-request.ts'
-import type { ConfigView } from '../watch/config-object.ts'
+import type { ConfigObject, ConfigView } from '../watch/config-object.ts'
 import { isMap, type RawMap } from '../watch/value-mistakes.ts'
 import { autoGateway, autoGateways, type UnusedGateway } from './auto-gateways.ts'
 import type { KubernetesObject } from './object-path.ts'
 import type { IsOurs } from './object-writer.ts'
 import { type WaypointSettings, waypointObjects } from './waypoint-objects.ts'
-import { desiredWaypoints, GATEWAY_CLASS } from './waypoint-plan.ts'
+import { desiredWaypoints, GATEWAY_CLASS, NAMESPACE } from './waypoint-plan.ts'
 
 /** Objects that belong together. */
 export interface ApplyTask {
@@ -31,10 +31,11 @@ export interface ProvisionTasks {
 /** Everything there is to do. */
 export function provisionTasks(view: ConfigView, settings: WaypointSettings): ProvisionTasks {
   const tasks = new Map<string, ApplyTask>()
-  if (view.get(GATEWAY_CLASS, '', WAYPOINT_CLASS) === undefined)
+  const home = view.get(NAMESPACE, '', settings.controllerNamespace)
+  if (isClassWanted(view, home))
     tasks.set(`GatewayClass ${WAYPOINT_CLASS}`, {
-      text: '',
-      objects: () => [gatewayClass()],
+      text: home?.metadata.uid ?? '',
+      objects: () => [gatewayClass(home)],
       isOurs: hasOurLabel,
     })
   const { wanted, unused, findings: ofAuto } = autoGateways(view)
@@ -57,11 +58,27 @@ export function autoKey(namespace: string): string {
   return `Gateway ${namespace}/${AUTO_WAYPOINT_NAME}`
 }
 
-function gatewayClass(): KubernetesObject {
+/** Until there is one; one of ours is given its owner, which earlier versions did not write. */
+function isClassWanted(view: ConfigView, home: ConfigObject | undefined): boolean {
+  const found = view.get(GATEWAY_CLASS, '', WAYPOINT_CLASS)
+  if (home?.metadata.isDeleting) return false
+  if (found === undefined) return true
+  const { labels, ownerReferences } = found.metadata
+  if (home === undefined || home.metadata.uid === '' || !hasOurLabel({ labels })) return false
+  return !isOwnedBy({ ownerReferences }, home.metadata.uid)
+}
+
+/**
+ * It goes with the namespace of the controllers. Only a cluster-scoped object may own it, and this one is the last to go: nobody
+ * is left to make the class again.
+ */
+function gatewayClass(home: ConfigObject | undefined): KubernetesObject {
+  const { name = '', uid = '' } = home?.metadata ?? {}
+  const owner = uid === '' ? {} : { ownerReferences: [{ apiVersion: 'v1', kind: 'Namespace', name, uid }] }
   return {
     apiVersion: 'gateway.networking.k8s.io/v1',
     kind: 'GatewayClass',
-    metadata: { name: WAYPOINT_CLASS, labels: { [MANAGED_BY]: MANAGER } },
+    metadata: { name: WAYPOINT_CLASS, labels: { [MANAGED_BY]: MANAGER }, ...owner },
     spec: { controllerName: WAYPOINT_CONTROLLER, description: 'Waypoints of Sidestep' },
   }
 }

@@ -13,6 +13,8 @@ export interface WaypointSettings {
   readonly imagePullPolicy: string
   /** host:port of every controller, separated by commas. */
   readonly controllerAddresses: string
+  /** Where the controllers are: with it goes what belongs to no Gateway. */
+  readonly controllerNamespace: string
   readonly trustDomain: string
   readonly clusterId: string
   /** Further options, by their names in the environment; '': as without. */

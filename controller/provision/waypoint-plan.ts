@@ -10,7 +10,7 @@ import { isReservedLabel } from './waypoint-labels.ts'
 
 export const GATEWAY = kindKey('gateway.networking.k8s.io', 'Gateway')
 export const GATEWAY_CLASS = kindKey('gateway.networking.k8s.io', 'GatewayClass')
-const NAMESPACE = kindKey('', 'Namespace')
+export const NAMESPACE = kindKey('', 'Namespace')
 
 /** On a Gateway: how many pods its waypoint has. */
 export const REPLICAS_ANNOTATION = 'sidestep.dev/waypoint-replicas'

@@ -15,6 +15,7 @@ import { isTransient, statusFailure } from './status-failure.ts'
 import { MAX_PLANNED_STATUSES, type PlannedStatus, StatusPlanner } from './status-plan.ts'
 import { StatusReport } from './status-report.ts'
 import { type StatusApi, type WriteOutcome, writeStatus } from './status-writer.ts'
+import { withdrawStatuses } from './withdraw-statuses.ts'
 
 /** Its name; `/status` of admin asks for its report. */
 export const STATUS_DUTY = 'write statuses'
@@ -40,6 +41,8 @@ export interface StatusDutyOptions {
   readonly log: Log
   /** Uniform in [0, 1). */
   readonly random: () => number
+  /** Whether nobody comes after this controller. Never rejects. */
+  readonly isRemoved: () => Promise<boolean>
 }
 
 /** Makes the duty. */
@@ -52,8 +55,10 @@ export function statusDuty(options: StatusDutyOptions): LeaderDuty {
       run = new StatusRun(options, report, fence)
     },
     stop: async () => {
-      await run?.stop()
+      const ended = run
       run = null
+      await ended?.stop()
+      if (ended?.isLeading && (await options.isRemoved())) await ended.withdraw()
     },
     report: () => ({ isRunning: run !== null, ...report.read() }),
   }
@@ -100,6 +105,19 @@ class StatusRun {
     this.#idle.wake()
     this.#nap.wake()
     await this.#work
+  }
+
+  get isLeading(): boolean {
+    return this.#fence() !== null
+  }
+
+  /** Nobody will keep true what is said: it is taken back. */
+  async withdraw(): Promise<void> {
+    const { mesh, settings, api, clock, log } = this.#options
+    if (!mesh.isTranslated) return
+    const patches = desiredStatus(mesh, settings)
+    const outcome = await withdrawStatuses(patches, { api, clock, fence: this.#fence })
+    log.info({ ...outcome }, 'the controllers are removed: statuses are taken back')
   }
 
   get #isStopped(): boolean {

@@ -6,8 +6,8 @@ import type { KubernetesClient } from '../../mesh/kubernetes/client.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import { statusOf } from '../kubernetes/api-failure.ts'
 import { findKind } from '../watch/kinds.ts'
-import { isMap, own } from '../watch/value-mistakes.ts'
-import { isAhead, mergeStatus } from './merge-status.ts'
+import { isMap, own, type RawMap } from '../watch/value-mistakes.ts'
+import { isAhead, type MergedStatus, mergeStatus } from './merge-status.ts'
 import type { StatusPatch } from './status-patch.ts'
 
 const MAX_STATUS_TRIES = 4 // of one write: who loses that often to others comes back later
@@ -32,8 +32,18 @@ export interface StatusWriteOptions {
   readonly signal: AbortSignal
 }
 
+/** What becomes of a status as it stands; null: a later version of the object was spoken about already. */
+export type StatusEdit = (current: RawMap, patch: StatusPatch, nowMs: number) => MergedStatus | null
+
+const sayOurs: StatusEdit = (current, patch, nowMs) =>
+  isAhead(current, patch) ? null : mergeStatus(current, patch, nowMs)
+
 /** @throws ApiError: 409 when others were faster every time; Error for no answer */
-export async function writeStatus(patch: StatusPatch, options: StatusWriteOptions): Promise<WriteOutcome> {
+export async function writeStatus(
+  patch: StatusPatch,
+  options: StatusWriteOptions,
+  edit: StatusEdit = sayOurs,
+): Promise<WriteOutcome> {
   const { api, clock, fence } = options
   const path = statusPath(patch)
   for (let tries = 1; ; tries++) {
@@ -47,15 +57,14 @@ export async function writeStatus(patch: StatusPatch, options: StatusWriteOption
     if (!isMap(live) || !isMap(metadata)) throw new Error('the answer is no object')
     if (own(metadata, 'uid') !== patch.uid) return 'gone'
     const before = own(live, 'status')
-    const current = isMap(before) ? before : {}
-    if (isAhead(current, patch)) return 'outdated'
-    const { status, change } = mergeStatus(current, patch, clock.nowMs)
-    if (change === 'none') return 'equal'
+    const edited = edit(isMap(before) ? before : {}, patch, clock.nowMs)
+    if (edited === null) return 'outdated'
+    if (edited.change === 'none') return 'equal'
     // Asked again: the answer may have taken as long as a leadership.
     if (fence() === null) return 'fenced'
     try {
       // Its resourceVersion goes with it: what changed since is refused.
-      await api.replace(path, { ...live, status }, deadline(options))
+      await api.replace(path, { ...live, status: edited.status }, deadline(options))
       return 'written'
     } catch (error) {
       if (statusOf(error) !== CONFLICT || tries === MAX_STATUS_TRIES) throw error

@@ -7,6 +7,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { dirname } from 'node:path'
 import type { Log } from '../runtime/log.ts'
 import type { AdminAnswer, AdminRoutes, AdminStream } from './admin-answers.ts'
+import { auditChange } from './admin-audit.ts'
 
 /** A caller that sends nothing for this long is cut off. */
 const REQUEST_TIMEOUT_MS = 5000
@@ -96,7 +97,7 @@ export class AdminServer<App extends { readonly log: Log }> {
       return
     }
     try {
-      const answer = await this.#route(line[1] ?? '', new URL(`http://admin${line[2]}`))
+      const answer = await this.#route(line[1] ?? '', new URL(`http://admin${line[2]}`), socket)
       if ('open' in answer) stream(socket, answer)
       else respond(socket, answer)
     } catch (error) {
@@ -105,11 +106,21 @@ export class AdminServer<App extends { readonly log: Log }> {
     }
   }
 
-  async #route(method: string, url: URL): Promise<AdminAnswer | AdminStream> {
+  async #route(method: string, url: URL, socket: Socket): Promise<AdminAnswer | AdminStream> {
     const route = Object.hasOwn(this.#routes, url.pathname) ? this.#routes[url.pathname] : undefined
     if (route === undefined) return plain(404, `there is:\n${Object.keys(this.#routes).join('\n')}\n`)
     if (route.method !== method) return plain(405, `use ${route.method}\n`)
-    return await route.answer(this.#app, url.searchParams)
+    if (method === 'GET') return await route.answer(this.#app, url.searchParams)
+    const change = { name: url.pathname.slice(1), query: url.searchParams }
+    const audit = (status: number): void => auditChange(this.#app.log, { ...change, status }, socket)
+    try {
+      const answer = await route.answer(this.#app, url.searchParams)
+      audit('status' in answer ? answer.status : 200)
+      return answer
+    } catch (error) {
+      audit(500)
+      throw error
+    }
   }
 }
 

@@ -34,6 +34,7 @@ const SETTINGS = {
   imagePullPolicy: 'IfNotPresent',
   options: {},
   controllerAddresses: 'sidestep-controller.istio-system.svc:15012',
+  controllerNamespace: 'istio-system',
   trustDomain: 'cluster.local',
   clusterId: 'Kubernetes',
 }
@@ -151,7 +152,10 @@ t.test('the class is there before anybody asks for it', async (t) => {
     (await cluster.kubectl('get', 'gatewayclass', NAME, '--ignore-not-found', '-o', 'json')).trim(),
   )
   t.match(JSON.parse(found), {
-    metadata: { labels: { 'sidestep.dev/managed-by': 'sidestep-controller' } },
+    metadata: {
+      labels: { 'sidestep.dev/managed-by': 'sidestep-controller' },
+      ownerReferences: [{ kind: 'Namespace', name: 'istio-system' }],
+    },
     spec: { controllerName: 'sidestep.dev/waypoint-controller' },
   })
 })

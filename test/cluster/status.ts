@@ -96,6 +96,7 @@ class Replica {
     const duty = statusDuty({
       ...{ mesh, api: client, settings: SETTINGS, clock: systemClock, monotonicMs, log },
       random: Math.random,
+      isRemoved: async () => false,
     })
     const election = new LeaseElection({
       ...{ client, namespace: NAMESPACE, name: 'sidestep-controller', holder, clock: systemClock },

@@ -107,23 +107,38 @@ spec:
     command: [sh, -c, 'curl -s -m 8 -o /dev/null http://cart/ && echo answered || echo failed; sleep 600']
 `
 
-/** What is in the CNI directories of a node. */
+/** What is in the directories of every node. */
 const LOOK = `
-apiVersion: v1
-kind: Pod
+apiVersion: apps/v1
+kind: DaemonSet
 metadata: {name: look, namespace: default}
 spec:
-  restartPolicy: Never
-  containers:
-  - name: main
-    image: localhost/tools:1
-    imagePullPolicy: Never
-    command: [sh, -c, 'ls /bin-of-node | grep sidestep; cat /conf-of-node/*.conflist; ls -A /conf-of-node; sleep 600']
-    volumeMounts: [{name: bin, mountPath: /bin-of-node}, {name: conf, mountPath: /conf-of-node}]
-  volumes:
-  - {name: bin, hostPath: {path: /opt/cni/bin}}
-  - {name: conf, hostPath: {path: /etc/cni/net.d}}
+  selector: {matchLabels: {app: look}}
+  template:
+    metadata: {labels: {app: look}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: main
+        image: localhost/tools:1
+        imagePullPolicy: Never
+        command: [sh, -c, 'ls /bin-of-node | grep sidestep; cat /conf-of-node/*.conflist; ls -A /conf-of-node; for d in state spool run-of-node; do echo left in $d: $(ls -A /$d); done; echo looked; sleep 600']
+        volumeMounts:
+        - {name: bin, mountPath: /bin-of-node}
+        - {name: conf, mountPath: /conf-of-node}
+        - {name: state, mountPath: /state}
+        - {name: spool, mountPath: /spool}
+        - {name: run, mountPath: /run-of-node}
+      volumes:
+      - {name: bin, hostPath: {path: /opt/cni/bin}}
+      - {name: conf, hostPath: {path: /etc/cni/net.d}}
+      - {name: state, hostPath: {path: /var/lib/sidestep, type: DirectoryOrCreate}}
+      - {name: spool, hostPath: {path: /run/sidestep-cni, type: DirectoryOrCreate}}
+      - {name: run, hostPath: {path: /run/sidestep, type: DirectoryOrCreate}}
 `
+/** A policy that stays, for its status. */
+const PERMISSIVE =
+  '{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: permissive, namespace: shop}, spec: {mtls: {mode: PERMISSIVE}}}'
 
 /** How the requests of front have ended so far. */
 async function requests(): Promise<{ readonly answered: number; readonly failed: number }> {
@@ -467,29 +482,57 @@ t.test('controllers are away and come back: enrolled pods do not notice', async 
 })
 
 t.test('what is removed leaves nothing of ours in the cluster, and pods go on', async (t) => {
-  const kinds = 'clusterroles,clusterrolebindings,priorityclasses,namespaces,gatewayclasses'
+  const statuses = (): Promise<string> =>
+    cluster.kubectl('get', 'peerauthentications', '-A', '-o', 'jsonpath={.items[*].status}')
+  await cluster.apply(PERMISSIVE)
+  await poll('a status', async () => (await statuses()).includes('sidestep.dev/Enforced') || null, WAIT_MS)
   const before = await requests()
   await runBlock(remove)
-  const left = await cluster.kubectl('get', kinds, '-o', 'name')
-  t.same(
-    left.split('\n').filter((line) => /sidestep|ztunnel|istio/.test(line)),
-    ['gatewayclass.gateway.networking.k8s.io/sidestep-waypoint'],
-    'what the page says',
-  )
-  const all =
-    'pods,services,deployments,daemonsets,configmaps,secrets,serviceaccounts,leases,poddisruptionbudgets'
-  const objects = await cluster.kubectl('get', all, '-A', '-o', 'name')
-  t.same(
-    objects.split('\n').filter((line) => /sidestep|ztunnel|istio/.test(line)),
-    [],
+  t.notMatch(await statuses(), /sidestep/)
+  const kinds = [
+    ...[
+      'clusterroles',
+      'clusterrolebindings',
+      'priorityclasses',
+      'namespaces',
+      'gatewayclasses',
+      'pods',
+      'services',
+    ],
+    ...[
+      'deployments',
+      'daemonsets',
+      'configmaps',
+      'secrets',
+      'serviceaccounts',
+      'leases',
+      'poddisruptionbudgets',
+    ],
+  ].join()
+  await poll(
+    'no object of ours',
+    async () => {
+      const left = (await cluster.kubectl('get', kinds, '-A', '-o', 'name')).split('\n')
+      return left.every((line) => !/sidestep|ztunnel|istio/.test(line)) || null
+    },
+    WAIT_MS,
   )
   t.equal(await redirections(), '', 'nothing on the pods')
   const failed = await failuresSince(before)
   t.ok(failed <= MOST_LOST, `${failed} failed`)
   t.equal(await rulesOf('front'), '', 'and no rule in them')
   await cluster.apply(LOOK)
-  await cluster.kubectl('wait', 'pod', 'look', '--for=condition=Ready', '--timeout=60s')
-  const look = await cluster.kubectl('logs', 'look')
+  await cluster.kubectl('rollout', 'status', 'daemonset/look', '--timeout=60s')
+  const look = await poll('both have looked', async () => {
+    const text = await cluster.kubectl('logs', '-l', 'app=look', '--tail=-1')
+    return text.split('\n').filter((line) => line === 'looked').length === 2 ? text : null
+  })
   t.match(look, /"portmap"/)
-  t.notMatch(look, /sidestep/, 'the CNI of the node is as it was, and starts pods')
+  t.notMatch(look, /sidestep/, 'the CNI of the nodes is as it was, and starts pods')
+  const told = look.split('\n').filter((line) => line.startsWith('left in '))
+  t.same(
+    told.toSorted(),
+    ['run-of-node', 'spool', 'state'].flatMap((name) => [`left in ${name}:`, `left in ${name}:`]),
+    'and nothing is left in our directories',
+  )
 })

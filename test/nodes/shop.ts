@@ -21,6 +21,7 @@ import {
   filePod,
   lonelyPair,
   PAIRS,
+  PERMISSIVE_CART,
   rush,
   SHOP,
   STRICT_CART,
@@ -42,6 +43,21 @@ const RUSH_PER_SECOND = 500
 const CROWD = 20
 /** Requests that a rollout of the ztunnels may cost. */
 const MOST_LOST_AT_ROLLOUT = 0
+/** Of these nothing of ours may be left; custom resource definitions are not ours. */
+const OBJECTS = [
+  ...[
+    'pods',
+    'services',
+    'deployments',
+    'replicasets',
+    'daemonsets',
+    'configmaps',
+    'secrets',
+    'serviceaccounts',
+  ],
+  ...['leases', 'poddisruptionbudgets', 'roles', 'rolebindings', 'clusterroles', 'clusterrolebindings'],
+  ...['priorityclasses', 'namespaces', 'gatewayclasses'],
+].join()
 /** Who is in the mesh, and who not. */
 const MEMBERS = ['front', 'cart', 'redis', 'catalog', 'mail', 'orders']
 const OUTSIDERS = ['plain', 'host']
@@ -95,6 +111,12 @@ async function readOnTheLink(wanted: readonly string[]): Promise<readonly string
   while (!wanted.every(isSeen) && performance.now() < endMs)
   t.equal(capture.close(), 0, 'nothing was missed')
   return EVERYTHING.filter(isSeen)
+}
+
+/** What is said of policies and Gateways. */
+async function statuses(): Promise<string> {
+  const kinds = 'authorizationpolicies,peerauthentications,gateways.gateway.networking.k8s.io'
+  return await kubectl('get', kinds, '-A', '-o', 'jsonpath={.items[*].status}')
 }
 
 /** Runs a Job; returns what it said. */
@@ -424,7 +446,12 @@ t.test('without the label it is as before, and no request fails', async (t) => {
 
 t.test('what is removed leaves nothing of ours', async (t) => {
   const before = shop.mark()
+  await cluster.apply(PERMISSIVE_CART)
+  await poll('its status', async () => /Enforced/.test(await statuses()) || null, WAIT_MS)
+  t.match(await statuses(), /sidestep\.dev\/Enforced/, 'of a policy that stays')
   await kubectl('-n', SYSTEM, 'delete', 'daemonset', 'ztunnel', '--cascade=foreground')
+  await kubectl('-n', SYSTEM, 'delete', 'deployment', 'sidestep-controller', '--cascade=foreground')
+  t.notMatch(await statuses(), /sidestep/)
   await kubectl('delete', '--ignore-not-found', '-f', join(ROOT, 'daemonset.yaml'))
   t.same(await shop.goesOn(before), [])
   const fresh = [...untouched.values()][0]
@@ -432,12 +459,13 @@ t.test('what is removed leaves nothing of ours', async (t) => {
     t.equal(shop.tracesIn(pod), untouched.get(pod.name) ?? fresh, pod.name)
   await kubectl('-n', SHOP, 'delete', 'job', '--all') // what has ended is not told any more
   t.notMatch(await kubectl('-n', SHOP, 'get', 'pods', '-o', 'json'), /ambient\.istio\.io/)
-  const objects =
-    'pods,services,deployments,daemonsets,configmaps,secrets,serviceaccounts,leases,poddisruptionbudgets,clusterroles,clusterrolebindings,priorityclasses,namespaces'
-  const left = (await kubectl('get', objects, '-A', '-o', 'name')).split('\n')
-  t.same(
-    left.filter((name) => /sidestep|ztunnel|istio/.test(name)),
-    [],
+  await poll(
+    'no object of ours',
+    async () => {
+      const left = (await kubectl('get', OBJECTS, '-A', '-o', 'name')).split('\n')
+      return left.every((name) => !/sidestep|ztunnel|istio/.test(name)) || null
+    },
+    WAIT_MS,
   )
   for (const node of NODES) {
     const namespace = NetworkNamespace.open(cluster.networkOf(node))
@@ -445,6 +473,8 @@ t.test('what is removed leaves nothing of ours', async (t) => {
       namespace.run(() => spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout),
       /sidestep/,
     )
+    for (const directory of ['/var/lib/sidestep', '/run/sidestep', '/run/sidestep-cni'])
+      t.same(readdirSync(cluster.pathOn(node, directory)), [], `${directory} of ${node}`)
     for (const directory of cluster.cniDirectoriesOf(node))
       for (const file of readdirSync(directory)) {
         t.notMatch(file, /sidestep/)

@@ -128,6 +128,12 @@ export class Cluster {
     return `/run/netns/${this.#own().KUBELAB_PFX}-${name}`
   }
 
+  /** A file of a node, as this machine reaches it. Only of the lab. */
+  pathOn(node: string, path: string): string {
+    const pid = readFileSync(join(this.#own().KUBELAB_RUN ?? '', node, 'init.pid'), 'utf8').trim()
+    return `/proc/${pid}/root${path}`
+  }
+
   /** Where `/etc/cni` and `/opt/cni` of a node are kept. Only of the lab. */
   cniDirectoriesOf(node: string): readonly string[] {
     const directory = join(this.#own().KUBELAB_RUN ?? '', node)

@@ -235,5 +235,10 @@ export const DENY_FRONT = policy('AuthorizationPolicy', 'no-front', 'cart', {
   rules: [{ from: [{ source: { principals: [`cluster.local/ns/${SHOP}/sa/front`] } }] }],
 })
 
+/** cart takes what it would anyway: a policy that changes nothing. */
+export const PERMISSIVE_CART = policy('PeerAuthentication', 'permissive', 'cart', {
+  mtls: { mode: 'PERMISSIVE' },
+})
+
 /** cart takes nothing in plain text. */
 export const STRICT_CART = policy('PeerAuthentication', 'strict', 'cart', { mtls: { mode: 'STRICT' } })

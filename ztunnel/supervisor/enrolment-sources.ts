@@ -13,6 +13,7 @@ import type { PodWatch } from './enroll/pod-watch.ts'
 import type { StrictGuard } from './enroll/strict-guard.ts'
 import type { ZdsClient } from './enroll/zds-client.ts'
 import { parseEnrolment } from './enrolment-file.ts'
+import { leaveNode } from './leave-node.ts'
 
 /** start() … stop() or abandon(). */
 export class EnrolmentSources {
@@ -63,9 +64,10 @@ export class EnrolmentSources {
     await this.watch?.abandon()
   }
 
-  /** When no pod is enrolled any more: takes away what is left on the node. */
+  /** When no pod is enrolled and no data process runs any more: takes away what is left on the node. */
   close(): void {
     this.watch?.close()
+    if (this.#cni?.isRemoved) leaveNode(this.#config, this.#log)
   }
 
   /** How it stands with them. */

@@ -18,11 +18,13 @@ import { toObject, viewOf } from '../../support/yaml-objects.ts'
 
 const SETTINGS = {
   ...{ image: 'waypoint:1', imagePullPolicy: 'Never', options: {}, controllerAddresses: 'controller:15012' },
+  ...{ controllerNamespace: 'istio-system' },
   ...{ trustDomain: 'cluster.local', clusterId: 'Kubernetes' },
 }
 const RESYNC_MS = 20_000
 const REMOVE_MS = 30_000
 const AUTO = 'Gateway shop/sidestep-waypoint'
+const CLASS_PATH = '/apis/gateway.networking.k8s.io/v1/gatewayclasses/sidestep-waypoint'
 const GATEWAY_PATH = '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/sidestep-waypoint'
 const SERVICE_PATH = '/api/v1/namespaces/shop/services/sidestep-waypoint'
 const DEPLOYMENT_PATH = '/apis/apps/v1/namespaces/shop/deployments/sidestep-waypoint'
@@ -100,6 +102,52 @@ t.test('the class, the Gateway, and what belongs to it are made, and told', asyn
     { name: AUTO, state: 'applied', problem: null },
     { name: 'waypoint shop/sidestep-waypoint', state: 'applied', problem: null },
   ])
+})
+
+t.test('the class belongs to the namespace of the controllers, also one that was made without', async (t) => {
+  const home = toObject({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: 'istio-system', uid: 'home' },
+  })
+  const lab = new Lab()
+  lab.start()
+  await lab.ask(null)
+  const made = (): unknown => lab.api.stored.get(CLASS_PATH)?.ours?.metadata.ownerReferences
+  t.equal(made(), undefined, 'nobody knows that namespace yet')
+  lab.askers = [home]
+  await lab.settle()
+  const owner = { apiVersion: 'v1', kind: 'Namespace', name: 'istio-system', uid: 'home' }
+  t.same(made(), [owner])
+  const { writes } = lab.api
+  const count = writes.length
+  await lab.pass(RESYNC_MS)
+  t.equal(writes.length, count, 'once')
+  lab.api.collectGarbage()
+  lab.askers = [{ ...home, metadata: { ...home.metadata, isDeleting: true } }]
+  await lab.settle()
+  await lab.pass(RESYNC_MS)
+  t.equal(lab.api.stored.has(CLASS_PATH), false, 'nor is it made again while that goes')
+})
+
+t.test('a class of somebody else is left as it is', async (t) => {
+  const home = toObject({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: 'istio-system', uid: 'home' },
+  })
+  const lab = new Lab()
+  const foreign = {
+    ...{ apiVersion: 'gateway.networking.k8s.io/v1', kind: 'GatewayClass' as const },
+    metadata: { name: 'sidestep-waypoint' },
+    spec: { controllerName: 'sidestep.dev/waypoint-controller' },
+  }
+  lab.api.putForeign(CLASS_PATH, foreign)
+  lab.start()
+  lab.askers = [home]
+  await lab.settle()
+  await lab.pass(RESYNC_MS)
+  t.same(lab.api.writes, [])
 })
 
 t.test('before the configuration was read, and without the lead, nothing is written', async (t) => {

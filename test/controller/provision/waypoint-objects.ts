@@ -19,6 +19,7 @@ const SETTINGS: WaypointSettings = {
   image: 'registry.example/waypoint:1',
   imagePullPolicy: 'IfNotPresent',
   controllerAddresses: 'sidestep-controller.istio-system.svc:15012',
+  controllerNamespace: 'istio-system',
   trustDomain: 'cluster.local',
   clusterId: 'Kubernetes',
   options: {},

@@ -27,9 +27,11 @@ function openLab(t: Test, count = 3) {
   const world = new StatusWorld(policiesYaml(count))
   const api = new StatusApiFake(world)
   const clock = new ManualClock()
-  const lab = { fence: '1' as string | null }
+  const lab = { fence: '1' as string | null, isRemoved: false }
   const open = () => {
-    const options = { settings: SETTINGS, clock, monotonicMs: () => clock.passedMs, random: () => 0.5 }
+    const isRemoved = async (): Promise<boolean> => lab.isRemoved
+    const times = { clock, monotonicMs: () => clock.passedMs, random: () => 0.5 }
+    const options = { settings: SETTINGS, ...times, isRemoved }
     const duty = statusDuty({ ...options, mesh: world, api, log: openLog('silent') })
     t.teardown(() => duty.stop())
     return duty
@@ -77,6 +79,24 @@ t.test('a watch that is late does not make it write twice', async (t) => {
   world.change()
   await pass(120_000)
   t.equal(api.requests.length, 2)
+})
+
+t.test('the last leader takes back what it has said, and only it', async (t) => {
+  const { world, api, lab, duty, pass, start } = openLab(t)
+  const said = (): number => world.all().filter(({ status }) => status.conditions !== undefined).length
+  start()
+  await pass(1000)
+  t.equal(said(), 3)
+  lab.isRemoved = true
+  lab.fence = null
+  await duty.stop()
+  t.equal(api.writes.length, 3, 'another one leads')
+  lab.fence = '2'
+  start()
+  await pass(1000)
+  await duty.stop()
+  t.equal(api.writes.length, 6)
+  t.equal(said(), 0)
 })
 
 t.test('another leader finds all as it should be', async (t) => {

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 
@@ -14,8 +15,9 @@ function keep(
   t: Test,
   shell: string,
   script: string,
+  ...options: readonly string[]
 ): { readonly child: ChildProcess; readonly lines: string[] } {
-  const child = spawn(shell, [KEEP, 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(shell, [KEEP, ...options, 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
   const lines: string[] = []
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -70,6 +72,15 @@ for (const shell of SHELLS) {
     const { child, lines } = keep(t, shell, 'echo again; exit 1')
     t.same(await once(child, 'close'), [1, null])
     t.equal(lines.filter((line) => line === 'again').length, 6)
+  })
+
+  t.test(`${shell}: who has lived for a while is forgiven what was before`, async (t) => {
+    const count = join(t.testdir(), 'count')
+    // The sixth is the last one that is started; it lives long enough, and five more are started.
+    const script = `echo again; echo >>${count}; [ "$(wc -l <${count})" -ne 6 ] || sleep 2.1; exit 1`
+    const { child, lines } = keep(t, shell, script, '--forgive', '2')
+    t.same(await once(child, 'close'), [1, null])
+    t.equal(lines.filter((line) => line === 'again').length, 11)
   })
 
   t.test(`${shell}: a child that takes its time at the end is waited for`, async (t) => {

@@ -25,6 +25,7 @@ export class CniAgent {
   readonly #options: CniAgentOptions
   readonly #spool: CniSpool
   readonly #installation: CniInstallation
+  #isRemoved = false
 
   constructor(options: CniAgentOptions) {
     this.#options = options
@@ -59,8 +60,13 @@ export class CniAgent {
     this.#spool.stop()
     this.#installation.stop()
     if (!this.#isInstalling) return
-    if (await isUninstalled(this.#options.client, this.#options.config.podNamespace))
-      this.#installation.remove()
+    this.#isRemoved = await isUninstalled(this.#options.client, this.#options.config.podNamespace)
+    if (this.#isRemoved) this.#installation.remove()
+  }
+
+  /** After stop(): no ztunnel comes after this one. */
+  get isRemoved(): boolean {
+    return this.#isRemoved
   }
 
   /** Another supervisor answers from now on. */
