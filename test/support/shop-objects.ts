@@ -201,15 +201,22 @@ export function filePod(name: string): string {
   })
 }
 
-/** Three servers on node2 that end at once when they are told to, and who calls them from node1, so many times a second. */
+/** Servers on node2, three of each kind, and who calls them from node1, so many times a second in all. */
 export function rush(rate: number): string {
-  const server = program('till.mjs', { PORT: '8080' }, answers(8080))
-  const caller = program('rush.mjs', { URL: 'http://till/', RATE: `${rate}` })
-  const servers = deployment('till', [server], on('node2')) as { readonly spec: Json } // as: made above
+  const kinds = [
+    ['till', 'finishes'],
+    ['kiosk', 'at-once'],
+  ] as const
+  const servers = kinds.flatMap(([name, ENDS]) => {
+    const server = program('till.mjs', { PORT: '8080', MARKER: name, ENDS }, answers(8080))
+    const made = deployment(name, [server], on('node2')) as { readonly spec: Json } // as: made above
+    return [account(name), service(name, 80, 8080), { ...made, spec: { ...made.spec, replicas: 3 } }]
+  })
+  const targets = Object.fromEntries(kinds.map(([name]) => [name, `http://${name}/`]))
+  const caller = program('rush.mjs', { TARGETS: JSON.stringify(targets), RATE: `${rate}` })
   return list([
-    ...['till', 'rush'].map(account),
-    service('till', 80, 8080),
-    { ...servers, spec: { ...servers.spec, replicas: 3 } },
+    account('rush'),
+    ...servers,
     deployment('rush', [caller], { ...on('node1'), ...ENDS_AT_ONCE }),
   ])
 }

@@ -32,6 +32,8 @@ export interface Outcome {
   readonly startedMs: number
   readonly tookMs: number
   readonly error: string | null
+  /** Where it came from, where its caller says so. */
+  readonly port?: number
 }
 
 /** A connection record or another line of a log. */
@@ -205,6 +207,46 @@ interface ApiPod {
 
 const isFailure = ({ error }: Outcome): boolean => error !== null
 const wayOf = ({ caller, target }: Outcome): string => `${caller} to ${target}`
+/**
+ * Requests from `ip` that failed and are the mesh's: those without two records of their own, of the node of the caller and
+ * of the other one, which say that the application (or the kernel for it) had taken the connection, and closed or reset it
+ * without an answer. Without a mesh these fail as well; and what an application has read may be done already: nobody can send it
+ * again. That a pod went meanwhile counts where `isGoneAtOnce`: there the application did not wait for what it had begun.
+ */
+export function unfinished(
+  failed: readonly Outcome[],
+  records: readonly LogLine[],
+  ip: string,
+  isGoneAtOnce: (outcome: Outcome) => boolean,
+): readonly string[] {
+  const inbound = records.filter(
+    (each) =>
+      each.direction === 'inbound' &&
+      `${each['src.addr']}`.startsWith(`${ip}:`) &&
+      each.connect_ms !== undefined &&
+      each.bytes_sent === 0,
+  )
+  return failed.flatMap((outcome) => {
+    const reasons = ['OK', 'PEER_RESET', ...(isGoneAtOnce(outcome) ? ['ENDPOINT_GONE'] : [])]
+    // A port comes round again.
+    const outbound = records.find(
+      (each) =>
+        each.direction === 'outbound' &&
+        each['src.addr'] === `${ip}:${outcome.port}` &&
+        Date.parse(`${each.time}`) >= outcome.startedMs,
+    )
+    const at = inbound.findIndex(
+      (each) =>
+        each['dst.addr'] === outbound?.['dst.hbone_addr'] &&
+        reasons.includes(`${each.reason}`) &&
+        (each.reason === 'ENDPOINT_GONE' || each.bytes_recv === outbound?.bytes_sent),
+    )
+    const isTheirs = at >= 0 && outbound?.bytes_recv === 0
+    if (isTheirs) inbound.splice(at, 1)
+    return isTheirs ? [] : [`${told(outcome)}; ${JSON.stringify(outbound ?? 'no record')}`]
+  })
+}
+
 /** An outcome in one line. */
 export const told = (outcome: Outcome): string =>
   `${new Date(outcome.startedMs).toISOString()} ${wayOf(outcome)}: ${outcome.error} after ${outcome.tookMs} ms`
