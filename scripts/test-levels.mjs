@@ -12,6 +12,8 @@ const [WAITING, COMPUTING, ALONE] = [3, 2, 1]
 const QUICK_SECONDS = 120
 /** A file with namespaces or clusters of its own: seconds to set up each, and much waiting. */
 const SLOW_SECONDS = 600
+/** The story of a whole mesh, with outages and a reboot in it: six minutes on a machine that does nothing else. */
+const NODES_SECONDS = 900
 /** Half an hour of connections, what is before and after it, and a machine that is busy. */
 const SOAK_SECONDS = 2700
 
@@ -24,7 +26,7 @@ export const LEVELS = {
   netns: { globs: of('netns'), jobs: WAITING, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: WAITING, seconds: SLOW_SECONDS },
   interop: { globs: of('interop'), jobs: ALONE, seconds: SLOW_SECONDS },
-  nodes: { globs: of('nodes'), jobs: ALONE, seconds: SLOW_SECONDS },
+  nodes: { globs: of('nodes'), jobs: ALONE, seconds: NODES_SECONDS },
   conformance: { globs: ['test/conformance/*.ts'], jobs: ALONE, seconds: SLOW_SECONDS }, // what is below runs in pods
   peer: { globs: of('peer'), jobs: ALONE, seconds: SLOW_SECONDS },
   soak: { globs: of('soak'), jobs: ALONE, seconds: SOAK_SECONDS },

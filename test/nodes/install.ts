@@ -15,8 +15,10 @@ const SYSTEM = 'istio-system'
 const READY_MS = 60_000
 const ENROLLED_MS = 10_000 // with what kubectl takes; the agent itself is measured in test/cluster/enrolment.ts
 const STATUS_PORT = 15_021
-/** A new pod should wait 200 ms at most for its enrolment; what it took is told, and only a defect takes this long. */
-const ADDED_MS = 4_000
+/** Medians: of the wait of a new pod for its enrolment, and from the label until a running pod is enrolled. */
+const [ADDED_GOAL_MS, ENROL_GOAL_MS] = [200, 2_000]
+/** What is measured is told; a machine that is busy with other things is no defect, this many times a goal is one. */
+const OF_A_GOAL = 5
 /** A ztunnel that ends loses what waits in the queues of its sockets: of one caller one connection on either node. */
 const MOST_LOST = 2
 const WAIT_MS = 60_000
@@ -136,6 +138,25 @@ spec:
       - {name: spool, hostPath: {path: /run/sidestep-cni, type: DirectoryOrCreate}}
       - {name: run, hostPath: {path: /run/sidestep, type: DirectoryOrCreate}}
 `
+/** Pods that do nothing, to be enrolled while they run. */
+const IDLERS = 5
+const idlers = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: idle, namespace: shop}
+spec:
+  replicas: ${IDLERS}
+  selector: {matchLabels: {app: idle}}
+  template:
+    metadata: {labels: {app: idle}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: main, image: 'localhost/tools:1', imagePullPolicy: Never, command: [sleep, '3600']}]
+`
+const NEW_PODS = ['new-a', 'new-b', 'new-c', 'new-d', 'new-e']
+const medianOf = (values: readonly number[]): number =>
+  values.toSorted((left, right) => left - right)[Math.floor(values.length / 2)] ?? Number.NaN
+
 /** A policy that stays, for its status. */
 const PERMISSIVE =
   '{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: permissive, namespace: shop}, spec: {mtls: {mode: PERMISSIVE}}}'
@@ -159,6 +180,17 @@ async function failuresSince(before: { readonly failed: number }, more = 20): Pr
     WAIT_MS,
   )
   return last.failed - before.failed
+}
+
+/** What all ztunnels have logged. */
+async function logLines(): Promise<readonly Readonly<Partial<Record<string, string>>>[]> {
+  const logs = await Promise.all(
+    (await podsOf('ztunnel')).map(({ name }) => cluster.kubectl('-n', SYSTEM, 'logs', name)),
+  )
+  return logs
+    .flatMap((log) => log.split('\n'))
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line))
 }
 
 /** The connection records of all ztunnels, the newest of each. */
@@ -312,11 +344,22 @@ t.test('a label enrols pods that run: mTLS by their accounts, and no request fai
   await cluster.apply(SHOP)
   await cluster.kubectl('-n', 'shop', 'wait', 'pod', '--all', '--for=condition=Ready', '--timeout=60s')
   await failuresSince(await requests()) // until cart was ready some have
+  await cluster.apply(idlers)
+  await cluster.kubectl('-n', 'shop', 'rollout', 'status', 'deployment/idle', '--timeout=60s')
   const before = await requests()
   const startedMs = performance.now()
+  const labelledMs = Date.now()
   await runBlock(enrol)
   const tookMs = Math.round(performance.now() - startedMs)
   t.ok(tookMs < ENROLLED_MS, `${tookMs} ms`)
+  // kubectl's own start is in it.
+  const enrolledMs = (await logLines())
+    .filter(({ msg, pod }) => msg === 'pod enrolled' && pod?.startsWith('idle-'))
+    .map(({ time }) => Date.parse(time ?? '') - labelledMs)
+  t.equal(enrolledMs.length, IDLERS)
+  t.ok(medianOf(enrolledMs) <= OF_A_GOAL * ENROL_GOAL_MS, `${medianOf(enrolledMs)} ms`)
+  t.comment(`running pods were enrolled after ${enrolledMs.join(', ')} ms, goal ${ENROL_GOAL_MS}`)
+  await cluster.kubectl('-n', 'shop', 'delete', 'deployment', 'idle', '--cascade=foreground')
   t.equal(await failuresSince(before), 0)
   const identities = {
     ...{ reason: 'OK', transport: 'HBONE' },
@@ -375,7 +418,7 @@ t.test(
         ),
         /"portmap"[\s\S]*"sidestep-cni"/,
       )
-    for (const name of ['new-a', 'new-b', 'new-c']) {
+    for (const name of NEW_PODS) {
       const { said, ip } = await runNew(name)
       t.equal(said, 'answered')
       t.match(await recordsFrom(ip), [
@@ -398,10 +441,11 @@ t.test(
       waits.map(({ kind, isEnrolled, isLate }) => ({ kind, isEnrolled, isLate })),
       waits.map(() => ({ kind: 'done', isEnrolled: true, isLate: false })),
     )
-    t.equal(waits.length, 3)
-    const longestMs = Math.max(...waits.map(({ waitedMs }) => waitedMs))
-    t.ok(longestMs <= ADDED_MS)
-    t.comment(`new pods waited ${waits.map(({ waitedMs }) => waitedMs).join(', ')} ms`)
+    t.equal(waits.length, NEW_PODS.length)
+    const waited = waits.map(({ waitedMs }) => Number(waitedMs))
+    const middleMs = medianOf(waited)
+    t.ok(middleMs <= OF_A_GOAL * ADDED_GOAL_MS, `${middleMs} ms`)
+    t.comment(`new pods waited ${waited.join(', ')} ms, goal ${ADDED_GOAL_MS}`)
   },
 )
 
@@ -437,18 +481,7 @@ t.test(
       WAIT_MS,
     )
     await cluster.kubectl(
-      ...[
-        '-n',
-        'shop',
-        'delete',
-        'pod',
-        'new-a',
-        'new-b',
-        'new-c',
-        'new-late',
-        '--grace-period=0',
-        '--force',
-      ],
+      ...['-n', 'shop', 'delete', 'pod', ...NEW_PODS, 'new-late', '--grace-period=0', '--force'],
     )
   },
 )

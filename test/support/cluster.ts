@@ -172,6 +172,11 @@ export class Cluster {
     await this.#lab('start', component)
   }
 
+  /** A loss of power: done when the node's programs start again. Not of the one with the control plane. Only of the lab. */
+  async reboot(node: string): Promise<void> {
+    await this.#lab('reboot', node)
+  }
+
   /** Makes etcd and the apiserver forget what was: a watch from before gets 410. Only of the lab. */
   async forget(): Promise<void> {
     await this.#lab('compact')

@@ -29,6 +29,14 @@ export function processOf(uid: string, part: string): number {
   return only.pid
 }
 
+/** When a process was started, ms since 1970, to a hundredth of a second. SPEC proc_pid_stat(5): the 22nd field */
+export function startOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19])
+  const upMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000
+  return Date.now() - upMs + ticks * 10
+}
+
 /** What a shell in the network of a process prints. */
 export function inNetworkOf(pid: number, script: string): string {
   const { stdout, stderr, status } = spawnSync('nsenter', ['-t', `${pid}`, '-n', 'sh', '-c', script], {

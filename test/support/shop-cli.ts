@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line in a real cluster, as somebody who has its kubeconfig and nothing else would use it: a process of its own,
 // what it prints, how it ends. Text and JSON of every command that only looks.
-import { execFile, spawn } from 'node:child_process'
+import { type ExecFileOptions, execFile, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { PairVerdict } from '../../cli/why/pair-facts.ts'
@@ -17,6 +20,12 @@ import { DENY_FRONT, SHOP } from './shop-objects.ts'
 const CLI = fileURLToPath(new URL('../../cli/sidestep.mjs', import.meta.url))
 const CART_HOST = `cart.${SHOP}.svc.cluster.local`
 const COMMAND_MS = 60_000
+const MAX_OUTPUT_BYTES = 256 * 1024 * 1024
+/** So long a tap is listened to; the shop calls several times a second. */
+const TAP_MS = 6_000
+const CAPTURE_SECONDS = 2
+const WAIT_MS = 60_000
+const SYSTEM = 'istio-system'
 
 interface Ended {
   readonly code: number
@@ -40,9 +49,24 @@ class Sidestep {
   }
 
   run(...args: readonly string[]): Promise<Ended> {
+    return this.#run({ timeout: COMMAND_MS }, ['--kubeconfig', this.#cluster.kubeconfig, ...args])
+  }
+
+  /** No node is asked. */
+  runOnDump(file: string, ...args: readonly string[]): Promise<Ended> {
+    return this.#run({ timeout: COMMAND_MS }, ['--dump', file, ...args])
+  }
+
+  /** Ends it after a while, as somebody does who has seen enough. */
+  runFor(ms: number, ...args: readonly string[]): Promise<Ended> {
+    const all = ['--kubeconfig', this.#cluster.kubeconfig, ...args]
+    return this.#run({ timeout: ms, killSignal: 'SIGINT' }, all)
+  }
+
+  #run(limits: Pick<ExecFileOptions, 'timeout' | 'killSignal'>, args: readonly string[]): Promise<Ended> {
     const startedMs = performance.now()
-    const all = ['--no-warnings', CLI, '--kubeconfig', this.#cluster.kubeconfig, ...args]
-    const options = { env: { PATH: process.env.PATH }, timeout: COMMAND_MS }
+    const all = ['--no-warnings', CLI, ...args]
+    const options = { env: { PATH: process.env.PATH }, maxBuffer: MAX_OUTPUT_BYTES, ...limits }
     return new Promise((resolve) => {
       const child = execFile(process.execPath, all, options, (_, stdout, stderr) =>
         resolve({ code: child.exitCode ?? -1, stdout, stderr, tookMs: performance.now() - startedMs }),
@@ -98,6 +122,129 @@ export async function looksAround(t: Test, cluster: Cluster, shop: Shop): Promis
   await showsConnection(t, sidestep, front, cart)
   await showsPod(t, sidestep, cart, account('cart'))
   await explains(t, sidestep, cluster, front)
+  await countsEdges(t, cluster, account('front'))
+  await listens(t, sidestep, cluster, cart)
+  await looksElsewhere(t, sidestep, cluster, cart)
+}
+
+interface ControllerEdge {
+  readonly source: { readonly namespace: string; readonly identity: string } | null
+  readonly destination: { readonly namespace: string; readonly identity: string } | null
+  readonly service: string
+  readonly isPlaintext: boolean
+  readonly reason: string
+  readonly opened: number
+  readonly failed: number
+}
+
+/** What the nodes have told the controllers, whichever of them each node reports to. */
+async function countsEdges(t: Test, cluster: Cluster, front: string): Promise<void> {
+  const script = `
+    require('http').get({ socketPath: '/run/sidestep/controller.sock', path: '/edges?namespace=${SHOP}', agent: false },
+      (answer) => answer.pipe(process.stdout))`
+  const names = (
+    await cluster.kubectl('-n', SYSTEM, 'get', 'pods', '-l', 'app=sidestep-controller', '-o', 'name')
+  )
+    .trim()
+    .split('\n')
+  t.equal(names.length, 2, 'two controllers')
+  const ask = async (name: string): Promise<readonly ControllerEdge[]> => {
+    const text = await cluster.kubectl('-n', SYSTEM, 'exec', name, '--', '/usr/local/bin/node', '-e', script)
+    return (JSON.parse(text) as { readonly edges: readonly ControllerEdge[] }).edges // as: our API
+  }
+  const wanted: Readonly<Record<string, (edge: ControllerEdge) => boolean>> = {
+    'front to cart inside mTLS': (edge) =>
+      edge.service === CART_HOST &&
+      edge.source?.identity === front &&
+      !edge.isPlaintext &&
+      edge.reason === 'OK',
+    'a call in plain text': ({ isPlaintext, opened }) => isPlaintext && opened > 0,
+    'front refused by policy': (edge) =>
+      edge.source?.identity === front && edge.reason === 'POLICY_DENY' && edge.failed > 0,
+  }
+  const missing = async (): Promise<readonly string[]> => {
+    const edges = (await Promise.all(names.map(ask))).flat()
+    return Object.keys(wanted).filter((name) => !edges.some((edge) => wanted[name]?.(edge)))
+  }
+  await poll('the edges', async () => ((await missing()).length === 0 ? true : null), WAIT_MS).catch(
+    () => null,
+  )
+  t.same(await missing(), [], 'the controllers know the edges')
+}
+
+/** What goes on until somebody ends it. */
+async function listens(t: Test, sidestep: Sidestep, cluster: Cluster, cart: ShopPod): Promise<void> {
+  const name = `${SHOP}/${cart.name}`
+  const { stdout } = await sidestep.runFor(TAP_MS, '-o', 'json', 'tap', name)
+  const events = stdout
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
+  t.ok(
+    events.some(({ node }) => node === cart.node),
+    `${events.length} events of ${name}`,
+  )
+  const directory = mkdtempSync(join(tmpdir(), 'capture-'))
+  const out = join(directory, 'cart.pcapng')
+  try {
+    const ended = await sidestep.run('capture', name, '--out', out, '--seconds', `${CAPTURE_SECONDS}`)
+    t.equal(ended.code, 0, ended.stderr)
+    const bytes = readFileSync(out)
+    t.equal(bytes.readUInt32LE(0), 0x0a0d0d0a, 'a pcapng file')
+    t.ok(bytes.includes('GET / HTTP/1.1') && bytes.includes('marker-of-cart'), 'what cart read and said')
+    t.equal(statSync(out).mode & 0o777, 0o600)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+  const log = await logOf(cluster, cart.node)
+  t.match(log, /"audit":"capture","pod":"shop\/cart-/)
+}
+
+/** Drains, log levels, a dump, and the command in the image itself. */
+async function looksElsewhere(t: Test, sidestep: Sidestep, cluster: Cluster, cart: ShopPod): Promise<void> {
+  const drains = await sidestep.text(t, 'drain', 'status')
+  for (const node of ['node1', 'node2']) t.match(drains, new RegExp(`^${node} +serving `, 'm'))
+  for (const level of ['debug', 'info']) {
+    const levels = await sidestep.text(t, 'log-level', level)
+    for (const node of ['node1', 'node2']) t.match(levels, new RegExp(`^${node} +${level} *$`, 'm'))
+  }
+  const log = await logOf(cluster, cart.node)
+  t.match(log, /"audit":"logging","asked":"level=debug","status":200,"uid":0,"pid":\d+/)
+  const dump = await sidestep.text(t, 'dump')
+  t.notMatch(dump, /PRIVATE KEY/)
+  const directory = mkdtempSync(join(tmpdir(), 'dump-'))
+  try {
+    const file = join(directory, 'mesh.json')
+    writeFileSync(file, dump)
+    const { stdout: read, stderr } = await sidestep.runOnDump(file, 'ps')
+    t.equal(stderr, '')
+    t.match(read, new RegExp(`^${cart.node} +${SHOP}/${cart.name} +\\S+ +served$`, 'm'))
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+  const inside = [
+    '/usr/local/bin/node',
+    '/app/image/entry.mjs',
+    'cli',
+    '--node',
+    '/run/sidestep/admin.sock',
+    'ps',
+  ]
+  const name = await ztunnelOn(cluster, cart.node)
+  t.match(
+    await cluster.kubectl('-n', SYSTEM, 'exec', name, '--', ...inside),
+    new RegExp(`${SHOP}/${cart.name} +\\S+ +served$`, 'm'),
+  )
+}
+
+async function ztunnelOn(cluster: Cluster, node: string): Promise<string> {
+  const select = ['-l', 'app=ztunnel', '--field-selector', `spec.nodeName=${node}`]
+  const template = 'jsonpath={.items[0].metadata.name}'
+  return await cluster.kubectl('-n', SYSTEM, 'get', 'pods', ...select, '-o', template)
+}
+
+async function logOf(cluster: Cluster, node: string): Promise<string> {
+  return await cluster.kubectl('-n', SYSTEM, 'logs', await ztunnelOn(cluster, node))
 }
 
 /** One that stands, made from within the pod. */

@@ -95,6 +95,17 @@ const listens = (port: number): Json => ({ readinessProbe: { tcpSocket: { port }
 const answers = (port: number): Json => ({
   readinessProbe: { httpGet: { path: '/ready', port }, periodSeconds: 1 },
 })
+/** Every kind of probe that goes through the network, and who forgives a kubelet ten seconds. */
+const PATIENT = { periodSeconds: 1, failureThreshold: 10 }
+const alive = (port: number): Json => ({
+  readinessProbe: { httpGet: { path: '/ready', port }, ...PATIENT },
+  livenessProbe: { httpGet: { path: '/ready', port }, ...PATIENT },
+})
+const grpcAlive = (port: number): Json => ({
+  readinessProbe: { grpc: { port }, ...PATIENT },
+  livenessProbe: { grpc: { port }, ...PATIENT },
+  startupProbe: { tcpSocket: { port }, periodSeconds: 1, failureThreshold: 60 },
+})
 const web = (marker: string, port: number): Json =>
   program('web.mjs', { MARKER: `marker-of-${marker}`, PORT: `${port}` }, answers(port))
 
@@ -123,8 +134,8 @@ export function shopObjects(): string {
     service('plain', 80, 8080),
     service('host', HOST_PORT, HOST_PORT),
     deployment('redis', [redis], on('node1')),
-    deployment('cart', [program('cart.mjs', { PORT: '8080' }, answers(8080))], on('node2')),
-    deployment('catalog', [program('catalog.mjs', { PORT: '9000' }, listens(9000))], on('node2')),
+    deployment('cart', [program('cart.mjs', { PORT: '8080' }, alive(8080))], on('node2')),
+    deployment('catalog', [program('catalog.mjs', { PORT: '9000' }, grpcAlive(9000))], on('node2')),
     deployment('mail', [program('mail.mjs', { PORT: '2525' }, listens(2525))], on('node2')),
     object('apps/v1', 'StatefulSet', 'orders', {
       spec: {
@@ -245,6 +256,11 @@ export const DENY_FRONT = policy('AuthorizationPolicy', 'no-front', 'cart', {
 /** cart takes what it would anyway: a policy that changes nothing. */
 export const PERMISSIVE_CART = policy('PeerAuthentication', 'permissive', 'cart', {
   mtls: { mode: 'PERMISSIVE' },
+})
+
+/** catalog too: what its kubelet asks is gRPC. */
+export const STRICT_CATALOG = policy('PeerAuthentication', 'strict-catalog', 'catalog', {
+  mtls: { mode: 'STRICT' },
 })
 
 /** cart takes nothing in plain text. */

@@ -170,6 +170,19 @@ export class Shop {
     return this.inNetwork(uid, TRACES)
   }
 
+  /** Of every pod: how often its containers were started again, and since when it is ready. */
+  async readiness(): Promise<string> {
+    const ready = '{.status.conditions[?(@.type=="Ready")].lastTransitionTime}'
+    const each = `{.metadata.name} {.status.containerStatuses[*].restartCount} ${ready}{"\\n"}`
+    const template = `jsonpath={range .items[*]}${each}{end}`
+    return await this.#cluster.kubectl('-n', SHOP, 'get', 'pods', '-o', template)
+  }
+
+  /** The first program of a pod; null when none runs. */
+  firstProcessOf(uid: string): number | null {
+    return processesOf(uid)[0]?.pid ?? null
+  }
+
   /** What a shell in the network of a pod prints. */
   inNetwork(uid: string, script: string): string {
     const [first] = processesOf(uid)
@@ -207,46 +220,6 @@ interface ApiPod {
 
 const isFailure = ({ error }: Outcome): boolean => error !== null
 const wayOf = ({ caller, target }: Outcome): string => `${caller} to ${target}`
-/**
- * Requests from `ip` that failed and are the mesh's: those without two records of their own, of the node of the caller and
- * of the other one, which say that the application (or the kernel for it) had taken the connection, and closed or reset it
- * without an answer. Without a mesh these fail as well; and what an application has read may be done already: nobody can send it
- * again. That a pod went meanwhile counts where `isGoneAtOnce`: there the application did not wait for what it had begun.
- */
-export function unfinished(
-  failed: readonly Outcome[],
-  records: readonly LogLine[],
-  ip: string,
-  isGoneAtOnce: (outcome: Outcome) => boolean,
-): readonly string[] {
-  const inbound = records.filter(
-    (each) =>
-      each.direction === 'inbound' &&
-      `${each['src.addr']}`.startsWith(`${ip}:`) &&
-      each.connect_ms !== undefined &&
-      each.bytes_sent === 0,
-  )
-  return failed.flatMap((outcome) => {
-    const reasons = ['OK', 'PEER_RESET', ...(isGoneAtOnce(outcome) ? ['ENDPOINT_GONE'] : [])]
-    // A port comes round again.
-    const outbound = records.find(
-      (each) =>
-        each.direction === 'outbound' &&
-        each['src.addr'] === `${ip}:${outcome.port}` &&
-        Date.parse(`${each.time}`) >= outcome.startedMs,
-    )
-    const at = inbound.findIndex(
-      (each) =>
-        each['dst.addr'] === outbound?.['dst.hbone_addr'] &&
-        reasons.includes(`${each.reason}`) &&
-        (each.reason === 'ENDPOINT_GONE' || each.bytes_recv === outbound?.bytes_sent),
-    )
-    const isTheirs = at >= 0 && outbound?.bytes_recv === 0
-    if (isTheirs) inbound.splice(at, 1)
-    return isTheirs ? [] : [`${told(outcome)}; ${JSON.stringify(outbound ?? 'no record')}`]
-  })
-}
-
 /** An outcome in one line. */
 export const told = (outcome: Outcome): string =>
   `${new Date(outcome.startedMs).toISOString()} ${wayOf(outcome)}: ${outcome.error} after ${outcome.tookMs} ms`

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// gRPC: one answer, or a stream of as many as were asked for.
+// gRPC: one answer, or a stream of as many as were asked for; and grpc.health.v1, by which a kubelet asks.
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import './end-late.mjs'
 
@@ -25,6 +25,10 @@ server.addService(
     },
   },
 )
+/** SPEC grpc.health.v1 HealthCheckResponse: field 1, status, is SERVING. */
+const SERVING = Buffer.from([0x08, 0x01])
+const CHECK = { path: '/grpc.health.v1.Health/Check', requestStream: false, responseStream: false, ...form }
+server.addService({ check: CHECK }, { check: (_call, answer) => answer(null, SERVING) })
 server.bindAsync(`[::]:${process.env.PORT}`, ServerCredentials.createInsecure(), (error) => {
   if (error !== null) throw error
 })
