@@ -108,7 +108,7 @@ what differs from what stands there; \`/status\` of its admin socket says what i
   time later, at last every four minutes. Gateways and classes of other controllers are never
   touched. \`lastTransitionTime\` changes with the status, not with the words.
 - A condition stays when the controller stops: what it says is true of its \`observedGeneration\` and the time of its
-  writing. A Gateway keeps its address until its Service has another, so that nobody goes round its waypoint meanwhile.
+  writing. When its Deployment is deleted, the last one that leads takes all of them back. A Gateway keeps its address until its Service has another, so that nobody goes round its waypoint meanwhile.
 - Other kinds have no condition of ours; what is wrong with them is in \`/findings\`.`,
     table(['Object', 'Condition', 'Status', 'Reason', 'Meaning'], rows),
   )
