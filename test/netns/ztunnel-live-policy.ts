@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connections that stand when a policy, or the workload it is about, changes: each is asked again, and goes on or is cut as a
 // new one would be let in or not. Waypoints: ztunnel-divert.ts; revoked certificates: ztunnel-revocation.ts.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabRecord, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
@@ -114,4 +116,34 @@ t.test('connections that stand when something changes', { timeout: 220_000 }, as
       t.ok(cut.length <= count, 'nothing else was cut')
       for (const [, , socket] of sockets) socket.destroy()
     })
+
+  await t.test('those of a generation that drains are asked again too', async (t) => {
+    // Not the admin API's, which are the serving generation's.
+    const file = join(lab.directory, 'records', 'n2')
+    const written = (): readonly LabRecord[] =>
+      (existsSync(file) ? readFileSync(file, 'utf8') : '')
+        .split('\n')
+        .flatMap((line) => (line.endsWith('}') ? [JSON.parse(line) as LabRecord] : [])) // as: our own lines
+    const known = written().length
+    const sockets = [await open(lab, 'front'), await open(lab, 'stranger'), await open(lab, 'batch')] as const
+    for (const node of ['n1', 'n2'] as const) {
+      lab.upgrade(node)
+      await poll(`the change of generations of ${node}`, () =>
+        lab.log(node).includes('the data process before drains') ? true : null,
+      )
+      await lab.ready(node)
+    }
+    await configure(lab, policy(of('batch'), ALLOW))
+    const [front, stranger, batch] = sockets
+    for (const socket of [front, stranger]) await socket.until('the cut', ({ isClosed }) => isClosed)
+    t.ok(await echoes(batch, 'one'), 'who is allowed goes on')
+    const isCut = ({ reason, direction }: LabRecord): boolean =>
+      reason === 'POLICY_CHANGED' && direction === 'inbound'
+    const cut = await poll('the records', () => {
+      const found = written().slice(known).filter(isCut)
+      return found.length === 2 ? found : null
+    })
+    t.same(cut.map((record) => record['src.workload'] ?? '').toSorted(), ['front', 'stranger'])
+    batch.destroy()
+  })
 })

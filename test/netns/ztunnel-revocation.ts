@@ -83,6 +83,28 @@ t.test('a certificate is revoked while its tunnel is in use', { timeout: 150_000
     },
   )
 
+  await t.test('so does a tunnel of generations that drain', async () => {
+    const [front, batch] = [await open(lab, 'front'), await open(lab, 'batch')]
+    const serial = await serialOf(lab, 'batch')
+    for (const node of ['n1', 'n2'] as const) {
+      lab.upgrade(node)
+      await poll(`the change of generations of ${node}`, () =>
+        lab.log(node).includes('the data process before drains') ? true : null,
+      )
+      await lab.ready(node)
+    }
+    await controller.revoke(serial)
+    await batch.until('the end', ({ isClosed }) => isClosed, CUT_OFF_MS)
+    await poll(
+      'another certificate',
+      async () => (await serialOf(lab, 'batch')) !== serial || null,
+      CUT_OFF_MS,
+    )
+    await poll('batch is greeted again', async () => (await isGreeted(lab, 'batch')) || null)
+    await echoes(front, 'unharmed')
+    front.destroy()
+  })
+
   await t.test('without a CA its holder is cut off and kept out; others are unharmed', async (t) => {
     const [front, batch] = [await open(lab, 'front'), await open(lab, 'batch')]
     cut()
@@ -117,7 +139,7 @@ t.test('a certificate is revoked while its tunnel is in use', { timeout: 150_000
     })
     const dump = JSON.parse((await lab.admin('n2', '/config_dump')).text)
     t.equal(dump.source.kind, 'file')
-    t.match(dump.revocations, { lists: [{ revoked: 2, isOverdue: false }], undecided: 0 })
+    t.match(dump.revocations, { lists: [{ revoked: 3, isOverdue: false }], undecided: 0 })
     await poll('batch is greeted', async () => (await isGreeted(lab, 'batch')) || null)
     const known = (await lab.records('n2')).length
     t.notOk(await isGreeted(lab, 'front'))
