@@ -1,41 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates that are revoked while two real nodes talk: who can get another one goes on with it, who cannot is cut off
 // and kept out, also by a node that was restarted and hears nothing of any controller.
-import { type ChildProcess, spawn } from 'node:child_process'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
-import { CART_VIP, isGreeted, PODS, startControlledLab } from '../support/controlled-lab.ts'
+import t from 'tap'
+import { CART_VIP, isGreeted, PODS, serialOf, startCuttableLab } from '../support/controlled-lab.ts'
 import { clusterYaml } from '../support/controller-process.ts'
 import { type LabPod, type LabSocket, labMesh, type MeshLab, poll } from '../support/mesh-lab.ts'
 
-const PROXY = fileURLToPath(new URL('../support/tcp-proxy.ts', import.meta.url))
-const PROXY_PORT = 15_013
 const CUT_OFF_MS = 10_000
-
-/** The CA of n1 is behind something that can be cut. */
-async function start(t: Test) {
-  let proxy: ChildProcess | null = null
-  const started = await startControlledLab(t, (node, network) => {
-    if (node !== 'n1') return {}
-    const { namespace, ip } = network.node('control')
-    const args = ['--no-warnings', PROXY, String(PROXY_PORT), ip, '15012']
-    proxy = namespace.run(() => spawn(process.execPath, args, { stdio: 'inherit', env: {} }))
-    return { SIDESTEP_CA_ADDRESSES: `${ip}:${PROXY_PORT}` }
-  })
-  const cut = (): void => void proxy?.kill()
-  t.teardown(cut)
-  return { ...started, cut }
-}
-
-async function serialOf(lab: MeshLab, pod: LabPod): Promise<string> {
-  const { text } = await lab.admin('n1', '/certificates')
-  const reports = JSON.parse(text) as { identity: string; stored: string }[] // as: the route's answer
-  const found = reports.find(({ identity }) => identity.endsWith(`/sa/${pod}`))
-  if (found === undefined) throw new Error(text)
-  return found.stored
-}
 
 async function metric(lab: MeshLab, node: 'n1' | 'n2', name: string): Promise<number> {
   const { text } = await lab.admin(node, '/metrics')
@@ -57,7 +30,7 @@ async function echoes(socket: LabSocket, word: string): Promise<void> {
 const isRevoked = ({ reason }: { readonly reason?: string | number }): boolean => reason === 'CERT_REVOKED'
 
 t.test('a certificate is revoked while its tunnel is in use', { timeout: 150_000 }, async (t) => {
-  const { lab, controller, cut } = await start(t)
+  const { lab, controller, cut } = await startCuttableLab(t)
   await controller.configure(clusterYaml(PODS, []))
   await poll('batch is let in', async () => (await isGreeted(lab, 'batch')) || null)
 

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // MeshLab under a controller: both nodes join with tokens and learn everything from it.
+import { type ChildProcess, spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
 import { ControllerProcess, clusterYaml } from './controller-process.ts'
 import { labDirectory } from './lab-directory.ts'
 import { type LabNode, type LabPod, MeshLab } from './mesh-lab.ts'
+
+const PROXY = fileURLToPath(new URL('./tcp-proxy.ts', import.meta.url))
+const PROXY_PORT = 15_013
 
 export const PODS = [
   { name: 'front', ip: '10.1.0.1', node: 'n1' },
@@ -52,6 +57,30 @@ export async function startControlledLab(
   t.teardown(() => lab.close())
   if (controller === null) throw new Error('nothing was prepared')
   return { lab, controller }
+}
+
+/** The same, with the CA of n1 behind something that can be cut, for good. */
+export async function startCuttableLab(t: Test) {
+  let proxy: ChildProcess | null = null
+  const started = await startControlledLab(t, (node, network) => {
+    if (node !== 'n1') return {}
+    const { namespace, ip } = network.node('control')
+    const args = ['--no-warnings', PROXY, String(PROXY_PORT), ip, '15012']
+    proxy = namespace.run(() => spawn(process.execPath, args, { stdio: 'inherit', env: {} }))
+    return { SIDESTEP_CA_ADDRESSES: `${ip}:${PROXY_PORT}` }
+  })
+  const cut = (): void => void proxy?.kill()
+  t.teardown(cut)
+  return { ...started, cut }
+}
+
+/** The serial number of the certificate that n1 has for a pod. */
+export async function serialOf(lab: MeshLab, pod: LabPod): Promise<string> {
+  const { text } = await lab.admin('n1', '/certificates')
+  const reports = JSON.parse(text) as { identity: string; stored: string }[] // as: the route's answer
+  const found = reports.find(({ identity }) => identity.endsWith(`/sa/${pod}`))
+  if (found === undefined) throw new Error(text)
+  return found.stored
 }
 
 /** Neither answered nor refused by then: nothing of ours waits so long. */
