@@ -389,10 +389,6 @@ t.test('without controllers and apiserver, and parts of the ztunnels killed: tra
   standOutage(t, story),
 )
 
-t.test('a node loses its power: its pods come back into the mesh, and never outside of it', (t) =>
-  standReboot(t, story),
-)
-
 t.test('every ztunnel is replaced by the next one', async (t) => {
   const before = shop.mark()
   await kubectl('-n', SYSTEM, 'rollout', 'restart', 'daemonset/ztunnel')
@@ -406,6 +402,10 @@ t.test('every ztunnel is replaced by the next one', async (t) => {
   t.ok(lost.length <= MOST_LOST_AT_ROLLOUT, lost.join('\n'))
   t.comment(`${lost.length} requests lost`)
 })
+
+t.test('a node loses its power: its pods come back into the mesh, and never outside of it', (t) =>
+  standReboot(t, story),
+)
 
 t.test('without the label it is as before, and no request fails', async (t) => {
   const before = shop.mark()
