@@ -303,7 +303,7 @@ export class App {
     this.certificateWatch.close()
     this.sources.close()
     await this.workers.stop(reason)
-    await Promise.all([this.#admin.close(), this.#status.close(), this.#drainPage.close()])
+    await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
     await this.spans?.close()
     await Promise.all([
@@ -311,6 +311,7 @@ export class App {
     ])
     this.secrets.close()
     await this.#background.close()
+    await this.#drainPage.close() // from here on nothing is written any more
   }
 
   #onSupervisorMessage(message: SupervisorMessage, fds: readonly number[]): void {

@@ -143,7 +143,11 @@ t.test('connections that stand when something changes', { timeout: 220_000 }, as
       const found = written().slice(known).filter(isCut)
       return found.length === 2 ? found : null
     })
-    t.same(cut.map((record) => record['src.workload'] ?? '').toSorted(), ['', 'front'], 'who came in plain text has no name')
+    t.same(
+      cut.map((record) => record['src.workload'] ?? '').toSorted(),
+      ['', 'front'],
+      'who came in plain text has no name',
+    )
     batch.destroy()
   })
 })

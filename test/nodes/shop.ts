@@ -42,8 +42,8 @@ const WAIT_MS = 60_000
 const PROBES_MS = 12_000
 /** Pods that start at once. */
 const CROWD = 20
-/** Requests that a rollout of the ztunnels may cost. */
-const MOST_LOST_AT_ROLLOUT = 0
+/** From the order to the last ztunnel that serves. */
+const ROLLOUT_MS = 120_000
 /** Of these nothing of ours may be left; custom resource definitions are not ours. */
 const OBJECTS = [
   ...[
@@ -391,16 +391,18 @@ t.test('without controllers and apiserver, and parts of the ztunnels killed: tra
 
 t.test('every ztunnel is replaced by the next one', async (t) => {
   const before = shop.mark()
+  const old = new Set((await shop.pods(SYSTEM)).map(({ name }) => name))
   await kubectl('-n', SYSTEM, 'rollout', 'restart', 'daemonset/ztunnel')
-  await kubectl('-n', SYSTEM, 'rollout', 'status', 'daemonset/ztunnel', '--timeout=120s')
+  // Not `rollout status`: the pods before stay as long as their connections do, those to Redis for ever.
   await poll(
-    'the old ones are gone',
-    async () => (await shop.pods(SYSTEM)).filter(({ app }) => app === 'ztunnel').length === 2 || null,
-    WAIT_MS,
+    'others serve',
+    async () => {
+      const pods = (await shop.pods(SYSTEM)).filter(({ app, name }) => app === 'ztunnel' && !old.has(name))
+      return (pods.length === NODES.length && pods.every(({ isReady }) => isReady)) || null
+    },
+    ROLLOUT_MS,
   )
-  const lost = await shop.goesOn(before)
-  t.ok(lost.length <= MOST_LOST_AT_ROLLOUT, lost.join('\n'))
-  t.comment(`${lost.length} requests lost`)
+  t.same(await shop.goesOn(before), [], 'nothing is lost')
 })
 
 t.test('a node loses its power: its pods come back into the mesh, and never outside of it', (t) =>

@@ -22,6 +22,9 @@ export interface ShopPod {
   /** What its node says of its redirection; '' when nothing. */
   readonly redirection: string
   readonly isOwnNetwork: boolean
+  readonly isReady: boolean
+  /** It was deleted, and ends in its time. */
+  readonly isLeaving: boolean
 }
 
 /** One request of a caller; `error` is null when it was answered. */
@@ -62,6 +65,8 @@ export class Shop {
       ip: status.podIP ?? '',
       redirection: metadata.annotations?.['ambient.istio.io/redirection'] ?? '',
       isOwnNetwork: spec.hostNetwork !== true,
+      isReady: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false,
+      isLeaving: metadata.deletionTimestamp !== undefined,
     }))
   }
 
@@ -75,7 +80,9 @@ export class Shop {
 
   /** The ztunnel of a node. */
   async ztunnelOf(node: string): Promise<ShopPod> {
-    const found = (await this.pods(SYSTEM)).find((pod) => pod.app === 'ztunnel' && pod.node === node)
+    const found = (await this.pods(SYSTEM)).find(
+      (pod) => pod.app === 'ztunnel' && pod.node === node && !pod.isLeaving,
+    )
     if (found === undefined) throw new Error(`no ztunnel on ${node}`)
     return found
   }
@@ -213,9 +220,13 @@ interface ApiPod {
     readonly uid: string
     readonly labels?: Readonly<Record<string, string>>
     readonly annotations?: Readonly<Record<string, string>>
+    readonly deletionTimestamp?: string
   }
   readonly spec: { readonly nodeName?: string; readonly hostNetwork?: boolean }
-  readonly status: { readonly podIP?: string }
+  readonly status: {
+    readonly podIP?: string
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[]
+  }
 }
 
 const isFailure = ({ error }: Outcome): boolean => error !== null
