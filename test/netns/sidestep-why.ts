@@ -1,111 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sidestep why` about two real nodes: faults are made one at a time, and the command has to name code, hop and fix of each.
 // Of pairs that are well it blames nothing. Only the command itself is asked, as a process, from outside.
-import { execFile, execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import dnsPacket from 'dns-packet'
 import t, { type Test } from 'tap'
-import type { PairVerdict } from '../../cli/why/pair-facts.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
-import { serialOf, startControlledLab, startCuttableLab } from '../support/controlled-lab.ts'
+import { attempt, blames, configure, isWell, nodesOf, seen, sidestep, why } from '../support/ask-why.ts'
 import { TestClient, TestResolver } from '../support/dns-lab.ts'
 import { labDirectory } from '../support/lab-directory.ts'
-import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
+import { labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 t.setTimeout(420_000)
 
-const CLI = fileURLToPath(new URL('../../cli/sidestep.mjs', import.meta.url))
 const CART_VIP = '10.96.0.10'
 const CART_IP = '10.2.0.1'
 const STRANGER_IP = '10.1.0.3'
 const CART_HOST = 'cart.shop.svc.cluster.local'
 const GOOD = labMesh(['batch'])
-
-interface Answer {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** Runs the command. */
-function sidestep(directory: string, args: readonly string[]): Promise<Answer> {
-  return new Promise((resolve) => {
-    const options = { env: { HOME: directory, PATH: process.env.PATH }, timeout: 60_000 }
-    const child = execFile(process.execPath, ['--no-warnings', CLI, ...args], options, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
-    )
-  })
-}
-
-const nodesOf = (lab: MeshLab): readonly string[] =>
-  (['n1', 'n2'] as const).flatMap((node) => ['--node', lab.adminSocket(node)])
-
-/** What the command says of a pair. */
-async function why(
-  lab: MeshLab,
-  source: string,
-  destination: string,
-): Promise<PairVerdict & { exit: number }> {
-  const { code, stdout, stderr } = await sidestep(lab.directory, [
-    ...nodesOf(lab),
-    ...['-o', 'json', 'why', source, destination],
-  ])
-  if (stdout === '') throw new Error(`why ${source} ${destination} ended with ${code}: ${stderr}`)
-  return { ...(JSON.parse(stdout) as PairVerdict), exit: code } // as: what the command prints
-}
-
-/** What is stopped: by what, where, and that a fix is named. */
-async function blames(
-  t: Test,
-  lab: MeshLab,
-  [source, destination]: readonly [string, string],
-  expected: Partial<PairVerdict>,
-  hop: string,
-  fix: RegExp,
-): Promise<PairVerdict> {
-  const verdict = await why(lab, source, destination)
-  const { outcome, code, policy, cause } = verdict
-  t.match({ outcome, code, policy }, expected, JSON.stringify(verdict))
-  t.equal(cause?.hop, hop)
-  t.match(cause?.fix, fix)
-  t.equal(verdict.exit, 1)
-  return verdict
-}
-
-/** Nothing is blamed. */
-async function isWell(t: Test, lab: MeshLab, source: string, destination: string): Promise<void> {
-  const { exit, outcome, code, cause, risks, silent } = await why(lab, source, destination)
-  t.same(
-    { exit, outcome, code, cause, risks, silent },
-    { exit: 0, outcome: 'allowed', code: 'OK', cause: null, risks: [], silent: [] },
-  )
-}
-
-/** One connection to its end, however that is. */
-async function attempt(lab: MeshLab, pod: LabPod, ip: string, port: number): Promise<void> {
-  const socket = lab.connect(pod, ip, port)
-  socket.write('GET / HTTP/1.1\r\nhost: cart\r\n\r\n')
-  await socket.until('an answer or an end', ({ text, isClosed }) => text.includes('client ') || isClosed)
-  socket.destroy()
-}
-
-/** Puts a configuration in force, and waits until it is seen. */
-async function configure(lab: MeshLab, mesh: string, isInForce: () => Promise<boolean>): Promise<void> {
-  await lab.configure(mesh)
-  await poll('the configuration is in force', async () => ((await isInForce()) ? true : null))
-}
-
-/** Waits until a code is named of a pair, as cause or risk; OK: neither. */
-async function seen(lab: MeshLab, source: string, destination: string, code: string): Promise<void> {
-  await poll(`${code} is seen`, async () => {
-    const { cause, risks } = await why(lab, source, destination)
-    const codes = [cause, ...risks].flatMap((each) => each?.code ?? [])
-    return code === 'OK' ? codes.length === 0 || null : codes.some((each) => each === code) || null
-  })
-}
 
 function nft(namespace: NetworkNamespace, command: string): void {
   namespace.run(() => execFileSync('nft', [command]))
@@ -465,44 +379,4 @@ t.test('of a clock that is set wrongly', async (t) => {
   await blames(t, lab, ['front', 'cart:80'], fault, 'destination', /clocks/)
   set(0)
   await seen(lab, 'front', 'cart:80', 'OK')
-})
-
-t.test('a controller that stopped is a risk: nodes go by what they know', async (t) => {
-  const { lab, controller } = await startControlledLab(t)
-  await isWell(t, lab, 'front', 'cart:80')
-  const denied = await why(lab, 'batch', 'cart:80')
-  t.match(denied, { exit: 1, code: 'POLICY_DENY', policy: 'shop/no-batch' })
-  await controller.kill()
-  const verdict = await poll('both nodes have lost it', async () => {
-    const told = await why(lab, 'front', 'cart:80')
-    return told.risks.length === 2 ? told : null
-  })
-  t.match(verdict, { exit: 0, outcome: 'allowed', cause: null })
-  t.same(
-    verdict.risks.map(({ code, hop, where }) => [code, hop, where]),
-    [
-      ['CONFIG_STALE', 'discovery', 'n1'],
-      ['CONFIG_STALE', 'discovery', 'n2'],
-    ],
-  )
-  for (const { fix } of verdict.risks) t.match(fix, /check the controller/)
-  await controller.start()
-  await poll('both follow it again', async () => {
-    const { risks } = await why(lab, 'front', 'cart:80')
-    return risks.length === 0 ? true : null
-  })
-})
-
-t.test('of a certificate that is revoked, and no CA that gives another one', async (t) => {
-  const { lab, controller, cut } = await startCuttableLab(t)
-  await isWell(t, lab, 'front', 'cart:80')
-  const open = lab.connect('front', CART_VIP, 91)
-  await open.until('the greeting', ({ text }) => text.endsWith('\r\n'))
-  cut()
-  await controller.revoke(await serialOf(lab, 'front'))
-  await open.until('the end', ({ isClosed }) => isClosed)
-  await attempt(lab, 'front', CART_VIP, 80)
-  await seen(lab, 'front', 'cart:80', 'CERT_REVOKED')
-  const fault = { outcome: 'failing', code: 'CERT_REVOKED' } as const
-  await blames(t, lab, ['front', 'cart:80'], fault, 'source', /give the workload a new one/)
 })
