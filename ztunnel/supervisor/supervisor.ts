@@ -141,12 +141,14 @@ export class Supervisor {
       await this.#generations.gone()
       return
     }
+    // While these pods are served: what was accepted before them needs their rules.
+    const { adminSocket, drainSeconds } = this.#config
+    await endDraining(adminSocket, drainSeconds)
     // First, so that nobody tunnels to pods that are not served any more.
     await this.#sources.stop()
     this.#pods.letGo()
     this.#guard?.close() // from here on plaintext is what they are sent
-    const { adminSocket, drainSeconds } = this.#config
-    await Promise.all([this.#generations.end(), endDraining(adminSocket, drainSeconds)])
+    await this.#generations.end()
     this.#pods.close()
     this.#sources.close()
   }
