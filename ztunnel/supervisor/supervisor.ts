@@ -316,6 +316,7 @@ export class Supervisor {
   }
 
   #onServing(): void {
+    this.#asksAgain = false
     this.#trim.onWork()
     this.#tellHealth(true)
     this.#guard?.begin()
