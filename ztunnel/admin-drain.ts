@@ -11,7 +11,7 @@ import type { ConnectionReport } from './worker-messages.ts'
 const MAX_NAMED_CONNECTIONS = 1000
 
 /** A connection that is waited for. */
-export interface HeldConnection extends Omit<ConnectionReport, 'uid' | 'worker'> {
+export interface HeldConnection extends ConnectionReport {
   /** namespace/name */
   readonly pod: string
 }
@@ -45,15 +45,34 @@ async function ownPage(app: App): Promise<GenerationPage> {
       .flatMap(({ answer }) => answer.connections)
       .toSorted((left, right) => right.ageMs - left.ageMs)
       .slice(0, MAX_NAMED_CONNECTIONS)
-      .map(({ uid, worker: _, ...connection }) => ({ pod: names.get(uid) ?? uid, ...connection })),
+      .map((connection) => ({ pod: names.get(connection.uid) ?? connection.uid, ...connection })),
   }
+}
+
+/** Those of this process, and the oldest ones of each that drains; `drainingPid` says which. */
+export async function allConnections(
+  app: App,
+): Promise<readonly (ConnectionReport & { readonly drainingPid?: number })[]> {
+  const [own, generations] = await Promise.all([
+    app.questions.ask('connections'),
+    app.isDraining ? [] : generationsBefore(app),
+  ])
+  return [
+    ...own.flatMap(({ answer }) => answer),
+    ...generations.flatMap(({ pid, connections }) =>
+      connections.map((connection) => ({ ...connection, drainingPid: pid })),
+    ),
+  ]
+}
+
+async function generationsBefore({ config }: App): Promise<readonly GenerationPage[]> {
+  const pages = await askDraining(config.adminSocket, 'GET /generation')
+  return pages.map((page) => page as GenerationPage) // as: another version of this program
 }
 
 /** What this process waits for, and those before it: those that drain are in `generations`. */
 async function drain(app: App): Promise<AdminAnswer> {
-  const { adminSocket } = app.config
-  const [own, pages] = await Promise.all([ownPage(app), askDraining(adminSocket, 'GET /generation')])
-  const generations = pages.map((page) => page as GenerationPage) // as: another version of this program
+  const [own, generations] = await Promise.all([ownPage(app), generationsBefore(app)])
   return json({
     isDraining: app.isDraining,
     ...own,

@@ -13,14 +13,13 @@ import { dumpIdentity } from '../mesh/identity/certificate-view.ts'
 import { parseIp } from '../mesh/net/address.ts'
 import { LOG_LEVELS } from '../mesh/runtime/log-levels.ts'
 import { certificateReports } from './admin-certificates.ts'
-import { generationRoutes } from './admin-drain.ts'
+import { allConnections, generationRoutes } from './admin-drain.ts'
 import { pairRoutes } from './admin-pairs.ts'
 import type { App } from './app.ts'
 import { captureRoutes } from './capture/capture-route.ts'
 import { explainConnection } from './decide/explanation.ts'
 import { eventRoutes } from './events/event-routes.ts'
 import { formatMetrics } from './metrics.ts'
-import type { ConnectionReport } from './worker-messages.ts'
 
 const certificates = (app: App): unknown => app.secrets.list().map(dumpIdentity)
 
@@ -63,10 +62,6 @@ function explain(app: App, query: URLSearchParams): AdminAnswer {
   }
   const { network, socks5 } = app.config
   return json(explainConnection(state, { source, ip, port, network, isSocks5Enabled: socks5 }))
-}
-
-async function connections(app: App): Promise<readonly ConnectionReport[]> {
-  return (await app.questions.ask('connections')).flatMap(({ answer }) => answer)
 }
 
 /** How the loops fare since the last call, and how long the model took to be in force in all of them. */
@@ -120,7 +115,7 @@ export const adminRoutes: AdminRoutes<App> = {
   ...eventRoutes,
   ...captureRoutes,
   ...generationRoutes,
-  '/connections': { method: 'GET', answer: async (app) => json(await connections(app)) },
+  '/connections': { method: 'GET', answer: async (app) => json(await allConnections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },
   '/edges': { method: 'GET', answer: (app) => json([...app.workers.counters.edges().values()]) },

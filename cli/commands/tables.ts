@@ -17,6 +17,8 @@ export interface ConnectionRow {
   readonly bytesSent: number
   readonly bytesReceived: number
   readonly ageMs: number
+  /** Undefined: of the process that serves. */
+  readonly drainingPid?: number
 }
 
 /** A certificate, as far as it is looked at. */
@@ -69,9 +71,10 @@ export const CONNECTION_HEADINGS = [
 ]
 
 export function connectionCells(row: ConnectionRow): readonly Cell[] {
-  const { direction, source, destination, protocol, peer, bytesSent, bytesReceived, ageMs } = row
+  const { direction, source, destination, protocol, peer, bytesSent, bytesReceived, ageMs, drainingPid } = row
   const wire = protocol === 'HBONE' ? 'mTLS' : 'plain'
-  return [direction, source, destination, wire, peer, bytesSent, bytesReceived, (ageMs / 1000).toFixed(1)]
+  const way = drainingPid === undefined ? direction : `${direction}, draining`
+  return [way, source, destination, wire, peer, bytesSent, bytesReceived, (ageMs / 1000).toFixed(1)]
 }
 
 /** One row per certificate, after the name of its node. */

@@ -17,6 +17,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import type { ConnectionRow } from '../../cli/commands/tables.ts'
 import { MAX_DRAINING_GENERATIONS } from '../../mesh/generations/generation-state.ts'
 import type { GenerationPage } from '../../ztunnel/admin-drain.ts'
 import { ask, Caller } from '../support/lab-caller.ts'
@@ -103,6 +104,13 @@ async function metric(lab: MeshLab, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1])
 }
 
+/** Those to the streams' server. */
+async function connections(lab: MeshLab, node: LabNode): Promise<readonly ConnectionRow[]> {
+  const { text } = await lab.admin(node, '/connections')
+  const all = JSON.parse(text) as readonly ConnectionRow[] // as: our API
+  return all.filter(({ destination }) => destination === `${CART_IP}:${GREETER_PORT}`)
+}
+
 async function openStream(lab: MeshLab): Promise<LabSocket> {
   const stream = lab.connect('front', CART_IP, GREETER_PORT)
   await stream.until('the greeting', ({ text }) => text.endsWith('\r\n'))
@@ -113,8 +121,7 @@ async function openStream(lab: MeshLab): Promise<LabSocket> {
 async function openNewStream(lab: MeshLab): Promise<LabSocket> {
   return await poll('a stream of the new generation', async () => {
     const stream = await openStream(lab)
-    const { text } = await lab.admin('n1', '/connections')
-    if (text.includes(`"${CART_IP}:${GREETER_PORT}"`)) return stream
+    if ((await connections(lab, 'n1')).some(({ drainingPid }) => drainingPid === undefined)) return stream
     stream.end()
     return null
   })
@@ -182,6 +189,8 @@ t.test('500 streams and new connections go through both kinds of upgrade', async
     t.same([...pods].toSorted(), node === 'n1' ? ['shop/batch', 'shop/front'] : ['shop/cart'])
   }
   t.equal((await drainingCount(lab, 'n1', 1))[0]?.pid, first)
+  const seen = (await connections(lab, 'n1')).filter(({ drainingPid }) => drainingPid === first)
+  t.equal(seen.length, AGENTS.length * STREAMS_EACH, 'each is seen among the connections of the node')
 
   await load.tell({ type: 'open', streams: STREAMS_EACH / 5, ...TO })
   const replaced: ChildProcess[] = []

@@ -16,7 +16,7 @@ import { poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
 import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
 import { looksAround } from '../support/shop-cli.ts'
-import { standFlush, standLostTables, standReboot } from '../support/shop-damage.ts'
+import { standFlush, standLostTables } from '../support/shop-damage.ts'
 import {
   crowd,
   DENY_FRONT,
@@ -404,10 +404,6 @@ t.test('every ztunnel is replaced by the next one', async (t) => {
   )
   t.same(await shop.goesOn(before), [], 'nothing is lost')
 })
-
-t.test('a node loses its power: its pods come back into the mesh, and never outside of it', (t) =>
-  standReboot(t, story),
-)
 
 t.test('without the label it is as before, and no request fails', async (t) => {
   const before = shop.mark()

@@ -95,7 +95,10 @@ function unfinished(
       (each) =>
         each['dst.addr'] === outbound?.['dst.hbone_addr'] &&
         reasons.includes(`${each.reason}`) &&
-        (each.reason === 'ENDPOINT_GONE' || each.bytes_recv === outbound?.bytes_sent),
+        // Of one that was reset before the application read it, not all came so far.
+        (each.reason === 'OK'
+          ? each.bytes_recv === outbound?.bytes_sent
+          : Number(each.bytes_recv) <= Number(outbound?.bytes_sent)),
     )
     const isTheirs = at >= 0 && outbound?.bytes_recv === 0
     if (isTheirs) inbound.splice(at, 1)

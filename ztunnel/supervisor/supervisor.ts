@@ -141,9 +141,8 @@ export class Supervisor {
       await this.#generations.gone()
       return
     }
-    // While these pods are served: what was accepted before them needs their rules.
-    const { adminSocket, drainSeconds } = this.#config
-    await endDraining(adminSocket, drainSeconds)
+    // What was accepted before has had its time, and needs rules that are about to go.
+    await endDraining(this.#config.adminSocket, 0)
     // First, so that nobody tunnels to pods that are not served any more.
     await this.#sources.stop()
     this.#pods.letGo()

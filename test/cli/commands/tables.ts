@@ -53,7 +53,7 @@ const silent: FleetNode = {
 }
 
 t.test('one row for each, with the name of its node', async (t) => {
-  const pages = {
+  const pages: Record<string, readonly object[]> = {
     '/connections': [CONNECTION],
     '/certificates': [CERTIFICATE],
     '/edges': [EDGE],
@@ -64,6 +64,8 @@ t.test('one row for each, with the name of its node', async (t) => {
     await rows(conns),
     /^n1 +outbound +10\.1\.0\.1:4 +10\.96\.0\.10:80 +mTLS +10\.2\.0\.1:15008 +1 +2 +1\.5$/m,
   )
+  pages['/connections'] = [{ ...CONNECTION, drainingPid: 7 }]
+  t.match(await rows(conns), /^n1 +outbound, draining +10\.1\.0\.1:4 +10\.96\.0\.10:80 /m)
   t.match(
     await rows(certs),
     /^n1 +spiffe:\/\/a\/ns\/b\/sa\/c +workload +Available +1\.5 +1 of 2 workers +3 +7$/m,
