@@ -28,7 +28,8 @@ import {
 import type { App } from '../ztunnel/app.ts'
 import { ZTUNNEL_OPTIONS } from '../ztunnel/config.ts'
 import { formatMetrics } from '../ztunnel/metrics.ts'
-import { readSourceLimit, SOURCE_LIMITS } from './source-limits.ts'
+import { readSourceLimit } from './read-source-limit.ts'
+import { SOURCE_LIMITS } from './source-limits.ts'
 
 /** Defaults that depend on the machine, as the documentation names them. */
 const DEFAULT_TEXTS: Readonly<Record<string, string>> = {

@@ -2,13 +2,8 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import {
-  limitNames,
-  NO_LIMITS,
-  readSourceLimit,
-  SOURCE_LIMITS,
-  type SourceLimit,
-} from '../../scripts/source-limits.ts'
+import { limitNames, NO_LIMITS, readSourceLimit } from '../../scripts/read-source-limit.ts'
+import { SOURCE_LIMITS, type SourceLimit } from '../../scripts/source-limits.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
