@@ -26,7 +26,8 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     'mesh/balance/limits.ts',
     'count',
     ...['MAX_ATTEMPTS', 'RETRY_PERCENT', 'RETRIES_PER_SECOND', 'MAX_SAVED_RETRIES'],
-    ...['MAX_DEMOTED', 'MAX_PASSED_OVER', 'MAX_COMPARED', 'MAX_RING_POINTS', 'MAX_MAGLEV_SIZE'],
+    ...['MAX_DEMOTED', 'DEMOTIONS_TOLD_PER_SECOND', 'MAX_PASSED_OVER'],
+    ...['MAX_COMPARED', 'MAX_RING_POINTS', 'MAX_MAGLEV_SIZE'],
   ),
   ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
   ...limits(

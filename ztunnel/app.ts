@@ -431,6 +431,8 @@ export class App {
         if (this.#drainedWorkers.size >= this.workers.count) this.#onDrained?.()
         break
       case 'labels':
+      case 'endpoint-demoted':
+      case 'endpoint-forgiven':
         break // WorkerSet takes these
     }
   }

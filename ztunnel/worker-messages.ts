@@ -13,6 +13,7 @@ import type { AcceptShareMemory } from '../mesh/reactor/accept-share.ts'
 import type { PresentedCertificate } from '../mesh/reactor/presented-certificate.ts'
 import type { CounterLabels } from '../mesh/telemetry/counters.ts'
 import type { GraceSettings } from './carry/grace-peers.ts'
+import type { DemotionMessage } from './carry/node-demotions.ts'
 import type { TunnelCertificates } from './carry/tunnel-certificates.ts'
 import type { NumberedInbound } from './carry/worker-policies.ts'
 import type { WorkloadLimits } from './carry/workload-limits.ts'
@@ -58,6 +59,8 @@ export interface PodMessage {
 /** Main to worker. */
 export type DownMessage =
   | PodMessage
+  /** What another worker has found out. */
+  | DemotionMessage
   /** Before the first pod that names them. */
   | { readonly type: 'policies'; readonly policies: ReadonlyMap<number, Policy> }
   | { readonly type: 'policies-removed'; readonly numbers: readonly number[] }
@@ -179,6 +182,8 @@ export interface TurnReport {
 
 /** Worker to main. */
 export type UpMessage =
+  /** For the other workers. */
+  | DemotionMessage
   | { readonly type: 'resolve'; readonly uid: string; readonly ip: string; readonly port: number }
   | { readonly type: 'resolve-host'; readonly uid: string; readonly host: string }
   | {

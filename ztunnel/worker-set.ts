@@ -65,6 +65,8 @@ export class WorkerSet {
           data: this.#dataOf(index, counters),
           onMessage: (message) => {
             if (message.type === 'labels') register(message.slot, message.labels)
+            else if (message.type === 'endpoint-demoted' || message.type === 'endpoint-forgiven')
+              this.#tellOthers(index, message)
             else handler.onMessage(index, message)
           },
           onGone: () => this.counters.retireWorker(counters),
@@ -85,6 +87,9 @@ export class WorkerSet {
   }
   broadcast(message: DownMessage): void {
     this.#crew.broadcast(message)
+  }
+  #tellOthers(worker: number, message: DownMessage): void {
+    for (let other = 0; other < this.count; other++) if (other !== worker) this.post(other, message)
   }
   get count(): number {
     return this.#crew.count

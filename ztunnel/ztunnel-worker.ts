@@ -68,6 +68,8 @@ type Learnt =
   | 'dns'
   | 'dns-failing'
   | 'caller'
+  | 'endpoint-demoted'
+  | 'endpoint-forgiven'
 
 /** A connection of a pod that this worker has not heard of. */
 interface EarlyConnection {
@@ -203,6 +205,8 @@ export class ZtunnelWorker {
       case 'dns':
       case 'dns-failing':
       case 'caller':
+      case 'endpoint-demoted':
+      case 'endpoint-forgiven':
         this.#learn(message)
         break
       case 'model':
@@ -259,6 +263,10 @@ export class ZtunnelWorker {
         break
       case 'caller':
         this.#context.callers.learn(message.ip, message.workload)
+        break
+      case 'endpoint-demoted':
+      case 'endpoint-forgiven':
+        this.#context.demotions.onTold(message, this.#context.reactor.nowMs)
         break
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Endpoints that have just failed somebody: passed over for a while, by everybody of a worker, as long as others are there.
+// Endpoints that have just failed somebody: passed over for a while, by everybody of a node, as long as others are there.
 // Local evidence is there at once; what the controller says comes later.
 import { MAX_DEMOTED, MAX_DEMOTION_MS, MIN_DEMOTION_MS } from './limits.ts'
 
@@ -29,21 +29,26 @@ export class Demotions {
     return this.#byKey.size === 0
   }
 
-  /** It failed: out for a time that doubles with every failure in a row. */
-  add(key: string, nowMs: number): void {
+  /**
+   * It failed: out for a time that doubles with every failure in a row. What fails while it is out counts for nothing: it was
+   * under way before, or was a guess. True when it was not out.
+   */
+  add(key: string, nowMs: number): boolean {
+    if (this.has(key, nowMs)) return false
     const failures = (this.#byKey.get(key)?.failures ?? 0) + 1
     this.#byKey.delete(key) // moves to the end: the oldest goes first when there are too many
     const untilMs = nowMs + demotionMs(failures)
     this.#byKey.set(key, { failures, untilMs })
     this.#lastUntilMs = Math.max(this.#lastUntilMs, untilMs)
-    if (this.#byKey.size <= MAX_DEMOTED) return
+    if (this.#byKey.size <= MAX_DEMOTED) return true
     const [oldest] = this.#byKey.keys()
     if (oldest !== undefined) this.#byKey.delete(oldest)
+    return true
   }
 
-  /** It served: forgiven. */
-  forgive(key: string): void {
-    this.#byKey.delete(key)
+  /** It served: forgiven. True when there was something to forgive. */
+  forgive(key: string): boolean {
+    return this.#byKey.delete(key)
   }
 
   /** True while it is passed over. After that it is tried again; a failure then counts as one more in a row. */

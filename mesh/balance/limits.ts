@@ -17,6 +17,8 @@ export const MIN_DEMOTION_MS = 1_000
 export const MAX_DEMOTION_MS = 30_000
 /** Endpoints that a worker remembers to have failed; the one that failed first goes first. */
 export const MAX_DEMOTED = 4_096
+/** Demotions and their ends that a worker tells the others each second; what is beyond they find out for themselves. */
+export const DEMOTIONS_TOLD_PER_SECOND = 100
 /** Demoted endpoints that are looked at for one connection, before one of them is tried all the same. */
 export const MAX_PASSED_OVER = 16
 /** Instances of a waypoint that are all looked at for a connection; of more, two: what they have is read of every worker. */

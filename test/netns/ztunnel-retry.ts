@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Endpoints that fail before a byte was sent: another one is tried, who failed is passed over, and the record and a metric
 // tell of it. What a policy refuses is refused once.
+import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import type { ConnectionRow } from '../../cli/commands/tables.ts'
 import { ATTEMPT_TIMEOUT_MS } from '../../mesh/balance/limits.ts'
 import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
@@ -10,16 +12,24 @@ const CART_VIP = '10.96.0.10'
 const HOST = 'cart.shop.svc.cluster.local'
 const SERVICES = `{"shop/${HOST}": {80: 8080}}`
 const CALLS = 60
+const WORKERS = 6
+/** Connections that stay open, so that they are spread over all workers; each worker picks both endpoints at least once. */
+const HELD = 8 * WORKERS
+/** Between two of them: what one worker has found out is told within a millisecond or two. */
+const TOLD_WITHIN_MS = 20
 const REQUEST = 'GET / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n'
+
+/** The service has two endpoints: one that serves, one whose port is closed. */
+function pair(denied: readonly string[]): string {
+  return labMesh(denied).replace(/(uid: front,.*services: )\{\}/, `$1${SERVICES}`)
+}
 
 /** The service has three endpoints: one that serves, one whose port is closed, one whose address is nobody's. */
 function mesh(denied: readonly string[]): string {
   const ghost =
     '- {uid: ghost, name: ghost, namespace: shop, serviceAccount: cart, trustDomain: cluster.local, ' +
     `workloadIps: ["10.2.0.77"], protocol: HBONE, node: n2, services: ${SERVICES}}\n`
-  return labMesh(denied)
-    .replace(/(uid: front,.*services: )\{\}/, `$1${SERVICES}`)
-    .replace('workloads:\n', `workloads:\n${ghost}`)
+  return pair(denied).replace('workloads:\n', `workloads:\n${ghost}`)
 }
 
 async function call(lab: MeshLab): Promise<{ readonly isGood: boolean; readonly tookMs: number }> {
@@ -84,4 +94,40 @@ t.test('endpoints that fail', { timeout: 120_000 }, async (t) => {
   t.teardown(() => lab.close())
   await testEndpoints(t, lab)
   await testRefusal(t, lab)
+})
+
+async function retries(lab: MeshLab, reason: string): Promise<number> {
+  const { text } = await lab.admin('n1', '/metrics')
+  return Number(
+    new RegExp(`^sidestep_connect_retries_total\\{reason="${reason}"\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0,
+  )
+}
+
+async function workersInUse(lab: MeshLab): Promise<number> {
+  const { text } = await lab.admin('n1', '/connections')
+  const rows = (JSON.parse(text) as readonly (ConnectionRow & { readonly worker: number })[]) // as: our API
+    .filter(({ direction }) => direction === 'outbound')
+  return new Set(rows.map(({ worker }) => worker)).size
+}
+
+t.test('what one worker has found out all of them know', { timeout: 120_000 }, async (t) => {
+  const options = { SIDESTEP_WORKER_COUNT: String(WORKERS) }
+  const lab = await MeshLab.start(labDirectory(t), pair([]), options)
+  t.teardown(() => lab.close())
+  const startedMs = performance.now()
+  for (let index = 0; index < HELD; index++) {
+    const socket = lab.connect('batch', CART_VIP, 80)
+    socket.write('GET / HTTP/1.1\r\nhost: cart\r\n\r\n')
+    await socket.until('an answer', ({ text, isClosed }) => text.includes('client ') || isClosed)
+    t.match(socket.text, '200 OK')
+    await wait(TOLD_WITHIN_MS)
+  }
+  const elapsedSeconds = (performance.now() - startedMs) / 1000
+  t.equal(await workersInUse(lab), WORKERS)
+  // Of one worker: once, and each time its demotion, doubled every time, is over.
+  const ofOneWorker = 1 + Math.floor(Math.log2(elapsedSeconds + 1))
+  const count = await retries(lab, 'ENDPOINT_REFUSED')
+  t.comment(`${count} of ${HELD} connections came to the closed port, in ${elapsedSeconds.toFixed(1)} s`)
+  t.ok(count >= 1)
+  t.ok(count <= ofOneWorker + 2, 'as if there were one worker, but for two that pick at the same time')
 })

@@ -163,8 +163,9 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   #onUpstream(stream: ByteStream, gateway: GatewayTunnel | null = null): void {
     this.#timer?.cancel()
     this.#connect = null
-    const { demotions } = this.#pod.context
-    if (!demotions.isEmpty && this.#current !== null) demotions.forgive(keyOf(this.#current))
+    const { demotions, reactor } = this.#pod.context
+    if (!demotions.known.isEmpty && this.#current !== null)
+      demotions.onServed(keyOf(this.#current), reactor.nowMs)
     const slot = this.#slot
     this.#slot = NO_SLOT
     this.#owner.onUpstream(stream, gateway, slot)
@@ -180,7 +181,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
       return
     }
     const { context } = this.#pod
-    context.demotions.add(keyOf(decision), context.reactor.nowMs)
+    context.demotions.onFailed(keyOf(decision), context.reactor.nowMs)
     if (!this.#isAnotherLeft(decision) || !context.retryBudget.withdraw(context.reactor.nowMs)) {
       this.#owner.onRefused(this.#afterRetries(refusal))
       return

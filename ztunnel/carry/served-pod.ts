@@ -90,7 +90,8 @@ export class ServedPod {
     this.number = number
     this.namespace = namespaceFd === null ? null : NetworkNamespace.fromDescriptor(namespaceFd)
     this.dialer = new PodDialer(this.namespace, context.reactor.descriptors, context.limits.keepalive)
-    this.destinations = new Destinations(context.reactor, context.demotions, context.streams, (ip, port) =>
+    const { reactor, demotions, streams } = context
+    this.destinations = new Destinations(reactor, demotions.known, streams, (ip, port) =>
       context.post({ type: 'resolve', uid: info.uid, ip, port }),
     )
     this.hosts = new HostLookups(context.reactor, (host) =>

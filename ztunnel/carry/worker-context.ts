@@ -2,7 +2,6 @@
 // What everything in one worker shares: its reactor, its identities, its way to main, and the records and counters of
 // its connections.
 
-import { Demotions } from '../../mesh/balance/demotions.ts'
 import { RetryBudget } from '../../mesh/balance/retry-budget.ts'
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
 import type { SessionResources } from '../../mesh/h2/session-resources.ts'
@@ -37,6 +36,7 @@ import { ENTRY_KINDS, type RecordRing } from '../../mesh/telemetry/record-ring.t
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
+import { NodeDemotions } from './node-demotions.ts'
 import type { NodePressure } from './node-pressure.ts'
 import type { SameNodePods } from './same-node-pods.ts'
 import type { StreamCounts } from './stream-counts.ts'
@@ -119,8 +119,7 @@ export class WorkerContext {
   readonly sameNode: SameNodePods
   /** What this node has open to instances of waypoints. */
   readonly streams: StreamCounts
-  /** Endpoints that have just failed a pod of this worker. */
-  readonly demotions = new Demotions()
+  readonly demotions: NodeDemotions
   readonly retryBudget: RetryBudget
   readonly #records: RecordRing
 
@@ -163,6 +162,7 @@ export class WorkerContext {
     this.originalSource = parts.originalSource
     this.isSocks5Enabled = parts.isSocks5Enabled
     this.post = parts.post
+    this.demotions = new NodeDemotions(parts.reactor.nowMs, parts.post)
     this.counters = parts.counters
     this.latencies = parts.latencies
     this.traces = parts.traces

@@ -27,6 +27,15 @@ t.test('who failed is passed over, longer with every failure in a row, until it 
   t.equal(demotions.has('a', nowMs + MIN_DEMOTION_MS), false, 'forgiven: from the beginning')
 })
 
+t.test('what fails while it is passed over is no failure more', async (t) => {
+  const demotions = new Demotions()
+  t.equal(demotions.add('a', 0), true)
+  for (let nowMs = 1; nowMs < MIN_DEMOTION_MS; nowMs += 100) t.equal(demotions.add('a', nowMs), false)
+  t.equal(demotions.has('a', MIN_DEMOTION_MS), false, 'a burst of calls costs it no more than one')
+  t.equal(demotions.forgive('a'), true)
+  t.equal(demotions.forgive('a'), false, 'nothing is left to forgive')
+})
+
 t.test('it is forgotten in time, and of too many the oldest', async (t) => {
   const demotions = new Demotions()
   demotions.add('a', 0)
