@@ -271,6 +271,23 @@ export const ZTUNNEL_OPTIONS = {
     meaning:
       'received bytes that a worker holds for what one pod does not read; a stream that would need more is reset with LIMIT_POD',
   },
+  turnBytes: {
+    type: 'integer',
+    default: '131072',
+    min: 16_384,
+    max: 1_073_741_824,
+    unit: 'bytes',
+    meaning:
+      'bytes that one pod may read in a turn of a worker while others read too: more makes bulk cheaper and the others wait longer; hundreds of megabytes: shares by connections, not by pods',
+  },
+  turnHandshakes: {
+    type: 'integer',
+    default: '2',
+    min: 1,
+    max: 1_000_000,
+    meaning:
+      'steps of TLS handshakes in a turn of a worker, which its pods have by turns: more makes storms of new tunnels cheaper and all others wait longer',
+  },
   halfCloseSeconds: {
     type: 'integer',
     default: '3600',

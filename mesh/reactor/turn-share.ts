@@ -21,6 +21,18 @@ export interface ShareMember {
   runInTurn(): boolean
 }
 
+/** What a turn has for its workloads. */
+export interface TurnLimits {
+  /** Bytes that a workload may read in a turn while others read too; far above what a socket holds: as each likes. */
+  readonly companyBytes: number
+  /** Steps of handshakes in a turn, of all workloads; more than there are handshakes: all at once, as they come. */
+  readonly handshakeSteps: number
+}
+export const TURN_LIMITS: TurnLimits = {
+  companyBytes: COMPANY_TURN_SHARE_BYTES,
+  handshakeSteps: MAX_HANDSHAKE_STEPS,
+}
+
 /** What a share asks of its reactor. */
 export interface TurnSource {
   readonly turnCount: number
@@ -58,6 +70,7 @@ class Line {
 /** What all workloads of a reactor share. */
 export class TurnShares {
   readonly #turns: TurnSource
+  readonly #limits: TurnLimits
   /** Workloads with handshakes in line, in the order of their turn. */
   readonly #handshaking: TurnShare[] = []
   #stepTurn = -1
@@ -66,8 +79,9 @@ export class TurnShares {
   #lastReadMs = -COMPANY_MS
   #companyUntilMs = -COMPANY_MS
 
-  constructor(turns: TurnSource) {
+  constructor(turns: TurnSource, limits: TurnLimits = TURN_LIMITS) {
     this.#turns = turns
+    this.#limits = limits
   }
 
   /** The share of one more workload. Nothing needs to be closed. */
@@ -91,7 +105,8 @@ export class TurnShares {
       this.#lastReader = share
     }
     this.#lastReadMs = nowMs
-    return nowMs < this.#companyUntilMs ? COMPANY_TURN_SHARE_BYTES : TURN_SHARE_BYTES
+    const { companyBytes } = this.#limits
+    return nowMs < this.#companyUntilMs ? companyBytes : Math.max(companyBytes, TURN_SHARE_BYTES)
   }
 
   /** For a TurnShare: it has handshakes in line from now on. */
@@ -103,7 +118,7 @@ export class TurnShares {
   #refill(): void {
     if (this.#stepTurn === this.#turns.turnCount) return
     this.#stepTurn = this.#turns.turnCount
-    this.#stepsLeft = MAX_HANDSHAKE_STEPS
+    this.#stepsLeft = this.#limits.handshakeSteps
   }
 
   #run(): void {

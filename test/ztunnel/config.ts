@@ -24,7 +24,7 @@ t.test('three paths are needed, everything else has a default that works', async
     ...{ ipv6: true, drainSeconds: 5, certificateTtlSeconds: 86_400, capture: false },
     ...{ upgradeDrainSeconds: 0, dataProgram: '' },
     ...{ podConnections: 32_768, podConnectionsPerSecond: 20_000, podHandshakesPerSecond: 2000 },
-    ...{ podBufferedBytes: 50_331_648, halfCloseSeconds: 3600 },
+    ...{ podBufferedBytes: 50_331_648, halfCloseSeconds: 3600, turnBytes: 131_072, turnHandshakes: 2 },
     ...{ keepaliveIdleSeconds: 180, keepaliveIntervalSeconds: 180, keepaliveProbes: 9 },
     ...{ controllerAddresses: '', controllerRoots: '', controllerToken: '', caAddresses: '' },
     onDemand: false,

@@ -149,7 +149,7 @@ export class WorkerContext {
     this.limits = parts.limits
     this.halfClose = { scheduler: parts.reactor, timeoutMs: parts.limits.halfCloseMs }
     this.pressure = parts.pressure
-    this.turnShares = new TurnShares(parts.reactor)
+    this.turnShares = new TurnShares(parts.reactor, parts.limits.turn)
     this.retryBudget = new RetryBudget(parts.reactor.nowMs)
     this.resources = parts.resources
     this.share = parts.share

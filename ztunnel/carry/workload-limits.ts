@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one workload may have of its node, as configured.
 import type { Keepalive } from '../../mesh/reactor/socket-options.ts'
+import type { TurnLimits } from '../../mesh/reactor/turn-share.ts'
 import { keepaliveOf, type ZtunnelConfig } from '../config.ts'
 
 /** Limits of every pod; all at least 1. */
@@ -17,6 +18,8 @@ export interface WorkloadLimits {
   readonly halfCloseMs: number
   /** When who is silent is gone. */
   readonly keepalive: Keepalive
+  /** What a turn of a worker has for its pods. */
+  readonly turn: TurnLimits
 }
 
 /** The limits that the options ask for. */
@@ -28,5 +31,6 @@ export function workloadLimits(config: ZtunnelConfig): WorkloadLimits {
     bufferedBytes: config.podBufferedBytes,
     halfCloseMs: config.halfCloseSeconds === 0 ? Number.POSITIVE_INFINITY : config.halfCloseSeconds * 1000,
     keepalive: keepaliveOf(config),
+    turn: { companyBytes: config.turnBytes, handshakeSteps: config.turnHandshakes },
   }
 }

@@ -164,6 +164,28 @@ t.test(
   },
 )
 
+t.test('a turn has what its limits say, and never less alone than in company', async (t) => {
+  for (const companyBytes of [65_536, 4 * TURN_SHARE_BYTES]) {
+    const turns = new Turns()
+    const shares = new TurnShares(turns, { companyBytes, handshakeSteps: 5 })
+    const [bulk, small, storm] = [shares.open(), shares.open(), shares.open()]
+    const flood = Array.from({ length: 200 }, () => new Reader(bulk, 65_536))
+    const request = new Reader(small, 100)
+    turns.next(() => {
+      for (const each of flood) each.onReady()
+    })
+    t.equal(sum(flood), Math.max(companyBytes, TURN_SHARE_BYTES))
+    turns.next(() => request.onReady())
+    const before = sum(flood)
+    turns.next(() => request.onReady())
+    t.equal(sum(flood) - before, companyBytes)
+    const order: Handshake[] = []
+    const many = Array.from({ length: 10 }, () => new Handshake(storm, order))
+    for (const each of many) each.onReady()
+    t.equal(order.length, 5)
+  }
+})
+
 t.test('who waits and is closed meanwhile costs nothing, and nobody waits for ever', async (t) => {
   const turns = new Turns()
   const share = new TurnShares(turns).open()

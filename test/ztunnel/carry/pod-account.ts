@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { DEFAULT_KEEPALIVE } from '../../../mesh/reactor/socket-options.ts'
+import { TURN_LIMITS } from '../../../mesh/reactor/turn-share.ts'
 import {
   arrive,
   createPodAccountMemory,
@@ -11,7 +12,7 @@ import {
 
 const LIMITS = {
   ...{ connections: 3, connectionsPerSecond: 10, handshakesPerSecond: 5 },
-  ...{ bufferedBytes: 1 << 20, halfCloseMs: 1000, keepalive: DEFAULT_KEEPALIVE },
+  ...{ bufferedBytes: 1 << 20, halfCloseMs: 1000, keepalive: DEFAULT_KEEPALIVE, turn: TURN_LIMITS },
 }
 const SECOND_NS = 1_000_000_000n
 

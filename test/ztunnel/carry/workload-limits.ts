@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import { DEFAULT_KEEPALIVE } from '../../../mesh/reactor/socket-options.ts'
+import { TURN_LIMITS } from '../../../mesh/reactor/turn-share.ts'
 import { workloadLimits } from '../../../ztunnel/carry/workload-limits.ts'
 import { readConfig } from '../../../ztunnel/config.ts'
 
@@ -19,5 +20,10 @@ t.test('limits are what the options say; no time for half-closed connections is 
   t.equal(limits('--pod-connections', '5').connections, 5)
   t.equal(limits('--pod-connections-per-second', '6').connectionsPerSecond, 6)
   t.equal(limits('--pod-handshakes-per-second', '7').handshakesPerSecond, 7)
+  t.same(limits().turn, TURN_LIMITS)
+  t.same(limits('--turn-bytes', '65536', '--turn-handshakes', '9').turn, {
+    companyBytes: 65_536,
+    handshakeSteps: 9,
+  })
   t.equal(limits('--pod-buffered-bytes', '1048577').bufferedBytes, 1_048_577)
 })
