@@ -16,7 +16,7 @@ import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { ModelStore } from '../mesh/model/model-store.ts'
 import { workloadFacts } from '../mesh/model/workload-facts.ts'
-import { parseIp } from '../mesh/net/address.ts'
+import { formatSocketAddress, parseIp } from '../mesh/net/address.ts'
 import { BusyTrim } from '../mesh/reactor/busy-trim.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
@@ -444,7 +444,7 @@ export class App {
       const { state } = this.model
       if (workload === undefined || state === null) return
       if (!isAnswered) {
-        const refusal = refuse('DISCOVERY_UNANSWERED', `${ip}:${port}`)
+        const refusal = refuse('DISCOVERY_UNANSWERED', formatSocketAddress(ip, port))
         this.workers.post(worker, { type: 'destination-unknown', uid, ip, port, refusal })
         return
       }

@@ -3,6 +3,7 @@
 // a connection and names the first thing that stops it; what only may stop it one day is a risk. Of a pair that is well it
 // says nothing.
 import { REASONS, type ReasonCode } from '../../mesh/errors/reasons.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { InboundFacts } from '../../ztunnel/decide/inbound-facts.ts'
 import type { IdentityFacts, NodeHealth } from '../../ztunnel/decide/node-view.ts'
 import type { OutboundFacts } from '../../ztunnel/decide/outbound-facts.ts'
@@ -35,7 +36,7 @@ const finding = (
 /** Explains a pair. */
 export function explainPair(facts: PairFacts): PairVerdict {
   const { asked, outbound, ways, silent } = facts
-  const asWritten = asked.port === 0 ? asked.destination : `${asked.destination}:${asked.port}`
+  const asWritten = asked.port === 0 ? asked.destination : formatSocketAddress(asked.destination, asked.port)
   const nothing = { source: asked.source, destination: asWritten, way: '', policy: '', risks: [], silent }
   if (outbound?.source == null) {
     const cause = finding(
@@ -48,7 +49,8 @@ export function explainPair(facts: PairFacts): PairVerdict {
     return { ...nothing, outcome: 'unknown', code: cause.code, reason: cause.detail, cause }
   }
   const { source, target } = outbound
-  const destination = target === null || target.ip === '' ? asWritten : `${target.name}:${target.port}`
+  const destination =
+    target === null || target.ip === '' ? asWritten : formatSocketAddress(target.name, target.port)
   const names = { ...nothing, source: source.name, destination }
   const found: Found = { causes: [], risks: [] }
   checkSource(facts, outbound, found)

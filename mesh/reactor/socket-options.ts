@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Socket options and creation, each a small typed call. Errors throw MeshError(SYSTEM_CALL | MISSING_CAPABILITY |
 // OUT_OF_DESCRIPTORS) naming the call: options are set on our own sockets, so a failure is never the peer's doing.
+
 import { MeshError } from '../errors/mesh-error.ts'
 import type { ReasonCode } from '../errors/reasons.ts'
+import { formatSocketAddress } from '../net/address.ts'
 import type { Block } from './byte-stream.ts'
 import * as c from './ffi/constants.ts'
 import {
@@ -130,7 +132,7 @@ export function setKeepalive(fd: number, keepalive: Keepalive): void {
 export function connectDatagrams(fd: number, peer: SocketAddress): void {
   const address = encodeSocketAddress(peer.ip, peer.port)
   if (connect(fd, address.address, address.bytes) !== 0)
-    throw systemError(`connect ${peer.ip}:${peer.port} udp`)
+    throw systemError(`connect ${formatSocketAddress(peer.ip, peer.port)} udp`)
 }
 
 /** SO_ERROR: the result of a connect, errno value or 0; reading clears it. */

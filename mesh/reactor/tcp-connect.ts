@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening a TCP connection with a deadline. The socket is made by the caller (inside the right namespace, with its
 // options and source address); the result is delivered once, in a later turn.
+
 import type { ReasonCode } from '../errors/reasons.ts'
+import { formatSocketAddress } from '../net/address.ts'
 import type { ByteStreamHandler, CloseReason } from './byte-stream.ts'
 import { EPOLLOUT } from './ffi/constants.ts'
 import { connect, describeErrno, E, errno } from './ffi/libc.ts'
@@ -100,7 +102,7 @@ export function startConnect(
   const address = encodeSocketAddress(ip, port, isIpv6Socket)
   const result = connect(fd, address.address, address.bytes)
   const code = result === 0 ? 0 : errno()
-  const pending = new PendingConnect(reactor, fd, `${ip}:${port}`, timeoutMs, handler)
+  const pending = new PendingConnect(reactor, fd, formatSocketAddress(ip, port), timeoutMs, handler)
   if (code !== 0 && code !== E.INPROGRESS && code !== E.INTR) pending.failLater(code)
   return pending
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accepting. The listening socket may be shared with other workers (the supervisor owns it): EPOLLEXCLUSIVE wakes
 // one of them per connection. Running out of descriptors must neither spin nor leave the peer waiting.
+
 import type { MeshError } from '../errors/mesh-error.ts'
+import { formatSocketAddress } from '../net/address.ts'
 import type { Block } from './byte-stream.ts'
 import {
   AF_INET,
@@ -186,7 +188,8 @@ export function openListener(ip: string, port: number, options: ListenOptions = 
     if (family === AF_INET6) setIpv6Only(fd, ip !== '::')
     options.prepare?.(fd, family)
     const address = encodeSocketAddress(ip, port)
-    if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${ip}:${port}`)
+    if (bind(fd, address.address, address.bytes) !== 0)
+      throw systemError(`bind ${formatSocketAddress(ip, port)}`)
     if (listen(fd, options.backlog ?? LISTEN_BACKLOG) !== 0) throw systemError('listen')
     return fd
   } catch (error) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Datagrams on the reactor: what DNS stands on. Receiving is bounded per turn and delivered in place; sending never
 // waits: what the kernel has no room for is dropped and counted, as the network would. The socket owns its descriptor.
+
 import type { ReasonCode } from '../errors/reasons.ts'
+import { formatSocketAddress } from '../net/address.ts'
 import { type Block, type CloseReason, HEADROOM_BYTES } from './byte-stream.ts'
 import { DatagramMessage } from './datagram-message.ts'
 import {
@@ -255,7 +257,8 @@ export function openDatagramSocket(ip: string, port: number, options: DatagramOp
     if (options.receiveBufferBytes !== undefined) setReceiveBuffer(fd, options.receiveBufferBytes)
     options.prepare?.(fd, family)
     const address = encodeSocketAddress(ip, port)
-    if (bind(fd, address.address, address.bytes) !== 0) throw systemError(`bind ${ip}:${port} udp`)
+    if (bind(fd, address.address, address.bytes) !== 0)
+      throw systemError(`bind ${formatSocketAddress(ip, port)} udp`)
     return fd
   } catch (error) {
     close(fd)

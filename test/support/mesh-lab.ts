@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { VirtualNetwork } from '../../mesh/reactor/netlink/virtual-network.ts'
+import { VirtualNetwork, type VirtualPodSpec } from '../../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { AGENT_ENVIRONMENT, seedCompileCache } from './compile-caches.ts'
 import type { AgentCommand, AgentEvent } from './pod-agent.ts'
@@ -136,10 +136,11 @@ export class MeshLab {
     directory: string,
     options: Readonly<Record<string, string>>,
     strangers: Readonly<Record<string, string>>,
+    ips6: Partial<Readonly<Record<LabPod, string>>>,
   ) {
     this.directory = directory
     this.#options = options
-    const pod = (name: LabPod): { name: LabPod; ip: string } => ({ name, ip: IPS[name] })
+    const pod = (name: LabPod): VirtualPodSpec => ({ name, ip: IPS[name], ip6: ips6[name] ?? '' })
     const more = Object.entries(strangers).map(([name, ip]) => ({ name, ip }))
     this.network = VirtualNetwork.create({
       nodes: [
@@ -153,7 +154,7 @@ export class MeshLab {
   /**
    * Everything serves when this resolves. `directory` is the test's own, `options` are further SIDESTEP_… of both.
    * `prepare` runs before the nodes start and may give options of each. `strangers`: addresses of further pods of n1 that
-   * nobody serves, by name.
+   * nobody serves, by name. `ips6`: addresses that pods have beside their own.
    */
   static async start(
     directory: string,
@@ -161,9 +162,10 @@ export class MeshLab {
     options: Readonly<Record<string, string>> = {},
     prepare?: (lab: MeshLab) => Promise<Readonly<Record<LabNode, Readonly<Record<string, string>>>>>,
     strangers: Readonly<Record<string, string>> = {},
+    ips6: Partial<Readonly<Record<LabPod, string>>> = {},
   ): Promise<MeshLab> {
     await mkdir(join(directory, 'records'), { recursive: true })
-    const lab = new MeshLab(directory, options, strangers)
+    const lab = new MeshLab(directory, options, strangers, ips6)
     try {
       await mkdir(join(directory, 'ca'), { mode: 0o700 })
       await lab.configure(mesh)

@@ -21,6 +21,8 @@ const PACKET_BYTES = 131_072
 const POLL_MS = 5
 const ETHERNET_BYTES = 14
 const ETHERTYPE_IPV4 = 0x0800
+const ETHERTYPE_IPV6 = 0x86dd
+const IPV6_HEADER_BYTES = 40
 const IPPROTO_TCP = 6
 const TCP_SYN = 0x02
 
@@ -98,17 +100,15 @@ interface Segment {
   readonly payload: Buffer
 }
 
-/** The IPv4 TCP flows of a capture that saw them begin. */
+/** The TCP flows of a capture that saw them begin. */
 export function tcpFlows(packets: readonly Buffer[]): readonly TcpFlow[] {
   const flows = new Map<string, { first: number; segments: Segment[]; ports: readonly [number, number] }>()
   for (const packet of packets) {
-    if (packet.readUInt16BE(12) !== ETHERTYPE_IPV4) continue
-    const ip = packet.subarray(ETHERNET_BYTES)
-    if (ip[9] !== IPPROTO_TCP) continue
-    const headerBytes = ((ip[0] ?? 0) & 0x0f) * 4
-    const tcp = ip.subarray(headerBytes, ip.readUInt16BE(2))
+    const read = readTcp(packet)
+    if (read === null) continue
+    const { tcp, source, destination } = read
     const ports = [tcp.readUInt16BE(0), tcp.readUInt16BE(2)] as const
-    const name = `${[...ip.subarray(12, 16)].join('.')}:${ports[0]}>${[...ip.subarray(16, 20)].join('.')}:${ports[1]}`
+    const name = `${source}:${ports[0]}>${destination}:${ports[1]}`
     const sequence = tcp.readUInt32BE(4)
     if (((tcp[13] ?? 0) & TCP_SYN) !== 0) flows.set(name, { first: sequence + 1, segments: [], ports })
     const payload = tcp.subarray(((tcp[12] ?? 0) >> 4) * 4)
@@ -120,6 +120,22 @@ export function tcpFlows(packets: readonly Buffer[]): readonly TcpFlow[] {
     destinationPort: ports[1],
     bytes: inOrder(first, segments),
   }))
+}
+
+/** The TCP of a frame, and between whom (IPv6 as 32 hexadecimal digits); null of anything else. */
+function readTcp(packet: Buffer): { tcp: Buffer; source: string; destination: string } | null {
+  const type = packet.readUInt16BE(12)
+  const ip = packet.subarray(ETHERNET_BYTES)
+  if (type === ETHERTYPE_IPV4 && ip[9] === IPPROTO_TCP) {
+    const tcp = ip.subarray(((ip[0] ?? 0) & 0x0f) * 4, ip.readUInt16BE(2))
+    return { tcp, source: ip.subarray(12, 16).join('.'), destination: ip.subarray(16, 20).join('.') }
+  }
+  // Extension headers are for fragments and the like: no TCP of ours has them.
+  if (type === ETHERTYPE_IPV6 && ip[6] === IPPROTO_TCP) {
+    const tcp = ip.subarray(IPV6_HEADER_BYTES, IPV6_HEADER_BYTES + ip.readUInt16BE(4))
+    return { tcp, source: ip.toString('hex', 8, 24), destination: ip.toString('hex', 24, 40) }
+  }
+  return null
 }
 
 function inOrder(first: number, segments: readonly Segment[]): Buffer {

@@ -96,11 +96,11 @@ process.on('message', (command: AgentCommand) => {
 process.on('disconnect', () => process.exit())
 
 const listening = (server: Server, port: number): Promise<void> =>
-  new Promise((resolve) => server.listen(port, '0.0.0.0', resolve))
+  new Promise((resolve) => server.listen(port, '::', resolve))
 
 if (process.argv.includes('serve')) {
   const http = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-    response.end(`client ${request.socket.remoteAddress}`)
+    response.end(`client ${request.socket.remoteAddress?.replace('::ffff:', '')}`) // of both families
   })
   const mirror = createServer({ allowHalfOpen: true }, (socket) => {
     const chunks: Buffer[] = []

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection of a proven peer that has arrived at a pod of ours, on whatever way: decided by the pod's node, refused or
 // carried to the application, recorded.
+
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { SpiffeId } from '../../mesh/identity/spiffe.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { decideInbound } from '../decide/inbound-decision.ts'
@@ -47,7 +49,7 @@ export function carryInbound(
     return null
   }
   const { dial, connection: authz, proxiedTo, entrance } = decision
-  facts.destinationAddress = `${dial.ip}:${dial.port}`
+  facts.destinationAddress = formatSocketAddress(dial.ip, dial.port)
   const proxyHeader = proxiedTo === null ? null : formatProxyHeader(client, proxiedTo, arrival.identityText)
   const allowed = { dial, authz, entrance, arrival: decision.arrival, client, proxyHeader }
   const connection = new InboundConnection(pod, downstream, allowed, facts, onClosed)

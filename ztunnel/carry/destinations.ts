@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Destinations in use by one pod in one worker. The model lives in main: a miss is asked for once, whoever wants it
 // waits, a new model voids everything.
+
 import type { Demotions } from '../../mesh/balance/demotions.ts'
 import { DestinationPicker, type PassedOver } from '../../mesh/balance/destination-picker.ts'
 import { leastStreams, type StreamLoads } from '../../mesh/balance/least-streams.ts'
 import type { MakePicker } from '../../mesh/balance/picker.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { DestinationView } from '../../mesh/model/destination.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { Scheduler, Timer } from '../../mesh/reactor/scheduler.ts'
 
 /** Destinations kept per pod and worker; the one learnt first goes first. */
@@ -70,7 +72,10 @@ export class Destinations {
     let question = this.#questions.get(key)
     if (question === undefined) {
       const deadline = this.#scheduler.startTimer(RESOLVE_DEADLINE_MS, () => {
-        this.#answer(key, refuse('MODEL_TIMEOUT', `${ip}:${port}: the workload is not configured`))
+        this.#answer(
+          key,
+          refuse('MODEL_TIMEOUT', `${formatSocketAddress(ip, port)}: the workload is not configured`),
+        )
       })
       question = { waiting: new Set(), deadline }
       this.#questions.set(key, question)

@@ -2,7 +2,9 @@
 // One connection of a pod on its way out: destination → decision → tunnel stream or plain socket → relay → record.
 //
 //   resolving → connecting (to one endpoint after the other) → open → closed;   a refusal goes straight to closed
+
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -41,7 +43,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#client = client
     this.#destination = destination
     this.#facts = new ConnectionFacts('outbound', pod, pod.context.reactor.nowMs, client)
-    this.#facts.destinationAddress = `${destination.ip}:${destination.port}`
+    this.#facts.destinationAddress = formatSocketAddress(destination.ip, destination.port)
     this.#facts.source = pod.source?.workload ?? null
     this.#facts.trace = pod.context.traces?.begin('') ?? null
     pod.onBegun(this)
@@ -55,7 +57,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
       return
     }
     if (isRecursive(ip, port, this.#pod.context.isSocks5Enabled)) {
-      this.#fail(refuse('LOOP', `to ${ip}:${port}`))
+      this.#fail(refuse('LOOP', `to ${formatSocketAddress(ip, port)}`))
       return
     }
     const known = this.#pod.destinations.get(ip, port)
@@ -83,7 +85,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   onAttempt(decision: OutboundDecision, isLocal: boolean): void {
     const { ip, port } = decision.dial
     this.#facts.destination = decision.workload
-    this.#facts.destinationAddress = `${ip}:${port}`
+    this.#facts.destinationAddress = formatSocketAddress(ip, port)
     if (isLocal) this.#facts.transport = 'LOCAL'
     else this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
     this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''

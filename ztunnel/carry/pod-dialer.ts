@@ -5,6 +5,7 @@
 
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { DescriptorTable } from '../../mesh/reactor/descriptor-table.ts'
 import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { bind, close, E, errno } from '../../mesh/reactor/ffi/libc.ts'
@@ -171,7 +172,7 @@ function bindApart(fd: number, sourceIp: string): boolean {
     const port = APART_FIRST_PORT + Math.floor(Math.random() * (APART_LAST_PORT - APART_FIRST_PORT + 1))
     const address = encodeSocketAddress(sourceIp, port)
     if (bind(fd, address.address, address.bytes) === 0) return true
-    if (errno() !== E.ADDRINUSE) throw systemError(`bind ${sourceIp}:${port}`)
+    if (errno() !== E.ADDRINUSE) throw systemError(`bind ${formatSocketAddress(sourceIp, port)}`)
   }
   return false
 }

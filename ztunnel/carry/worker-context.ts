@@ -10,7 +10,7 @@ import type { RevokedPeers } from '../../mesh/identity/revoked-peers.ts'
 import type { WorkerIdentities } from '../../mesh/identity/worker-identities.ts'
 import type { ServiceFacts } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
-import type { SocketAddress } from '../../mesh/net/address.ts'
+import { formatSocketAddress, type SocketAddress } from '../../mesh/net/address.ts'
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
@@ -80,7 +80,7 @@ export class ConnectionFacts {
     this.direction = direction
     this.pod = pod.number
     this.startedMs = startedMs
-    this.sourceAddress = `${client.ip}:${client.port}`
+    this.sourceAddress = formatSocketAddress(client.ip, client.port)
   }
 
   /** What a tunnel stream of this connection says of its trace. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What would happen to a connection and why, from the model alone: the decision of its source, then the policies of its
 // destination. The same functions decide real connections; nothing here is on their path.
+
 import { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { compilePolicies, evaluate, type Verdict } from '../../mesh/authz/evaluate.ts'
 import { explain } from '../../mesh/authz/explain.ts'
@@ -14,6 +15,7 @@ import { writtenKey } from '../../mesh/model/reserved-policy.ts'
 import { describeGuard } from '../../mesh/model/waypoint-guard.ts'
 import { identityOf, type Workload } from '../../mesh/model/workload.ts'
 import { workloadFacts } from '../../mesh/model/workload-facts.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { explainEntrance } from './explain-entrance.ts'
 import { type ExplainedSide, refused } from './explained-side.ts'
 import { decideOutbound, type OutboundDecision, type TunnelDecision } from './outbound-decision.ts'
@@ -42,7 +44,7 @@ export function explainConnection(state: MeshState, asked: ExplainedConnection):
   const view = describeDestination(state, source, asked.network, ip, port)
   const from = { workload: workloadFacts(source), isSocks5Enabled: asked.isSocks5Enabled }
   const decision = decideOutbound(from, view, new DestinationPicker(view, () => 0))
-  const explanation = { source: identityOf(source), destination: `${ip}:${port}` }
+  const explanation = { source: identityOf(source), destination: formatSocketAddress(ip, port) }
   if (isRefusal(decision)) return { ...explanation, outbound: refused(decision), inbound: null }
   // Certificates are not of the model: they are taken for valid, as everywhere here.
   const inside = explainSameNode(state, source, decision, () => true)
@@ -53,7 +55,7 @@ export function explainConnection(state: MeshState, asked: ExplainedConnection):
 
 /** Where a connection that is carried goes. */
 export function carried(decision: OutboundDecision): ExplainedSide {
-  const to = `${decision.dial.ip}:${decision.dial.port}`
+  const to = formatSocketAddress(decision.dial.ip, decision.dial.port)
   const reason =
     decision.kind === 'plain'
       ? `goes to ${to} in plain text: it is not of the mesh`

@@ -6,7 +6,7 @@ import type { DestinationPicker } from '../../mesh/balance/destination-picker.ts
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Candidate, DestinationView, InnerTunnel, ServiceFacts } from '../../mesh/model/destination.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
-import { isLoopback, type SocketAddress } from '../../mesh/net/address.ts'
+import { formatSocketAddress, isLoopback, type SocketAddress } from '../../mesh/net/address.ts'
 import { isMeshPort, SOCKS5_PORT } from '../../mesh/net/mesh-ports.ts'
 
 /** The pod that connects. Null: enrolled but not configured. */
@@ -65,7 +65,7 @@ export function decideOutbound(
   tried: ReadonlySet<string> | null = null,
 ): OutboundDecision | Refusal {
   if (isRecursive(view.ip, view.port, source?.isSocks5Enabled ?? false)) {
-    return refuse('LOOP', `to ${view.ip}:${view.port}`)
+    return refuse('LOOP', `to ${formatSocketAddress(view.ip, view.port)}`)
   }
   if (source === null) return refuse('WORKLOAD_UNKNOWN', 'the source')
   if (view.waypoints.length > 0) return decideWaypoint(view, picker, tried)

@@ -2,7 +2,9 @@
 // DNS of one pod in one worker. A question about a name of the mesh is answered here; everything else goes byte for byte
 // to the resolver the pod chose, and so does its answer. No question is left without an answer but by that resolver.
 // SPEC HBONE §8; where it forwards to resolvers of the node we forward to the pod's.
+
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { Block } from '../../mesh/reactor/byte-stream.ts'
 import { ConnectionTable } from '../../mesh/reactor/netlink/conntrack.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -135,7 +137,10 @@ export class DnsServer {
   #onDatagram(socket: UdpSocket, { block, start, end, peer, local }: Datagram): void {
     const asker: Asker = { socket, peer, local }
     if (end - start < HEADER_BYTES) {
-      const reason = refuse('DNS_MALFORMED', `${end - start} bytes from ${peer.ip}:${peer.port}`)
+      const reason = refuse(
+        'DNS_MALFORMED',
+        `${end - start} bytes from ${formatSocketAddress(peer.ip, peer.port)}`,
+      )
       this.#end(0, 'failed', reason)
       return
     }
