@@ -29,7 +29,8 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     ...['MAX_DEMOTED', 'DEMOTIONS_TOLD_PER_SECOND', 'MAX_PASSED_OVER'],
     ...['MAX_COMPARED', 'MAX_RING_POINTS', 'MAX_MAGLEV_SIZE'],
   ),
-  ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
+  ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'UNSERVED_MS'),
+  ...limits('mesh/balance/limits.ts', 'ms', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
   ...limits(
     'waypoint/upstream/limits.ts',
     'count',

@@ -5,6 +5,8 @@
 export const MAX_ATTEMPTS = 3
 /** An attempt is given up after this while another endpoint is left; the last one has the whole time of a connect. */
 export const ATTEMPT_TIMEOUT_MS = 1_000
+/** An endpoint that took a connection and breaks it off within this, before a byte went either way, never served it. */
+export const UNSERVED_MS = 1_000
 /** Attempts beyond the first, of a hundred first ones. */
 export const RETRY_PERCENT = 20
 /** … and so many each second whatever the share says. */

@@ -17,6 +17,11 @@ export const BULK_RUN_READS = 8
 export interface RelayOwner {
   /** The first byte of one side is on its way to the other. */
   onFirstByte(from: 'client' | 'server'): void
+  /**
+   * The server has failed before a byte or an end went either way: for the client it is as if nobody had been there. True: the
+   * owner calls replaceServer(), or destroys the client, now or later. Without it the relay ends.
+   */
+  onServerLost?(reason: CloseReason): boolean
   onRelayClosed(reason: CloseReason): void
 }
 
@@ -87,6 +92,7 @@ class RelaySide implements ByteStreamHandler, SpliceOwner {
 
   onClose(reason: CloseReason): void {
     this.isClosed = true
+    if (reason.code !== 'OK' && this.#relay.isReplaced(this, reason)) return
     if (reason.code !== 'OK') this.#to.destroy(reason)
     else this.#to.end() // in order for us: whatever the peer still sends has nowhere to go, but it may finish
     this.#relay.onSideClosed(reason)
@@ -97,12 +103,13 @@ class RelaySide implements ByteStreamHandler, SpliceOwner {
 export class Relay {
   #capture: RelayCapture | null = null
   readonly #owner: RelayOwner
-  readonly #client: RelaySide
-  readonly #server: RelaySide
+  #client: RelaySide
+  #server: RelaySide
   readonly #near: ByteStream
   readonly #halfClose: HalfClosePolicy | null
   #watch: HalfCloseWatch | null = null
   #reason: CloseReason = CLOSED_OK
+  #hasHalfEnded = false
 
   /**
    * `client` opened the connection, `server` answers it. Takes over the handlers of both. `halfClose` null: one half may
@@ -148,6 +155,7 @@ export class Relay {
 
   /** One half has ended, here or before the relay was made: from now on the other one has to move. */
   onHalfClosed(): void {
+    this.#hasHalfEnded = true
     if (this.#halfClose === null || this.#watch !== null) return
     const { timeoutMs } = this.#halfClose
     this.#watch = new HalfCloseWatch(
@@ -155,6 +163,28 @@ export class Relay {
       () => this.bytesToServer + this.bytesToClient,
       () => this.#near.destroy({ code: 'HALF_CLOSE_TIMEOUT', detail: `no byte for ${timeoutMs / 1000} s` }),
     )
+  }
+
+  /** The owner has another server in place of one that was lost, and takes over. */
+  isReplaced(side: RelaySide, reason: CloseReason): boolean {
+    if (side !== this.#server || this.#client.isClosed || this.#hasHalfEnded) return false
+    if (this.bytesToServer + this.bytesToClient > 0 || this.#owner.onServerLost === undefined) return false
+    this.#near.pause() // its first byte is for the next one
+    if (this.#owner.onServerLost(reason)) return true
+    this.#near.resume()
+    return false
+  }
+
+  /** After onServerLost(). Takes over the handler. Who looked at what is moved is to begin again. */
+  replaceServer(server: ByteStream): void {
+    this.#capture?.onEnd()
+    this.#capture = null
+    this.#client = new RelaySide(this, this.#near, server)
+    this.#server = new RelaySide(this, server, this.#near)
+    this.#near.setHandler(this.#client)
+    server.setHandler(this.#server)
+    if (this.#hasHalfEnded) server.end()
+    this.#near.resume()
   }
 
   onFirstByte(side: RelaySide): void {

@@ -12,6 +12,8 @@ const CART_VIP = '10.96.0.10'
 const HOST = 'cart.shop.svc.cluster.local'
 const SERVICES = `{"shop/${HOST}": {80: 8080}}`
 const CALLS = 60
+/** A service whose server speaks first; at its other endpoint whatever is accepted is broken off. */
+const FIRST_PORT = 81
 const WORKERS = 6
 /** Connections that stay open, so that they are spread over all workers; each worker picks both endpoints at least once. */
 const HELD = 8 * WORKERS
@@ -130,4 +132,65 @@ t.test('what one worker has found out all of them know', { timeout: 120_000 }, a
   t.comment(`${count} of ${HELD} connections came to the closed port, in ${elapsedSeconds.toFixed(1)} s`)
   t.ok(count >= 1)
   t.ok(count <= ofOneWorker + 2, 'as if there were one worker, but for two that pick at the same time')
+})
+
+function breakingMesh(): string {
+  const services = (port: number): string => `{"shop/${HOST}": {${FIRST_PORT}: ${port}}}`
+  return labMesh([])
+    .replace(/(uid: front,.*services: )\{\}/, `$1${services(9005)}`)
+    .replace(/(uid: cart,.*services: )\{.*8080\}\}/, `$1${services(9001)}`)
+    .replace('ports: {80: 8080}', `ports: {${FIRST_PORT}: 9001}`)
+}
+
+t.test('an endpoint that takes a connection and breaks it off', { timeout: 120_000 }, async (t) => {
+  const lab = await MeshLab.start(labDirectory(t), breakingMesh(), {}, async (lab) => {
+    lab.serving = ['front', 'cart']
+    return { n1: {}, n2: {} }
+  })
+  t.teardown(() => lab.close())
+  const broken = (): number => lab.heard('front').filter((each) => each === '9005 accepted').length
+
+  await t.test('nothing was said yet: another one takes it, and the caller hears of nothing', async (t) => {
+    for (let index = 0; index < CALLS || broken() === 0; index++) {
+      const socket = lab.connect('batch', CART_VIP, FIRST_PORT)
+      await socket.until('a greeting', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
+      t.match(socket, { text: '220 cart\r\n', error: '', isClosed: false })
+      socket.destroy()
+    }
+    const records = await lab.recordsAfter('n1', 0, ({ retries }) => retries !== undefined)
+    for (const record of records)
+      t.match(record, { reason: 'OK', retries: 1, 'dst.hbone_addr': '10.2.0.1:9001' })
+    t.ok((await retries(lab, 'STREAM_RESET')) >= records.length)
+    t.comment(`${broken()} of ${CALLS} were broken off`)
+  })
+
+  await t.test('a byte was sent: nobody knows what was done with it, and the caller hears', async (t) => {
+    const known = (await lab.records('n1')).length
+    await poll('one that is broken off', async () => {
+      const before = broken()
+      const socket = lab.connect('batch', CART_VIP, FIRST_PORT)
+      socket.write('x')
+      await socket.until('an end', ({ text, isClosed }) => text !== '' || isClosed)
+      socket.destroy()
+      return (broken() > before && socket.error === 'ECONNRESET' && socket.text === '') || null
+    })
+    const isFailed = ({ direction, reason }: LabRecord): boolean =>
+      direction === 'outbound' && reason !== 'OK'
+    const [record] = await lab.recordsAfter('n1', known, isFailed)
+    t.match(record, { reason: 'STREAM_RESET', bytes_sent: 1 })
+    t.equal(record?.retries, undefined)
+  })
+
+  await t.test('what was opened at both is closed at both', async (t) => {
+    await poll('as many', async () => {
+      const { text } = await lab.admin('n1', '/metrics')
+      const sum = (name: string): number =>
+        [...text.matchAll(new RegExp(`^${name}_total\\{reporter="source".*\\} (\\d+)$`, 'gm'))].reduce(
+          (total, [, count]) => total + Number(count),
+          0,
+        )
+      return sum('istio_tcp_connections_opened') === sum('istio_tcp_connections_closed') || null
+    })
+    t.pass('in the metrics')
+  })
 })

@@ -19,6 +19,8 @@ const HOLD_PORT = 9003
 const HELD_MS = 120_000
 /** Says `bye` and ends its half at once, then reads on: what came is told as `<bytes> <sha256>`. */
 const FAREWELL_PORT = 9004
+/** Breaks off what it has accepted, as the kernel does with what waits for an application that closes its port. */
+const BREAKING_PORT = 9005
 
 /** What the parent asks. */
 export interface AgentCommand {
@@ -133,7 +135,12 @@ if (process.argv.includes('serve')) {
     count(socket, (text) => tell('heard', 0, `${FAREWELL_PORT} ${text}`))
     socket.end('bye\r\n')
   })
+  const breaking = createServer((socket) => {
+    tell('heard', 0, `${BREAKING_PORT} accepted`)
+    socket.resetAndDestroy()
+  })
   await Promise.all([
+    listening(breaking, BREAKING_PORT),
     listening(http, HTTP_PORT),
     listening(mirror, MIRROR_PORT),
     listening(greeter, GREETER_PORT),

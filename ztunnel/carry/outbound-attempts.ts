@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way to a destination that is known: picks an endpoint, opens a tunnel stream or a socket to it, and picks another one
-// when that fails before a byte was sent. Exactly one outcome, unless cancelled.
+// when that fails before a byte was sent. Exactly one outcome, unless cancelled; after a stream that was lost at once another.
 import { endpointKey } from '../../mesh/balance/demotions.ts'
-import { ATTEMPT_TIMEOUT_MS, MAX_ATTEMPTS } from '../../mesh/balance/limits.ts'
+import { ATTEMPT_TIMEOUT_MS, MAX_ATTEMPTS, UNSERVED_MS } from '../../mesh/balance/limits.ts'
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { Cancellable } from '../../mesh/hbone/connect-attempt.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
@@ -53,6 +53,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   #timer: Timer | null = null
   /** Of the instance of a waypoint that is being asked. */
   #slot = NO_SLOT
+  #upstreamMs = Number.NEGATIVE_INFINITY
 
   /** `divertedFor`: as Tunnels.requestOf has it. */
   constructor(
@@ -77,6 +78,21 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
   start(): void {
     this.#pod.context.retryBudget.deposit()
     this.#next()
+  }
+
+  /**
+   * The stream that onUpstream gave has failed, and no byte or end went either way: nobody can have acted on anything. False: it
+   * stays so. True: `prepare` was called, and there is one more outcome.
+   */
+  again(reason: CloseReason, prepare: () => void): boolean {
+    const { nowMs } = this.#pod.context.reactor
+    const decision = this.#current
+    if (decision === null || nowMs > this.#upstreamMs + UNSERVED_MS) return false
+    const refusal = refuse(reason.code, reason.detail)
+    if (!isOfAnEndpoint(decision, refusal) || !this.#mayGoOn(decision)) return false
+    prepare()
+    this.#goOn(decision, refusal)
+    return true
   }
 
   cancel(): void {
@@ -168,6 +184,7 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
       demotions.onServed(keyOf(this.#current), reactor.nowMs)
     const slot = this.#slot
     this.#slot = NO_SLOT
+    this.#upstreamMs = reactor.nowMs
     this.#owner.onUpstream(stream, gateway, slot)
   }
 
@@ -176,20 +193,23 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     this.#connect = null
     this.#giveBack()
     const decision = this.#current
-    if (decision === null || decision.uid === '' || !isOfTheEndpoint(refusal.code)) {
-      this.#owner.onRefused(refusal)
-      return
-    }
-    const { context } = this.#pod
-    context.demotions.onFailed(keyOf(decision), context.reactor.nowMs)
-    if (!this.#isAnotherLeft(decision) || !context.retryBudget.withdraw(context.reactor.nowMs)) {
-      this.#owner.onRefused(this.#afterRetries(refusal))
-      return
-    }
+    if (decision === null || !isOfAnEndpoint(decision, refusal)) this.#owner.onRefused(refusal)
+    else if (this.#mayGoOn(decision)) this.#goOn(decision, refusal)
+    else this.#owner.onRefused(this.#afterRetries(refusal))
+  }
+
+  /** Notes who has failed. True when another one may be asked: that is paid for. */
+  #mayGoOn(decision: OutboundDecision): boolean {
+    const { demotions, retryBudget, reactor } = this.#pod.context
+    demotions.onFailed(keyOf(decision), reactor.nowMs)
+    return this.#isAnotherLeft(decision) && retryBudget.withdraw(reactor.nowMs)
+  }
+
+  #goOn({ uid }: OutboundDecision, refusal: Refusal): void {
     this.#tried ??= new Set()
-    this.#tried.add(decision.uid)
+    this.#tried.add(uid)
     this.#failure = refusal
-    context.retried(refusal.code)
+    this.#pod.context.retried(refusal.code)
     this.#next()
   }
 
@@ -207,6 +227,10 @@ export class OutboundAttempts implements ConnectHandler, Cancellable {
     const count = this.retryCount
     return count === 0 ? refusal : refuse(refusal.code, `${refusal.detail}; ${count + 1} endpoints failed`)
   }
+}
+
+function isOfAnEndpoint({ uid }: OutboundDecision, { code }: Refusal): boolean {
+  return uid !== '' && isOfTheEndpoint(code)
 }
 
 /** What failed: a port of an endpoint. */

@@ -2,7 +2,7 @@
 // One connection of a pod on its way out: destination → decision → tunnel stream or plain socket → relay → record.
 //
 //   resolving → connecting (to one endpoint after the other) → open → closed;   a refusal goes straight to closed
-
+//                    ↑______ lost before a byte or an end ______|
 import { isRefusal, type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
@@ -29,6 +29,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   readonly #destination: SocketAddress
   readonly #facts: ConnectionFacts
   readonly #client: SocketAddress
+  /** Until a byte has moved. */
   #attempts: OutboundAttempts | null = null
   #gateway: GatewayTunnel | null = null
   #relay: Relay | null = null
@@ -98,7 +99,6 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
 
   onUpstream(upstream: ByteStream, gateway: GatewayTunnel | null, slot: number): void {
     this.#facts.retryCount = this.#attempts?.retryCount ?? 0
-    this.#attempts = null
     this.#gateway = gateway
     if (this.#isClosed) {
       upstream.destroy({ code: 'SHUTDOWN', detail: '' })
@@ -108,8 +108,11 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     }
     this.#slot = slot
     this.#facts.destination = gateway?.workload ?? this.#facts.destination
-    this.#near = this.#downstream.accept()
-    this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
+    if (this.#relay !== null) this.#relay.replaceServer(upstream)
+    else {
+      this.#near = this.#downstream.accept()
+      this.#relay = new Relay(this.#near, upstream, this, this.#pod.context.halfClose)
+    }
     this.#pod.context.opened(this.#facts)
     this.capture(this.#pod.capture)
   }
@@ -124,10 +127,24 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
 
   onRefused(refusal: Refusal): void {
     this.#facts.retryCount = this.#attempts?.retryCount ?? 0
-    this.#fail(refusal)
+    if (this.#near !== null) this.#near.destroy(refusal)
+    else this.#fail(refusal)
+  }
+
+  onServerLost(reason: CloseReason): boolean {
+    const { context } = this.#pod
+    const prepare = (): void => {
+      this.#gateway?.close()
+      this.#gateway = null
+      context.streams.closed(this.#slot)
+      this.#slot = NO_SLOT
+      context.lost(this.#facts, reason)
+    }
+    return this.#attempts?.again(reason, prepare) ?? false
   }
 
   onFirstByte(from: 'client' | 'server'): void {
+    this.#attempts = null
     this.#pod.context.firstByte(this.#facts, from)
   }
 
@@ -144,6 +161,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#attempts?.cancel()
     this.#gateway?.close()
     this.#pod.onEnded(this)
     const { context } = this.#pod
@@ -157,7 +175,6 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
       this.#near.destroy(reason)
       return
     }
-    this.#attempts?.cancel()
     if (this.#isResolving) this.#pod.destinations.forget(this.#destination.ip, this.#destination.port, this)
     this.#fail(refuse(reason.code, reason.detail))
   }

@@ -194,6 +194,15 @@ export class WorkerContext {
     else this.#observe(FIRST_BYTE, facts, facts.requestedMs < 0 ? facts.connectedMs : facts.requestedMs)
   }
 
+  /** What was opened is lost, and the connection goes on to another endpoint. */
+  lost(facts: ConnectionFacts, { code }: CloseReason): void {
+    const slot = this.#slot(facts, code)
+    this.counters.add(slot, CLOSED, 1)
+    this.counters.add(slot, FAILED, 1)
+    facts.slot = -1
+    facts.connectedMs = -1
+  }
+
   #observe(metric: number, { direction, transport }: ConnectionFacts, sinceMs: number): void {
     const tookMs = this.reactor.nowMs - sinceMs
     this.latencies.observe(metric, direction === 'outbound', transport !== 'TCP', tookMs)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which failures of a connect another endpoint may not have. Nothing of the application was sent before the other side said
-// 200, so every attempt may be repeated; what the next endpoint would answer as well is not.
+// 200, and nothing after it where this is asked again: so every attempt may be repeated; what the next endpoint would answer
+// as well is not.
 import type { ReasonCode } from '../../mesh/errors/reasons.ts'
 
 /** Failures of one endpoint, of its node, or of the way to it. */

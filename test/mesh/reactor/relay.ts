@@ -21,6 +21,10 @@ class Line {
   readonly relay: Relay
   readonly reasons: CloseReason[] = []
   readonly firstBytes: string[] = []
+  /** What was said of a server that is lost. */
+  readonly lost: CloseReason[] = []
+  /** There is another one. */
+  isReplaced = false
 
   constructor(halfCloseMs: number | null = null) {
     const [clientFd, acceptedFd] = connectDescriptors(this.reactor)
@@ -33,6 +37,10 @@ class Line {
     ]
     const owner = {
       onFirstByte: (from: string) => void this.firstBytes.push(from),
+      onServerLost: (reason: CloseReason) => {
+        this.lost.push(reason)
+        return this.isReplaced
+      },
       onRelayClosed: (reason: CloseReason) => void this.reasons.push(reason),
     }
     const policy = halfCloseMs === null ? null : { scheduler: this.reactor, timeoutMs: halfCloseMs }
@@ -316,4 +324,75 @@ t.test('what is spliced counts against the share of its workload', async (t) => 
   t.equal(far.bytes, 3_000_000)
   t.ok(turns.length > 1)
   t.equal(new Set(turns).size, turns.length, 'one read in a turn is all it had')
+})
+
+/** Another server of the line: what it hears and its relay's end of it. */
+function nextServer({ reactor }: Line) {
+  const [dialledFd, serverFd] = connectDescriptors(reactor)
+  const handler = new RecordingHandler()
+  const server = new TcpSocket(reactor, serverFd, handler)
+  return { server, handler, inner: new TcpSocket(reactor, dialledFd, ignoringHandler) }
+}
+
+t.test('a server that is lost before a byte is replaced, and the client notices nothing', async (t) => {
+  const line = new Line()
+  const { reactor, client, clientHandler, relay } = line
+  line.isReplaced = true
+  line.server.destroy({ code: 'SHUTDOWN', detail: '' })
+  runUntil(reactor, () => line.lost.length > 0)
+  t.match(line.lost, [{ code: 'PEER_RESET' }])
+  client.write(block, 16, 1016)
+  settle(reactor, () => false)
+  t.same(line.firstBytes, [], 'nobody is there to take them')
+  const next = nextServer(line)
+  relay.replaceServer(next.inner)
+  next.server.write(block, 16, 516)
+  runUntil(reactor, () => next.handler.bytes === 1000 && clientHandler.bytes === 500)
+  t.same([relay.bytesToServer, relay.bytesToClient], [1000, 500])
+  t.same(line.firstBytes.toSorted(), ['client', 'server'])
+  client.end()
+  next.server.end()
+  runUntil(reactor, () => line.reasons.length > 0)
+  t.match(line.reasons, [{ code: 'OK' }], 'the loss is no part of its end')
+})
+
+t.test('while there is none the client may go, and the owner may give up', async (t) => {
+  for (const byClient of [true, false]) {
+    const line = new Line()
+    line.isReplaced = true
+    line.server.destroy({ code: 'SHUTDOWN', detail: '' })
+    runUntil(line.reactor, () => line.lost.length > 0)
+    if (byClient) line.client.destroy({ code: 'SHUTDOWN', detail: '' })
+    else line.inner[0].destroy({ code: 'ENDPOINT_REFUSED', detail: '' })
+    runUntil(line.reactor, () => line.reasons.length > 0)
+    t.match(line.reasons, [{ code: byClient ? 'PEER_RESET' : 'ENDPOINT_REFUSED' }])
+  }
+})
+
+t.test('once a byte or an end has gone either way, what is lost is lost', async (t) => {
+  for (const what of ['byte to the server', 'byte to the client', 'end of the client', 'end of the server']) {
+    const line = new Line()
+    const { reactor, client, server, clientHandler, serverHandler } = line
+    line.isReplaced = true
+    const from = what.endsWith('to the server') || what === 'end of the client' ? client : server
+    if (what.startsWith('byte')) from.write(block, 16, 17)
+    else from.end()
+    const hasArrived = (): boolean =>
+      [clientHandler, serverHandler].some(({ bytes, events }) => bytes > 0 || events.includes('end'))
+    runUntil(reactor, hasArrived)
+    server.destroy({ code: 'SHUTDOWN', detail: '' })
+    if (what !== 'end of the server') {
+      runUntil(reactor, () => line.reasons.length > 0)
+      t.match(line.reasons, [{ code: 'PEER_RESET' }], what)
+    } else settle(reactor, () => false)
+    t.same(line.lost, [], what)
+  }
+})
+
+t.test('an owner that has no other server lets the relay end', async (t) => {
+  const line = new Line()
+  line.server.destroy({ code: 'SHUTDOWN', detail: '' })
+  runUntil(line.reactor, () => line.reasons.length > 0)
+  t.match(line.reasons, [{ code: 'PEER_RESET' }])
+  t.equal(line.lost.length, 1)
 })
