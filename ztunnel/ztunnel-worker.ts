@@ -453,20 +453,20 @@ export class ZtunnelWorker {
     if (pod === undefined || !this.#leaving.delete(pod.number)) return
     pod.resume()
     if (this.#listeners.has(uid)) return // not finished yet
-    this.#dns.get(uid)?.close(refuse('ENDPOINT_GONE', 'the pod left the mesh for a moment'))
-    this.#dns.delete(uid)
     this.#listen(pod, this.#listenerFds.get(uid) ?? new Map())
   }
 
-  /** Takes nothing new; what is open may finish. */
+  /** Takes no new connections; what is open may finish. */
   #drainPods(uids: readonly string[], onIdle: () => void): void {
+    // The kernel goes on to redirect ports that have asked before. Questions from them are ours, unless another generation has the pod.
+    const handedOver = new Set(this.#isDraining ? uids.filter((uid) => !this.#isLeaving(uid)) : [])
     for (const uid of uids) this.#leaving.add(this.#pods.get(uid)?.number ?? -1)
     // Who is in the queue of a listening socket is redirected already: nobody else would take him.
     this.#context.reactor.startTimer(DRAIN_ACCEPT_MS, () => {
       for (const uid of uids.filter((each) => this.#isLeaving(each))) {
         for (const listener of this.#listeners.get(uid) ?? []) listener.finish()
         this.#listeners.delete(uid)
-        this.#dns.get(uid)?.drain()
+        if (handedOver.has(uid)) this.#dns.get(uid)?.drain()
         this.#pods.get(uid)?.drain()
       }
       this.#whenIdle(uids, onIdle)

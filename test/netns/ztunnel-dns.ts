@@ -2,6 +2,7 @@
 // DNS of a pod through a real ztunnel: what is of the mesh is answered, all else is the resolver's, byte for byte. The
 // resolver is the one the pod asks, in another namespace; what it saw and said is compared with what the pod sent and got.
 import { execFile, execFileSync } from 'node:child_process'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import dnsPacket from 'dns-packet'
 import t from 'tap'
@@ -26,6 +27,9 @@ const MESH = labMesh([])
 `,
   )
   .replaceAll('services: {}}\n', 'services: {"shop/db.shop.svc.cluster.local": {80: 8080}}}\n')
+
+/** Longer than connections of a pod that leaves are still accepted, shorter than the lab’s ztunnels drain. */
+const TAKES_NOTHING_MS = 500
 
 let nextId = 1
 type QueryOptions = { readonly edns?: boolean; readonly opcode?: number }
@@ -292,6 +296,26 @@ t.test('a resolver that is gone is SERVFAIL, and told', async (t) => {
       new RegExp(`istio_dns_requests_total\\{request_query_type="a",request_protocol="udp",${label},${end}`),
     )
 })
+
+// The kernel remembers where a port's questions went, and sends there what comes from it later. What is open keeps the rules.
+for (const how of ['taken out of the mesh', 'left by its ztunnel'] as const)
+  t.test(`a pod that is ${how} is answered on ports that have asked before`, async (t) => {
+    const isByPod = how === 'taken out of the mesh'
+    const name = isByPod ? 'batch' : 'front'
+    const asking = isByPod ? await TestClient.start(t, lab.namespaceOf(name)) : client
+    const port = 40_053
+    const isAnswered = async (): Promise<boolean> =>
+      words(await asking.askFrom(port, RESOLVER_IP, query('cart'))) === 'NOERROR AA A 10.96.0.10'
+    t.ok(await isAnswered())
+    const socket = lab.connect(name, '10.2.0.1', 9001)
+    await socket.until('greeted', ({ text }) => text !== '')
+    const stopped = isByPod ? lab.enrol('n1', ['front']) : lab.stop('n1')
+    await pause(TAKES_NOTHING_MS)
+    t.ok(await isAnswered())
+    t.notOk(socket.isClosed, 'something holds it')
+    socket.end()
+    await stopped
+  })
 
 function batchOf(lab: MeshLab, dnsCapture: string): string {
   const { path } = lab.namespaceOf('batch')

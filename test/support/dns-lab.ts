@@ -90,15 +90,25 @@ export class TestClient {
     count: number = messages.length,
     port = 53,
   ): Promise<readonly Buffer[]> {
+    return await this.#ask(messages, { protocol, ip, count, port })
+  }
+  /** One message by UDP from this port. */
+  async askFrom(from: number, ip: string, message: Buffer): Promise<Buffer | undefined> {
+    return (await this.#ask([message], { protocol: 'udp', ip, count: 1, port: 53, from }))[0]
+  }
+  async #ask(messages: readonly Buffer[], way: Omit<DnsAsk, 'id' | 'messages'>): Promise<readonly Buffer[]> {
     const id = this.#nextId++
     const hex = messages.map((message) => message.toString('hex'))
     const received = await new Promise<readonly string[]>((resolve, reject) => {
-      const deadline = setTimeout(() => reject(new Error(`${protocol} ${ip}: no answer`)), DEADLINE_MS)
+      const deadline = setTimeout(
+        () => reject(new Error(`${way.protocol} ${way.ip}: no answer`)),
+        DEADLINE_MS,
+      )
       this.#waiting.set(id, (answers) => {
         clearTimeout(deadline)
         resolve(answers)
       })
-      this.#peer.child.send({ id, protocol, ip, port, messages: hex, count } satisfies DnsAsk)
+      this.#peer.child.send({ id, ...way, messages: hex } satisfies DnsAsk)
     })
     this.#waiting.delete(id)
     return received.map((text) => Buffer.from(text, 'hex'))

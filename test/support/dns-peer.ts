@@ -13,6 +13,8 @@ export interface DnsAsk {
   readonly protocol: 'udp' | 'tcp'
   readonly ip: string
   readonly port: number
+  /** By UDP: from this port; absent: from any. */
+  readonly from?: number
   /** Messages in hex; by TCP all on one connection. */
   readonly messages: readonly string[]
   /** Until so many answers are there, or the connection has ended. */
@@ -49,7 +51,7 @@ function framed(message: Uint8Array): Buffer {
   return Buffer.concat([length, message])
 }
 
-function ask({ id, protocol, ip, port, messages, count }: DnsAsk): void {
+function ask({ id, protocol, ip, port, from: localPort, messages, count }: DnsAsk): void {
   const received: string[] = []
   const bytes = messages.map((hex) => Buffer.from(hex, 'hex'))
   const done = (): void => tell({ type: 'answers', id, protocol, received, sent: messages })
@@ -70,7 +72,11 @@ function ask({ id, protocol, ip, port, messages, count }: DnsAsk): void {
     if (received.length === count) socket.close()
   })
   socket.on('close', done)
-  for (const message of bytes) socket.send(message, port, ip)
+  const send = (): void => {
+    for (const message of bytes) socket.send(message, port, ip)
+  }
+  if (localPort === undefined) send()
+  else socket.bind(localPort, send)
 }
 
 /** The answers of the resolver to a message. */

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { poll } from './mesh-lab.ts'
 import { processOf } from './pod-processes.ts'
-import type { LogLine, Mark, Outcome } from './shop.ts'
+import type { LogLine, Mark, Outcome, Shop, ShopPod } from './shop.ts'
 import { SHOP, STRICT_CART } from './shop-objects.ts'
 import type { ShopStory } from './shop-outages.ts'
 
@@ -150,15 +150,7 @@ export async function standReboot(t: Test, story: ShopStory): Promise<void> {
   t.same(new Set(pods.map(({ name }) => name)), new Set(mains.keys()), 'the same pods')
   await poll(
     'every pod is started anew, and enrolled',
-    () =>
-      pods.every((pod) => {
-        const first = shop.firstProcessOf(pod.uid)
-        return (
-          first !== null &&
-          first !== mains.get(pod.name) &&
-          shop.tracesIn(pod).includes('table inet sidestep')
-        )
-      }) || null,
+    () => pods.every((pod) => isEnrolledAnew(shop, pod, mains.get(pod.name))) || null,
     REBOOT_MS,
   )
   const enrolledMs = Date.now()
@@ -199,6 +191,17 @@ async function outsidersAsk({ shop }: ShopStory): Promise<boolean> {
     },
     WAIT_MS,
   )
+}
+
+/** Its first process is another one than `before`, and the rules stand. A process may end between two looks. */
+function isEnrolledAnew(shop: Shop, pod: ShopPod, before: number | null | undefined): boolean {
+  const first = shop.firstProcessOf(pod.uid)
+  if (first === null || first === before) return false
+  try {
+    return shop.tracesIn(pod).includes('table inet sidestep')
+  } catch {
+    return false
+  }
 }
 
 function hasProcess(uid: string, part: string): true | null {

@@ -49,7 +49,8 @@ export class DnsServer {
   readonly pod: ServedPod
   readonly resources: DnsResources
   readonly names: NameVerdicts
-  readonly #sockets: UdpSocket[] = []
+  /** By descriptor. */
+  readonly #sockets = new Map<number, UdpSocket>()
   readonly #resolvers: ChosenResolvers
   readonly #forwarded = new Set<ForwardedQuery>()
   #waitingCount = 0
@@ -66,8 +67,9 @@ export class DnsServer {
     this.#resolvers = new ChosenResolvers(() => openFlowTable(pod))
   }
 
-  /** Serves a socket of datagrams that stays main's. */
+  /** Serves a socket of datagrams that stays main's. One that is served already stays as it is. */
   listen(fd: number): void {
+    if (this.#sockets.has(fd)) return
     const socket: UdpSocket = new UdpSocket(
       this.resources.reactor,
       fd,
@@ -78,7 +80,7 @@ export class DnsServer {
       MAX_DATAGRAM_BYTES,
       true,
     )
-    this.#sockets.push(socket)
+    this.#sockets.set(fd, socket)
   }
 
   /** Takes one accepted connection; `onClosed` is called when it has ended. */
@@ -99,12 +101,13 @@ export class DnsServer {
 
   /** Takes no more questions; those asked already are answered. */
   drain(): void {
-    for (const socket of this.#sockets) socket.stopReceiving()
+    for (const socket of this.#sockets.values()) socket.stopReceiving()
   }
 
   /** Ends everything, without answers: the pod is gone, or asks its resolver itself from now on. */
   close(reason: Refusal): void {
-    for (const socket of this.#sockets.splice(0)) socket.close()
+    for (const socket of this.#sockets.values()) socket.close()
+    this.#sockets.clear()
     this.names.close(reason)
     for (const query of this.#forwarded) query.cancel()
     this.#forwarded.clear()

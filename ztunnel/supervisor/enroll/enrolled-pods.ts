@@ -243,7 +243,10 @@ export class EnrolledPods implements PodRoster {
   /** From now on new connections of all pods go their own way; what is open goes on until close(). */
   letGo(): void {
     this.#tables.close()
-    for (const [uid, sockets] of this.#served) this.#endRedirection(uid, sockets)
+    for (const [uid, sockets] of this.#served) {
+      this.#endRedirection(uid, sockets)
+      this.#listener.onLeaving(uid)
+    }
   }
 
   /** Lets go of all as they are: another supervisor keeps them. */
