@@ -14,7 +14,7 @@ import { ROOT } from '../support/documents.ts'
 import { keepEvidence } from '../support/lab-evidence.ts'
 import { poll } from '../support/mesh-lab.ts'
 import { PacketCapture } from '../support/packet-capture.ts'
-import { type LogLine, Shop, type ShopPod } from '../support/shop.ts'
+import { isMember, type LogLine, Shop, type ShopPod } from '../support/shop.ts'
 import { looksAround } from '../support/shop-cli.ts'
 import { standFlush, standLostTables } from '../support/shop-damage.ts'
 import {
@@ -22,6 +22,7 @@ import {
   DENY_FRONT,
   filePod,
   lonelyPair,
+  OUTSIDERS,
   PAIRS,
   PERMISSIVE_CART,
   SHOP,
@@ -59,9 +60,6 @@ const OBJECTS = [
   ...['leases', 'poddisruptionbudgets', 'roles', 'rolebindings', 'clusterroles', 'clusterrolebindings'],
   ...['priorityclasses', 'namespaces', 'gatewayclasses'],
 ].join()
-/** Who is in the mesh, and who not. */
-const MEMBERS = ['front', 'cart', 'redis', 'catalog', 'mail', 'orders']
-const OUTSIDERS = ['plain', 'host']
 /** What must not be read on the way between the nodes. */
 const MARKERS = ['cart', 'redis', 'catalog', 'mail', 'orders'].map((name) => `marker-of-${name}`)
 const EVERYTHING = [...MARKERS, 'marker-of-plain']
@@ -81,24 +79,6 @@ t.afterEach((step) => {
 const untouched = new Map<string, string>()
 
 const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl(...args)
-const isMember = ({ app }: ShopPod): boolean => MEMBERS.includes(app)
-
-/** Waits until the node of each of these says so. */
-async function untilRedirection(wanted: 'enabled' | '', apps = MEMBERS): Promise<void> {
-  await poll(
-    `redirection ${wanted || 'gone'}`,
-    async () => {
-      const pods = (await shop.pods()).filter(({ app }) => apps.includes(app))
-      return pods.every(({ redirection }) => redirection === wanted) || null
-    },
-    WAIT_MS,
-  )
-}
-
-/** A record of this kind since then. */
-async function recordOf(what: string, sinceMs: number, isIt: (record: LogLine) => boolean): Promise<LogLine> {
-  return await poll(what, async () => (await shop.records(sinceMs)).find(isIt) ?? null, WAIT_MS)
-}
 
 /**
  * Which markers can be read between the nodes while requests go on, until all that are wanted were: who has a choice may call pods of
@@ -150,7 +130,7 @@ t.test('a label enrols it while it runs, and no request fails', async (t) => {
   const before = shop.mark()
   const startedMs = Date.now()
   await kubectl('label', 'namespace', SHOP, `${LABEL}=ambient`)
-  await untilRedirection('enabled')
+  await shop.untilRedirection('enabled')
   t.comment(`enrolled ${Date.now() - startedMs} ms after the label`)
   t.same(await shop.goesOn(before), [])
   for (const pod of await shop.pods())
@@ -160,7 +140,7 @@ t.test('a label enrols it while it runs, and no request fails', async (t) => {
 t.test('from then on every pair speaks mTLS by its accounts, and the link shows nothing', async (t) => {
   const sinceMs = Date.now()
   t.same(await readOnTheLink(['marker-of-plain']), ['marker-of-plain'], 'only what a plain pod says')
-  const pods = (await shop.pods()).filter(isMember)
+  const pods = await shop.members()
   const records = await shop.records(sinceMs)
   for (const [from, to] of PAIRS)
     for (const direction of ['outbound', 'inbound'])
@@ -183,7 +163,7 @@ t.test('from then on every pair speaks mTLS by its accounts, and the link shows 
   )
   t.same(plain, [], 'no plain text between members')
   t.match(await runJob('job-enrolled'), /^marker-of-cart/)
-  const job = await recordOf('the Job', sinceMs, (record) => record['src.identity'] === identity('job'))
+  const job = await shop.recordOf('the Job', sinceMs, (record) => record['src.identity'] === identity('job'))
   t.match(job, { transport: 'HBONE', reason: 'OK' })
 })
 
@@ -191,7 +171,7 @@ t.test('a policy refuses front at cart by its identity, and is taken back', asyn
   const sinceMs = Date.now()
   const before = shop.mark()
   await cluster.apply(DENY_FRONT)
-  const denied = await recordOf(
+  const denied = await shop.recordOf(
     'a refusal',
     sinceMs,
     ({ reason, direction }) => reason === 'POLICY_DENY' && direction === 'inbound',
@@ -216,7 +196,7 @@ t.test('where only mTLS is taken, those outside are refused, and nobody else', a
   await cluster.apply(STRICT_CART)
   const ready = await shop.readiness()
   const addresses = new Map((await shop.pods()).map(({ app, ip }) => [app, ip]))
-  const plain = await recordOf(
+  const plain = await shop.recordOf(
     'a refusal',
     sinceMs,
     (record) =>
@@ -248,7 +228,7 @@ t.test('somebody blocks the tunnel port of a pod: the record names it', async (t
   const before = shop.mark()
   const { ip } = await shop.podOf('island')
   const isVisit = (record: LogLine): boolean => record['src.identity'] === identity('visitor')
-  await recordOf('a visit', sinceMs, (record) => isVisit(record) && record.reason === 'OK')
+  await shop.recordOf('a visit', sinceMs, (record) => isVisit(record) && record.reason === 'OK')
   const node2 = NetworkNamespace.open(cluster.networkOf('node2'))
   const nft = (text: string): void => {
     const { status, stderr } = node2.run(() => spawnSync('nft', [text], { encoding: 'utf8' }))
@@ -260,7 +240,7 @@ t.test('somebody blocks the tunnel port of a pod: the record names it', async (t
   const visitor = await shop.podOf('visitor')
   await kubectl('-n', SHOP, 'delete', 'pod', visitor.name, '--wait=true')
   await shop.ready()
-  const blocked = await recordOf('the block', sinceMs, ({ reason }) => reason === 'HBONE_PORT_BLOCKED')
+  const blocked = await shop.recordOf('the block', sinceMs, ({ reason }) => reason === 'HBONE_PORT_BLOCKED')
   t.match(blocked, {
     'src.identity': identity('visitor'),
     'dst.identity': identity('island'),
@@ -301,7 +281,7 @@ t.test('pods come and go, and no request fails', async (t) => {
     t.same(plain, [], `${name} has never called in plain text`)
   }
   const isByFront = (record: LogLine): boolean => record['src.identity'] === identity('front')
-  await recordOf(
+  await shop.recordOf(
     'the third is called',
     sinceMs,
     (record) => isByFront(record) && fresh.some(({ ip }) => `${record['dst.addr']}`.startsWith(`${ip}:`)),
@@ -311,10 +291,7 @@ t.test('pods come and go, and no request fails', async (t) => {
   t.same(await shop.goesOn(before), [])
 })
 
-const story = {
-  ...{ cluster, shop, nodes: NODES, recordOf, isMember },
-  untilRedirection: () => untilRedirection('enabled'),
-}
+const story = { cluster, shop, nodes: NODES }
 t.test('a rollout under load loses only what an application had begun and did not finish', (t) =>
   standRollout(t, story),
 )
@@ -363,7 +340,11 @@ t.test('a pod that a kubelet reads from a file is enrolled before it speaks', as
   writeFileSync(manifest, filePod('lone'))
   t.teardown(() => rmSync(manifest, { force: true }))
   const isByIt = (record: LogLine): boolean => record['src.identity'] === identity('default')
-  const call = await recordOf('a call of it', sinceMs, (each) => isByIt(each) && each.direction === 'inbound')
+  const call = await shop.recordOf(
+    'a call of it',
+    sinceMs,
+    (each) => isByIt(each) && each.direction === 'inbound',
+  )
   t.match(call, { transport: 'HBONE', reason: 'OK' })
   const { ip } = await shop.podOf('lone')
   const plain = (await shop.records(sinceMs)).filter(
@@ -408,7 +389,7 @@ t.test('every ztunnel is replaced by the next one', async (t) => {
 t.test('without the label it is as before, and no request fails', async (t) => {
   const before = shop.mark()
   await kubectl('label', 'namespace', SHOP, `${LABEL}-`)
-  await untilRedirection('')
+  await shop.untilRedirection('')
   t.same(await shop.goesOn(before), [])
 })
 

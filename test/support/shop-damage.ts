@@ -52,8 +52,8 @@ async function makePermissive({ cluster, shop }: ShopStory): Promise<void> {
 }
 
 /** Connections of members in plain text: a leak. */
-async function leaks({ shop, isMember }: ShopStory, sinceMs: number): Promise<readonly LogLine[]> {
-  const pods = (await shop.pods()).filter(isMember)
+async function leaks({ shop }: ShopStory, sinceMs: number): Promise<readonly LogLine[]> {
+  const pods = await shop.members()
   const isOfMember = (address: unknown): boolean => pods.some(({ ip }) => `${address}`.startsWith(`${ip}:`))
   return (await shop.records(sinceMs)).filter(
     (record) =>
@@ -64,10 +64,10 @@ async function leaks({ shop, isMember }: ShopStory, sinceMs: number): Promise<re
 /** The rules inside all pods of a node are flushed. */
 export async function standFlush(t: Test, story: ShopStory): Promise<void> {
   const { shop } = story
-  await story.untilRedirection()
+  await shop.untilRedirection('enabled')
   const strictSince = await makeStrict(story)
   const before = shop.mark()
-  const pods = (await shop.pods()).filter((pod) => story.isMember(pod) && pod.node === NODE)
+  const pods = (await shop.members()).filter(({ node }) => node === NODE)
   const whole = pods.map((pod) => shop.tracesIn(pod))
   const flushedMs = Date.now()
   for (const { uid } of pods) shop.inNetwork(uid, 'nft flush ruleset')
@@ -135,7 +135,7 @@ export async function standLostTables(t: Test, story: ShopStory): Promise<void> 
 export async function standReboot(t: Test, story: ShopStory): Promise<void> {
   const { cluster, shop } = story
   const strictSince = await makeStrict(story)
-  const before = (await shop.pods()).filter((pod) => story.isMember(pod) && pod.node === NODE)
+  const before = (await shop.members()).filter(({ node }) => node === NODE)
   const mains = new Map(before.map(({ name, uid }) => [name, shop.firstProcessOf(uid)]))
   const lostMs = Date.now()
   await cluster.reboot(NODE)
@@ -146,7 +146,7 @@ export async function standReboot(t: Test, story: ShopStory): Promise<void> {
     () => hasProcess(uid, '/ztunnel/main.ts') && Date.now(),
     REBOOT_MS,
   )
-  const pods = (await shop.pods()).filter((pod) => story.isMember(pod) && pod.node === NODE)
+  const pods = (await shop.members()).filter(({ node }) => node === NODE)
   t.same(new Set(pods.map(({ name }) => name)), new Set(mains.keys()), 'the same pods')
   await poll(
     'every pod is started anew, and enrolled',

@@ -33,6 +33,11 @@ export const PAIRS = [
   ['cart', 'redis'],
 ] as const
 
+/** Who is in the mesh when the shop's namespace is. */
+export const MEMBERS = ['front', 'cart', 'redis', 'catalog', 'mail', 'orders']
+/** Callers that never are. */
+export const OUTSIDERS = ['plain', 'host']
+
 type Json = Readonly<Record<string, unknown>>
 
 const object = (apiVersion: string, kind: string, name: string, rest: Json): Json => ({

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import type { Cluster } from './cluster.ts'
 import { poll } from './mesh-lab.ts'
 import { processesOf, processOf, startOf } from './pod-processes.ts'
-import type { LogLine, Shop, ShopPod } from './shop.ts'
+import type { Shop } from './shop.ts'
 import { DENY_FRONT, SHOP } from './shop-objects.ts'
 
 /** Where it happens. */
@@ -14,11 +14,6 @@ export interface ShopStory {
   readonly cluster: Cluster
   readonly shop: Shop
   readonly nodes: readonly string[]
-  /** A record of this kind since then. */
-  readonly recordOf: (what: string, sinceMs: number, isIt: (record: LogLine) => boolean) => Promise<LogLine>
-  readonly isMember: (pod: ShopPod) => boolean
-  /** Waits until the node of each member says that it is in the mesh. */
-  readonly untilRedirection: () => Promise<void>
 }
 
 const SYSTEM = 'istio-system'
@@ -36,7 +31,7 @@ const DATA_PROCESS = '/ztunnel/main.ts'
 const [STALL_MS, ANSWER_MS] = [900, 200] as const
 
 /** It stands still most of the time. */
-export async function standSlowApiserver(t: Test, { cluster, shop, recordOf }: ShopStory): Promise<void> {
+export async function standSlowApiserver(t: Test, { cluster, shop }: ShopStory): Promise<void> {
   const sinceMs = Date.now()
   const before = shop.mark()
   let isOver = false
@@ -51,7 +46,7 @@ export async function standSlowApiserver(t: Test, { cluster, shop, recordOf }: S
   try {
     t.same(await shop.goesOn(before), [], 'nobody notices')
     await cluster.apply(DENY_FRONT)
-    await recordOf('a refusal', sinceMs, ({ reason }) => reason === 'POLICY_DENY')
+    await shop.recordOf('a refusal', sinceMs, ({ reason }) => reason === 'POLICY_DENY')
     await cluster.kubectl('-n', SHOP, 'delete', 'authorizationpolicy', 'no-front')
   } finally {
     isOver = true
@@ -155,7 +150,7 @@ export async function standOutage(t: Test, story: ShopStory): Promise<void> {
     restartedLog.some(({ msg }) => msg === 'pods of an earlier run, until the apiserver answers'),
     'the cold start went on with what was saved',
   )
-  const members = (await shop.pods()).filter(story.isMember)
+  const members = await shop.members()
   const isOfMember = (address: unknown): boolean =>
     members.some(({ ip }) => `${address}`.startsWith(`${ip}:`))
   const plain = restartedLog.filter(
@@ -167,7 +162,7 @@ export async function standOutage(t: Test, story: ShopStory): Promise<void> {
   )
   t.same(plain, [], 'no plain text between members, all the time')
   const isBack = shop.mark()
-  await story.untilRedirection()
+  await shop.untilRedirection('enabled')
   const reasons = (await shop.log(sinceMs)).map(({ reason }) => reason)
   t.ok(reasons.includes('SUPERVISOR_LOST'), `of ${reasons.length} lines`)
   t.same(await shop.goesOn(isBack), [])

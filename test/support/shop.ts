@@ -5,7 +5,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import type { Cluster } from './cluster.ts'
 import { poll } from './mesh-lab.ts'
 import { inNetworkOf, processesOf, processOf } from './pod-processes.ts'
-import { SHOP } from './shop-objects.ts'
+import { MEMBERS, SHOP } from './shop-objects.ts'
 
 const SYSTEM = 'istio-system'
 const WAIT_MS = 60_000
@@ -172,6 +172,25 @@ export class Shop {
     return (await this.log(sinceMs)).filter(({ msg }) => msg === 'connection complete')
   }
 
+  /** A record of this kind since then. */
+  async recordOf(what: string, sinceMs: number, isIt: (record: LogLine) => boolean): Promise<LogLine> {
+    return await poll(what, async () => (await this.records(sinceMs)).find(isIt) ?? null, WAIT_MS)
+  }
+
+  /** Waits until the node of each member says so. */
+  async untilRedirection(wanted: 'enabled' | ''): Promise<void> {
+    await poll(
+      `redirection ${wanted || 'gone'}`,
+      async () => (await this.members()).every(({ redirection }) => redirection === wanted) || null,
+      WAIT_MS,
+    )
+  }
+
+  /** Its pods that are to be in the mesh. */
+  async members(): Promise<readonly ShopPod[]> {
+    return (await this.pods()).filter(isMember)
+  }
+
   /** What a mesh leaves in the network of a pod. */
   tracesIn({ uid }: ShopPod): string {
     return this.inNetwork(uid, TRACES)
@@ -229,6 +248,7 @@ interface ApiPod {
   }
 }
 
+export const isMember = ({ app }: ShopPod): boolean => MEMBERS.includes(app)
 const isFailure = ({ error }: Outcome): boolean => error !== null
 const wayOf = ({ caller, target }: Outcome): string => `${caller} to ${target}`
 /** An outcome in one line. */
