@@ -2,12 +2,12 @@
 // The conformance suite of the Gateway API against the mesh on two real nodes: profiles MESH-HTTP and MESH-GRPC, all features
 // of a mesh. Every test of the suite is one line here, and its report is the one in docs/conformance (but for its date).
 // usage: node test/conformance/mesh.ts [--update: writes the report] [--only=TEST: one test of the suite, without report]
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { finished } from 'node:stream/promises'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import t from 'tap'
 import { parse } from 'yaml'
 import { gatewayConformanceBinary } from '../../scripts/gateway-conformance.ts'
@@ -107,8 +107,7 @@ function comparable(text: string): object {
 }
 
 t.test('a mesh, and the namespaces of the suite in it, each with a waypoint', async (t) => {
-  await promisify(execFile)('npm', ['run', '-s', 'image'], { cwd: ROOT })
-  await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
+  await cluster.loadSidestep()
   writeEchoImage(join(work, 'echo.tar'))
   await cluster.loadImage(join(work, 'echo.tar'))
   await kubectl('apply', '-f', join(ROOT, 'daemonset.yaml'))

@@ -1,9 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
-// A node of the shop loses its power and starts again: its pods are in the mesh before anybody hears them. What the others had open to
-// them is dead and nobody says so; the shop leaves the mesh meanwhile, and the mesh the cluster, and no request fails.
-import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
 import { Cluster } from '../support/cluster.ts'
 import { ROOT } from '../support/documents.ts'
@@ -28,8 +23,7 @@ t.afterEach((step) => {
 const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl(...args)
 
 t.test('before: a shop that is in the mesh from its first pod on', async (t) => {
-  await promisify(execFile)('npm', ['run', '-s', 'image'], { cwd: ROOT })
-  await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
+  await cluster.loadSidestep()
   await kubectl('apply', '-f', join(ROOT, 'daemonset.yaml'))
   await cluster.apply(shopObjects())
   await kubectl('label', 'namespace', SHOP, `${LABEL}=ambient`)

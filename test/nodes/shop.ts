@@ -2,11 +2,10 @@
 // A shop of real services on two real nodes lives through everything that a mesh does to it: enrolment while it runs,
 // refusals, pods that come and go, damage, an outage of the control plane, an upgrade, the end. Requests go on all the
 // time, from inside the mesh, from a plain pod and from one in the network of its node; each that fails is told.
-import { execFile, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import t from 'tap'
 import { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { Cluster } from '../support/cluster.ts'
@@ -108,8 +107,7 @@ async function runJob(name: string): Promise<string> {
 }
 
 t.test('before: the mesh is there, the shop runs without it', async (t) => {
-  await promisify(execFile)('npm', ['run', '-s', 'image'], { cwd: ROOT })
-  await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
+  await cluster.loadSidestep()
   const startedMs = performance.now()
   await kubectl('apply', '-f', join(ROOT, 'daemonset.yaml'))
   await kubectl('-n', SYSTEM, 'set', 'env', 'daemonset/ztunnel', 'SIDESTEP_CAPTURE=true') // as docs/cli.md says

@@ -1,9 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
-// A waypoint on two real nodes, by one annotation: it is provisioned, all callers of the service go through it, in the mesh
-// and outside of it, routes and policies act; the annotation is taken away and it is gone. No request fails meanwhile.
-import { execFile } from 'node:child_process'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import t from 'tap'
 import { Cluster } from '../support/cluster.ts'
@@ -179,8 +174,7 @@ async function records(): Promise<readonly Readonly<Record<string, unknown>>[]> 
 }
 
 t.test('the mesh and a shop without a waypoint', async (t) => {
-  await promisify(execFile)('npm', ['run', '-s', 'image'], { cwd: ROOT })
-  await cluster.loadImage(join(ROOT, 'tmp/sidestep.tar'))
+  await cluster.loadSidestep()
   await kubectl('apply', '-f', join(ROOT, 'daemonset.yaml'))
   await kubectl('-n', SYSTEM, 'rollout', 'status', 'deployment/sidestep-controller', '--timeout=60s')
   await kubectl('-n', SYSTEM, 'rollout', 'status', 'daemonset/ztunnel', '--timeout=60s')

@@ -19,6 +19,7 @@ import { systemClock } from '../../mesh/runtime/clock.ts'
 const LAB = fileURLToPath(new URL('../cluster/lab/kubelab', import.meta.url))
 /** The lab’s kubectl; any will do. */
 export const KUBECTL = `${process.env.KUBELAB_CACHE ?? `${process.env.HOME}/.cache/kubelab`}/bin/kubectl`
+const BUILD_IMAGE = fileURLToPath(new URL('../../image/build.ts', import.meta.url))
 const SLOTS = 40
 const POLL_MS = 20
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -191,6 +192,18 @@ export class Cluster {
     if (load === undefined)
       throw new Error('CLUSTER_LOAD_IMAGE names no program: nodes cannot be given the image')
     await run(load, [archive], { maxBuffer: MAX_OUTPUT_BYTES })
+  }
+
+  /** Builds the image of this checkout, and brings it to every node. */
+  async loadSidestep(): Promise<void> {
+    const directory = await mkdtemp(join(tmpdir(), 'sidestep-image-'))
+    const archive = join(directory, 'sidestep.tar')
+    try {
+      await run(process.execPath, ['--no-warnings', BUILD_IMAGE, '--archive', archive])
+      await this.loadImage(archive)
+    } finally {
+      await rm(directory, { recursive: true })
+    }
   }
 
   async close(): Promise<void> {
