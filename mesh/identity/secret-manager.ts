@@ -16,6 +16,9 @@ const DEFAULT_TTL_SECONDS = 86_400
 const MAX_IN_FLIGHT = 8 // certificate requests at a time: as Istio's ztunnel
 const RETRY_INITIAL_MS = 500
 const RETRY_MAX_MS = 150_000 // longest pause after a failure: as Istio's ztunnel
+/** A CA that is down is asked so often by somebody who has nothing valid: once it answers, everybody else follows. */
+const PROBE_INTERVAL_MS = 15_000
+const PROBE_JITTER = 0.2 // nodes that lost their CA together look for it apart
 const ISSUE_TIMEOUT_MS = 10_000 // a CA that is silent for longer is treated as unreachable
 const RENEWAL_JITTER = 0.05 // of the lifetime, early only: nodes that started together renew apart
 /** A CA that has not answered by then is not waited for when an earlier run has left a certificate. */
@@ -116,6 +119,8 @@ export class SecretManager {
   readonly #bucket: TokenBucket
   /** Waits for a token. */
   #pumpTimer: ClockTimer | null = null
+  /** There while the CA is down. */
+  #probeTimer: ClockTimer | null = null
   /** The last answer was none: nobody asks at will. */
   #isCaDown = false
   #inFlight = 0
@@ -199,6 +204,7 @@ export class SecretManager {
   close(): void {
     this.#isClosed = true
     this.#pumpTimer?.cancel()
+    this.#probeTimer?.cancel()
     for (const identity of [...this.#entries.keys()]) this.forget(identity)
     this.#listeners.clear()
   }
@@ -287,12 +293,15 @@ export class SecretManager {
           : new MeshError('CERT_UNAVAILABLE', { retryable: true, cause, detail: textOf(cause) })
     }
     this.#inFlight--
+    const wasCaDown = this.#isCaDown
     this.#isCaDown = result instanceof MeshError && result.retryable
     entry.isIssuing = false
     if (!entry.isForgotten) {
       if (result instanceof MeshError) this.#onFailure(entry, result)
       else this.#onCertificate(entry, result)
     }
+    if (this.#isCaDown) this.#probeLater()
+    else if (wasCaDown) this.#retryAll()
     this.#pump()
   }
 
@@ -354,6 +363,28 @@ export class SecretManager {
     this.#rejectWaiters(entry, unavailable(entry))
   }
 
+  /** The pauses of each identity grow to minutes, and without a certificate nobody has traffic: one of them asks earlier. */
+  #probeLater(): void {
+    if (this.#isClosed) return
+    const { clock, random } = this.#options
+    const delayMs = PROBE_INTERVAL_MS * (1 + PROBE_JITTER * random())
+    this.#probeTimer ??= clock.startTimer(delayMs, () => {
+      this.#probeTimer = null
+      const lacks = (entry: Entry): boolean => isPausing(entry) && this.current(entry.identity) === undefined
+      const entries = [...this.#entries.values()].filter(lacks)
+      // Any of them: one that the CA has trouble with must not stand for all.
+      const chosen = entries[Math.floor(random() * entries.length)]
+      if (chosen === undefined) return
+      this.#enqueue(chosen, 'background')
+      this.#pump()
+    })
+  }
+
+  /** The CA answers again. */
+  #retryAll(): void {
+    for (const entry of this.#entries.values()) if (isPausing(entry)) this.#enqueue(entry, 'background')
+  }
+
   #renewalDelayMs({ notBeforeMs, notAfterMs }: WorkloadCertificate): number {
     // SPEC HBONE §2: renewal at notBefore + (notAfter - notBefore) / 2.
     const { nowMs } = this.#options.clock
@@ -386,6 +417,11 @@ export class SecretManager {
     entry.waiters = []
     for (const { reject } of waiters) reject(error)
   }
+}
+
+/** It waits because its last attempt has failed. */
+function isPausing(entry: Entry): boolean {
+  return entry.timer !== null && entry.renewalFailures > 0
 }
 
 function unavailable(entry: Entry): MeshError {

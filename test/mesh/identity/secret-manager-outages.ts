@@ -108,6 +108,33 @@ t.test(
   },
 )
 
+t.test('after an outage longer than certificates a CA is found again in seconds, not minutes', async (t) => {
+  for (const count of [1, 3]) {
+    const { manager, ca, askedMs, pass, jump } = await setUp(t)
+    const some = identities.slice(0, count)
+    await Promise.all(some.map((identity) => manager.get(identity)))
+    ca.isDown = true
+    jump(25 * HOUR_MS)
+    ca.offsetMs = 0
+    await pass(HOUR_MS)
+    t.ok(some.every((identity) => manager.current(identity) === undefined))
+    const inLastHalf = askedMs.filter((atMs) => atMs > (askedMs.at(-1) ?? 0) - HOUR_MS / 2)
+    t.ok(
+      inLastHalf.length > 100 && inLastHalf.length < 120 + count * 18,
+      `${inLastHalf.length} in half an hour`,
+    )
+    ca.isDown = false
+    await pass(18_000 + count * 200)
+    t.ok(
+      some.every((identity) => manager.current(identity) !== undefined),
+      'who asked first found it for all',
+    )
+    askedMs.length = 0
+    await pass(HOUR_MS)
+    t.same(askedMs, [], 'and nobody asks on')
+  }
+})
+
 t.test('traffic goes before renewals, also while they queue', async (t) => {
   const { clock, manager, ca, pass, jump, settle } = await setUp(t)
   for (const identity of identities) void manager.get(identity)
