@@ -30,7 +30,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     ...['MAX_COMPARED', 'MAX_RING_POINTS', 'MAX_MAGLEV_SIZE'],
   ),
   ...limits('mesh/balance/limits.ts', 'ms', 'ATTEMPT_TIMEOUT_MS', 'UNSERVED_MS'),
-  ...limits('mesh/balance/limits.ts', 'ms', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS'),
+  ...limits('mesh/balance/limits.ts', 'ms', 'MIN_DEMOTION_MS', 'MAX_DEMOTION_MS', 'TRIAL_MS'),
   ...limits(
     'waypoint/upstream/limits.ts',
     'count',

@@ -7,12 +7,12 @@ import { MAX_PASSED_OVER } from './limits.ts'
 import type { MakePicker, Picker } from './picker.ts'
 import { roundRobin } from './round-robin.ts'
 
-/** Says which endpoints are passed over now, by endpointKey. */
+/** Says which endpoints are passed over now, by endpointKey. Who hears false goes there. */
 export interface PassedOver {
   readonly isEmpty: boolean
-  has(key: string): boolean
+  avoids(key: string): boolean
 }
-const NOBODY: PassedOver = { isEmpty: true, has: () => false }
+const NOBODY: PassedOver = { isEmpty: true, avoids: () => false }
 
 /** Chooses where connections to one destination go. */
 export class DestinationPicker {
@@ -65,6 +65,6 @@ export class DestinationPicker {
   }
 
   #isPassedOver({ uid, authority, dial }: Candidate): boolean {
-    return this.#passedOver.has(endpointKey(uid, authority === '' ? String(dial.port) : authority))
+    return this.#passedOver.avoids(endpointKey(uid, authority === '' ? String(dial.port) : authority))
   }
 }

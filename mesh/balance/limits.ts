@@ -17,6 +17,8 @@ export const MAX_SAVED_RETRIES = 100
 export const MIN_DEMOTION_MS = 1_000
 /** … and at most for this long, however often it failed. */
 export const MAX_DEMOTION_MS = 30_000
+/** After that one connection of a worker tries it, for so long at most; the others go elsewhere until it is known how that went. */
+export const TRIAL_MS = 2_000
 /** Endpoints that a worker remembers to have failed; the one that failed first goes first. */
 export const MAX_DEMOTED = 4_096
 /** Demotions and their ends that a worker tells the others each second; what is beyond they find out for themselves. */

@@ -151,7 +151,7 @@ t.test('an endpoint that takes a connection and breaks it off', { timeout: 120_0
   const broken = (): number => lab.heard('front').filter((each) => each === '9005 accepted').length
 
   await t.test('nothing was said yet: another one takes it, and the caller hears of nothing', async (t) => {
-    for (let index = 0; index < CALLS || broken() === 0; index++) {
+    for (let index = 0; index < CALLS || (await retries(lab, 'STREAM_RESET')) === 0; index++) {
       const socket = lab.connect('batch', CART_VIP, FIRST_PORT)
       await socket.until('a greeting', ({ text, isClosed }) => text.endsWith('\r\n') || isClosed)
       t.match(socket, { text: '220 cart\r\n', error: '', isClosed: false })
@@ -160,8 +160,7 @@ t.test('an endpoint that takes a connection and breaks it off', { timeout: 120_0
     const records = await lab.recordsAfter('n1', 0, ({ retries }) => retries !== undefined)
     for (const record of records)
       t.match(record, { reason: 'OK', retries: 1, 'dst.hbone_addr': '10.2.0.1:9001' })
-    t.ok((await retries(lab, 'STREAM_RESET')) >= records.length)
-    t.comment(`${broken()} of ${CALLS} were broken off`)
+    t.comment(`${broken()} were broken off`)
   })
 
   await t.test('a byte was sent: nobody knows what was done with it, and the caller hears', async (t) => {

@@ -24,8 +24,8 @@ const BREAKING_PORT = 9005
 
 /** What the parent asks. */
 export interface AgentCommand {
-  /** `connect` with the text `paused` reads nothing until `count`, and then tells only how much and which bytes. */
-  readonly type: 'connect' | 'write' | 'bulk' | 'end' | 'reset' | 'destroy' | 'count'
+  /** `leave`: its application listens no more, and finishes what it has begun. `connect` with the text `paused` reads nothing until `count`, and then tells only how much and which bytes. */
+  readonly type: 'connect' | 'write' | 'bulk' | 'end' | 'reset' | 'destroy' | 'count' | 'leave'
   readonly id: number
   readonly ip: string
   readonly port: number
@@ -93,12 +93,16 @@ process.on('message', (command: AgentCommand) => {
   else if (command.type === 'reset') socket?.resetAndDestroy()
   else if (command.type === 'count') {
     if (socket !== undefined) count(socket, (text) => tell('data', command.id, text))
-  } else socket?.destroy()
+  } else if (command.type === 'leave') for (const server of servers) server.close()
+  else socket?.destroy()
 })
 process.on('disconnect', () => process.exit())
 
-const listening = (server: Server, port: number): Promise<void> =>
-  new Promise((resolve) => server.listen(port, '::', resolve))
+const servers: Server[] = []
+const listening = (server: Server, port: number): Promise<void> => {
+  servers.push(server)
+  return new Promise((resolve) => server.listen(port, '::', resolve))
+}
 
 if (process.argv.includes('serve')) {
   const http = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {

@@ -54,7 +54,7 @@ export class Destinations {
       get isEmpty() {
         return demotions.isQuiet(scheduler.nowMs)
       },
-      has: (key) => demotions.has(key, scheduler.nowMs),
+      avoids: (key) => demotions.avoids(key, scheduler.nowMs),
     }
     this.#makeInstancePicker = leastStreams(streams)
     this.#scheduler = scheduler

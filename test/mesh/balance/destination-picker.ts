@@ -52,7 +52,7 @@ services:
     get isEmpty() {
       return out.size === 0
     },
-    has: (key: string) => out.has(key),
+    avoids: (key: string) => out.has(key),
   }
   const picker = new DestinationPicker(view, () => 0, passedOver)
   const picked = (tried: ReadonlySet<string> | null = null): string[] => {

@@ -23,10 +23,10 @@ function workers(count: number): {
 t.test('what one finds out all know, and it is said once', async (t) => {
   const { all, told } = workers(3)
   all[0]?.onFailed('a', 0)
-  for (const worker of all) t.equal(worker.known.has('a', 1), true)
+  for (const worker of all) t.equal(worker.known.isOut('a', 1), true)
   all[1]?.onFailed('a', 1)
   t.equal(told.length, 1, 'the others know')
-  t.equal(all[0]?.known.has('a', MIN_DEMOTION_MS), false, 'two that find out at once are one failure')
+  t.equal(all[0]?.known.isOut('a', MIN_DEMOTION_MS), false, 'two that find out at once are one failure')
   all[2]?.onServed('a', 2)
   for (const worker of all) t.equal(worker.known.isEmpty, true)
   all[0]?.onServed('a', 3)
