@@ -137,7 +137,6 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('ztunnel/supervisor/enroll/cni/cni-spool.ts', 'ms', 'ADMISSION_TIMEOUT_MS'),
   ...limits('ztunnel/supervisor/enroll/cni/cni-installation.ts', 'bytes', 'MAX_CONF_BYTES'),
   ...limits('ztunnel/supervisor/enroll/cni/cni-installation.ts', 'count', 'MAX_CONF_FILES'),
-  ...limits('ztunnel/supervisor/enroll/cni/is-uninstalled.ts', 'ms', 'DAEMON_SET_TIMEOUT_MS'),
   ...limits('ztunnel/supervisor/enroll/redirection-teller.ts', 'count', 'MAX_TELLING'),
   ...limits('ztunnel/supervisor/enroll/redirection-teller.ts', 'ms', 'RETRY_MAX_MS', 'TELL_TIMEOUT_MS'),
   ...limits('ztunnel/dns/dns-decision.ts', 'count', 'MAX_ADDRESSES'),
@@ -416,6 +415,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/watch/object-cache.ts', 'count', 'MAX_BROKEN_OBJECTS'),
   ...limits('mesh/kubernetes/client.ts', 'bytes', 'MAX_ANSWER_BYTES', 'MAX_LINE_BYTES'),
   ...limits('mesh/kubernetes/client.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
+  ...limits('mesh/kubernetes/is-removed.ts', 'ms', 'OWNER_TIMEOUT_MS'),
   ...limits('mesh/kubernetes/list-watch.ts', 'count', 'PAGE_SIZE', 'MAX_OBJECTS_PER_KIND'),
   ...limits(
     'controller/kubernetes/roots-config-map.ts',
@@ -441,7 +441,6 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/status/status-writer.ts', 'ms', 'WRITE_TIMEOUT_MS'),
   ...limits('controller/status/withdraw-statuses.ts', 'ms', 'WITHDRAW_TIMEOUT_MS'),
   ...limits('controller/status/withdraw-statuses.ts', 'count', 'CONCURRENT_WITHDRAWALS'),
-  ...limits('controller/kubernetes/is-removed.ts', 'ms', 'DEPLOYMENT_TIMEOUT_MS'),
   ...limits('controller/status/status-report.ts', 'count', 'MAX_TOLD_FAILURES', 'MAX_TOLD_WRITES'),
   ...limits('controller/status/status-patch.ts', 'count', 'MAX_STATUS_MESSAGE'),
   ...limits('controller/status/policy-status.ts', 'count', 'MAX_TOLD_FINDINGS', 'MAX_TOLD_WAYPOINTS'),

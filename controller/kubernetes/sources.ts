@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { KubernetesClient } from '../../mesh/kubernetes/client.ts'
+import { isRemoved } from '../../mesh/kubernetes/is-removed.ts'
 import type { Clock } from '../../mesh/runtime/clock.ts'
 import { openJoinTokenDocument } from '../ca/join-token-document.ts'
 import { openDirectoryKeyStore } from '../ca/key-store.ts'
@@ -14,7 +15,6 @@ import type { Sources } from '../sources.ts'
 import { statusDuty } from '../status/status-duty.ts'
 import { KubernetesSource } from '../watch/kubernetes.ts'
 import { kubernetesIdentity } from './identity.ts'
-import { isRemoved } from './is-removed.ts'
 import { kubeConfigAccess, loadKubeConfig } from './kube-config.ts'
 import { LeaseElection } from './lease.ts'
 import { rootsDuty } from './roots-config-map.ts'
@@ -61,7 +61,7 @@ export function openKubernetes(config: ControllerConfig, clock: Clock): Sources 
         ...{ mesh, api: client, settings: config, clock, log },
         monotonicMs: () => performance.now(),
         random: Math.random,
-        isRemoved: () => isRemoved(client, { namespace, name: DEPLOYMENT }),
+        isRemoved: () => isRemoved(client, { kind: 'deployments', namespace, name: DEPLOYMENT }),
       }),
       ...(config.waypointImage === ''
         ? []

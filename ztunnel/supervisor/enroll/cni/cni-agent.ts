@@ -2,6 +2,7 @@
 // All that stands behind the CNI plugin of a node: its installation, and the spool in which it asks.
 import { join } from 'node:path'
 import type { KubernetesClient } from '../../../../mesh/kubernetes/client.ts'
+import { isRemoved } from '../../../../mesh/kubernetes/is-removed.ts'
 import type { Clock } from '../../../../mesh/runtime/clock.ts'
 import type { Log } from '../../../../mesh/runtime/log.ts'
 import type { ZtunnelConfig } from '../../../config.ts'
@@ -9,7 +10,11 @@ import type { PodWatch } from '../pod-watch.ts'
 import { CniInstallation } from './cni-installation.ts'
 import { CniSpool } from './cni-spool.ts'
 import { PLUGIN_NAME } from './conflist.ts'
-import { isUninstalled } from './is-uninstalled.ts'
+
+/** daemonset.yaml names it so, and so does the right to read it. */
+const DAEMON_SET = 'ztunnel'
+/** The account and its rights are removed with it. What would stay on a node by mistake is harmless, and its next ztunnel's. */
+const REMOVED_WITH_IT = [401, 403]
 
 /** What it needs. */
 export interface CniAgentOptions {
@@ -60,7 +65,12 @@ export class CniAgent {
     this.#spool.stop()
     this.#installation.stop()
     if (!this.#isInstalling) return
-    this.#isRemoved = await isUninstalled(this.#options.client, this.#options.config.podNamespace)
+    const owner = {
+      kind: 'daemonsets',
+      namespace: this.#options.config.podNamespace,
+      name: DAEMON_SET,
+    } as const
+    this.#isRemoved = await isRemoved(this.#options.client, owner, REMOVED_WITH_IT)
     if (this.#isRemoved) this.#installation.remove()
   }
 
