@@ -89,6 +89,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/reactor/pipe-pool.ts', 'count', 'MAX_PIPES'),
   ...limits('mesh/reactor/relay.ts', 'bytes', 'BULK_READ_BYTES'),
   ...limits('mesh/reactor/relay.ts', 'count', 'BULK_RUN_READS'),
+  ...limits('mesh/reactor/half-close-watch.ts', 'ms', 'HALF_CLOSED_LOOK_MS', 'HALF_CLOSED_ASK_MS'),
   ...limits('mesh/reactor/turn-share.ts', 'bytes', 'TURN_SHARE_BYTES'),
   ...limits('mesh/reactor/turn-share.ts', 'bytes', 'COMPANY_TURN_SHARE_BYTES'),
   ...limits('mesh/reactor/turn-share.ts', 'count', 'MAX_HANDSHAKE_STEPS'),

@@ -5,6 +5,7 @@
 import type { Block, ByteStream, ByteStreamHandler, CloseReason } from './byte-stream.ts'
 import { CLOSED_OK } from './byte-stream.ts'
 import { type HalfClosePolicy, HalfCloseWatch } from './half-close-watch.ts'
+import type { Keepalive } from './socket-options.ts'
 import { type SpliceOwner, TcpSocket } from './tcp-socket.ts'
 
 // Also what TcpSocket reads at least when its workload has used up its turn: bulk in company stays bulk.
@@ -79,6 +80,11 @@ class RelaySide implements ByteStreamHandler, SpliceOwner {
     if (!this.#isSpliced) return
     this.#isSpliced = false
     if (this.#from instanceof TcpSocket) this.#from.splice(null, null)
+  }
+
+  /** The peer that it reads is asked for as said, where that is a socket of its own. */
+  askFor(keepalive: Keepalive): void {
+    if (!this.isClosed && this.#from instanceof TcpSocket) this.#from.askForPeer(keepalive)
   }
 
   onEnd(): void {
@@ -157,10 +163,14 @@ export class Relay {
   onHalfClosed(): void {
     this.#hasHalfEnded = true
     if (this.#halfClose === null || this.#watch !== null) return
-    const { timeoutMs } = this.#halfClose
+    const { timeoutMs, keepalive } = this.#halfClose
     this.#watch = new HalfCloseWatch(
       this.#halfClose,
       () => this.bytesToServer + this.bytesToClient,
+      () => {
+        this.#client.askFor(keepalive)
+        this.#server.askFor(keepalive)
+      },
       () => this.#near.destroy({ code: 'HALF_CLOSE_TIMEOUT', detail: `no byte for ${timeoutMs / 1000} s` }),
     )
   }

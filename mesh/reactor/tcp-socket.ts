@@ -17,7 +17,7 @@ import { LEAST_READ_BYTES } from './held-bytes.ts'
 import type { Pipe } from './pipe-pool.ts'
 import type { Reactor, ReadinessHandler } from './reactor.ts'
 import type { TurnTask } from './scheduler.ts'
-import { setResetOnClose, takeSocketError } from './socket-options.ts'
+import { type Keepalive, setKeepalive, setResetOnClose, takeSocketError } from './socket-options.ts'
 import type { ShareMember, TurnShare } from './turn-share.ts'
 
 /** Sockets alive in this thread; for leak tests. */
@@ -97,6 +97,11 @@ export class TcpSocket implements ByteStream, ReadinessHandler, TurnTask, ShareM
   splice(to: TcpSocket | null, owner: SpliceOwner | null): void {
     this.#spliceTo = to
     this.#spliceOwner = owner
+  }
+
+  /** From now on its peer is asked for so often (TCP keepalive), and given up so late. */
+  askForPeer(keepalive: Keepalive): void {
+    if (this.#state === 'open') setKeepalive(this.fd, keepalive)
   }
 
   get bufferedBytes(): number {

@@ -14,7 +14,7 @@ import { formatSocketAddress, type SocketAddress } from '../../mesh/net/address.
 import type { AcceptShare } from '../../mesh/reactor/accept-share.ts'
 import type { CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
-import type { HalfClosePolicy } from '../../mesh/reactor/half-close-watch.ts'
+import { type HalfClosePolicy, halfClosedKeepalive } from '../../mesh/reactor/half-close-watch.ts'
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
 import { TurnShares } from '../../mesh/reactor/turn-share.ts'
 import {
@@ -147,7 +147,11 @@ export class WorkerContext {
     this.index = parts.index
     this.reactor = parts.reactor
     this.limits = parts.limits
-    this.halfClose = { scheduler: parts.reactor, timeoutMs: parts.limits.halfCloseMs }
+    const { halfCloseMs, keepalive } = parts.limits
+    this.halfClose = {
+      ...{ scheduler: parts.reactor, timeoutMs: halfCloseMs },
+      keepalive: halfClosedKeepalive(keepalive),
+    }
     this.pressure = parts.pressure
     this.turnShares = new TurnShares(parts.reactor, parts.limits.turn)
     this.retryBudget = new RetryBudget(parts.reactor.nowMs)

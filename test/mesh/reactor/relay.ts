@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import t from 'tap'
 import type { CloseReason } from '../../../mesh/reactor/byte-stream.ts'
+import { IPPROTO_TCP, TCP_KEEPIDLE } from '../../../mesh/reactor/ffi/constants.ts'
 import { allocateBlock } from '../../../mesh/reactor/ffi/native.ts'
 import { MAX_PIPES, PIPE_BYTES } from '../../../mesh/reactor/pipe-pool.ts'
 import { Reactor } from '../../../mesh/reactor/reactor.ts'
 import { Relay } from '../../../mesh/reactor/relay.ts'
+import { getIntOption } from '../../../mesh/reactor/socket-options.ts'
 import { TcpSocket } from '../../../mesh/reactor/tcp-socket.ts'
 import { TURN_SHARE_BYTES, TurnShares } from '../../../mesh/reactor/turn-share.ts'
 import { RecordingHandler } from '../../support/byte-stream-contract.ts'
 import { connectDescriptors, ignoringHandler, runUntil, settle } from '../../support/reactor-pairs.ts'
+
+const HALF_CLOSED_KEEPALIVE = { idleSeconds: 7, intervalSeconds: 3, probes: 2 }
 
 /** client — [relay] — server, all over TCP. */
 class Line {
@@ -43,7 +47,10 @@ class Line {
       },
       onRelayClosed: (reason: CloseReason) => void this.reasons.push(reason),
     }
-    const policy = halfCloseMs === null ? null : { scheduler: this.reactor, timeoutMs: halfCloseMs }
+    const policy =
+      halfCloseMs === null
+        ? null
+        : { scheduler: this.reactor, timeoutMs: halfCloseMs, keepalive: HALF_CLOSED_KEEPALIVE }
     this.relay = new Relay(...this.inner, owner, policy)
   }
 }
@@ -124,6 +131,24 @@ t.test('a connection of which one half ended and the other moves nothing is ende
     t.equal(other.reason?.code, 'PEER_RESET')
     t.equal(reactor.pendingTimerCount, 0)
   }
+})
+
+t.test('the peers of a connection that stays half closed are asked for, as often as said', async (t) => {
+  const line = new Line(100)
+  const { reactor, client, server, inner } = line
+  const idleSeconds = (): number[] => inner.map(({ fd }) => getIntOption(fd, IPPROTO_TCP, TCP_KEEPIDLE))
+  const before = idleSeconds()
+  t.notOk(before.includes(HALF_CLOSED_KEEPALIVE.idleSeconds))
+  client.end()
+  runUntil(reactor, () => line.serverHandler.events.includes('end'))
+  server.write(block, 16, 17) // something moves: its time is not up at the first look
+  t.same(idleSeconds(), before, 'not yet: most connections end at once')
+  runUntil(reactor, () => idleSeconds().every((each) => each === HALF_CLOSED_KEEPALIVE.idleSeconds))
+  t.same(line.reasons, [])
+  server.end()
+  runUntil(reactor, () => line.reasons.length > 0)
+  t.same(line.reasons, [{ code: 'OK', detail: '' }])
+  t.equal(reactor.pendingTimerCount, 0)
 })
 
 t.test('while both halves are open nothing is timed, and an end in order leaves no timer', async (t) => {
