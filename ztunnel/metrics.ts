@@ -61,7 +61,7 @@ function podRefusals({ workers, pods }: App): string {
 
 function maxDescriptors(): string {
   const soft = readDescriptorLimit()
-  return Number.isFinite(soft) ? String(soft) : '+Inf'
+  return soft === null ? 'NaN' : Number.isFinite(soft) ? String(soft) : '+Inf'
 }
 
 function modelSource({ sources: { model }, snapshot }: App): string[] {

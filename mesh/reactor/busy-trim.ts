@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives back what a peak took from a process that has gone on working: what compiling left in malloc's arenas, and pages of
 // Node's program that its work has touched and does not need. No garbage is collected, so nobody waits for it.
-import { readFileSync } from 'node:fs'
 import type { Clock } from '../runtime/clock.ts'
+import { readOwnProcess } from '../runtime/own-process.ts'
 import { releaseFilePages, trimArenas } from './trim-memory.ts'
 
 /** Two of them are at least so far apart: each costs a few milliseconds, in a thread that carries nothing. */
@@ -15,12 +15,16 @@ const PAGE_BYTES = 4_096
 
 /** The memory it looks after; that of the own process unless a test says otherwise. */
 export interface ReleasableMemory {
-  readonly residentBytes: () => number
+  /** null: nobody knows now. */
+  readonly residentBytes: () => number | null
   readonly release: () => void
 }
 
 const OWN_MEMORY: ReleasableMemory = {
-  residentBytes: () => Number(readFileSync('/proc/self/statm', 'latin1').split(' ')[1]) * PAGE_BYTES,
+  residentBytes: () => {
+    const text = readOwnProcess('statm')
+    return text === null ? null : Number(text.split(' ')[1]) * PAGE_BYTES
+  },
   release: () => {
     trimArenas()
     releaseFilePages()
@@ -47,6 +51,7 @@ export class BusyTrim {
     const passedMs = nowMs - this.#releasedMs
     if (passedMs < RELEASE_INTERVAL_MS) return
     const bytes = this.#memory.residentBytes()
+    if (bytes === null) return
     const hasGrown = bytes >= this.#beforeBytes + WORTH_BYTES
     if (!hasGrown && passedMs < this.#intervalMs) return
     const wasWorth = hasGrown || bytes <= this.#beforeBytes - WORTH_BYTES

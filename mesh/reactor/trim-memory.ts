@@ -2,7 +2,7 @@
 // Gives memory back after start-up: parsing and compiling leave garbage that an idle process would keep for hours, and
 // pages of Node's program (parser, compiler, bootstrap) that it may never touch again.
 // Needs node's --expose-gc; without it only malloc's free memory and pages of files are returned.
-import { readFileSync } from 'node:fs'
+import { readOwnProcess } from '../runtime/own-process.ts'
 import { bindFunction, openLibrary } from './ffi/native.ts'
 
 const MADV_DONTNEED = 4
@@ -58,7 +58,7 @@ export function trimArenas(): void {
  * is touched, in blocks and without reading a disk; what only start-up needed does not.
  */
 export function releaseFilePages(): void {
-  for (const { start, bytes } of releasableMappings(readFileSync('/proc/self/smaps', 'latin1')))
+  for (const { start, bytes } of releasableMappings(readOwnProcess('smaps') ?? ''))
     madvise(start, bytes, MADV_DONTNEED)
 }
 

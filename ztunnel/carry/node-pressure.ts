@@ -67,14 +67,14 @@ export interface PressureSource<Pod> {
   readonly holdings: (what: 'descriptors' | 'bytes') => readonly Holding<Pod>[]
   readonly onShed: (kind: Sheddable['kind'], count: number) => void
   /** For tests. */
-  readonly descriptorLimit?: () => number
+  readonly descriptorLimit?: () => number | null
 }
 
 /** One per worker. */
 export class NodePressure<Pod> {
   readonly #source: PressureSource<Pod>
-  readonly #readLimit: () => number
-  #highestFd: number
+  readonly #readLimit: () => number | null
+  #highestFd = Number.POSITIVE_INFINITY
   #limitReadMs = Number.NEGATIVE_INFINITY
   #highMs = Number.NEGATIVE_INFINITY
   #lookMs = Number.NEGATIVE_INFINITY
@@ -83,7 +83,7 @@ export class NodePressure<Pod> {
   constructor(source: PressureSource<Pod>) {
     this.#source = source
     this.#readLimit = source.descriptorLimit ?? readDescriptorLimit
-    this.#highestFd = (this.#readLimit() * PRESSURE_PERCENT) / 100
+    this.#lookAtLimit()
   }
 
   /**
@@ -94,7 +94,7 @@ export class NodePressure<Pod> {
     const nowMs = this.#source.nowMs()
     if (fd >= this.#highestFd && nowMs - this.#limitReadMs >= PRESSURE_HOLD_MS) {
       this.#limitReadMs = nowMs
-      this.#highestFd = (this.#readLimit() * PRESSURE_PERCENT) / 100
+      this.#lookAtLimit()
     }
     const areBytesHigh = this.#source.bufferedShare() * 100 >= PRESSURE_PERCENT
     if (fd >= this.#highestFd || areBytesHigh) this.#highMs = nowMs
@@ -105,6 +105,12 @@ export class NodePressure<Pod> {
   /** Are new connections of `pod` refused now? */
   refuses(pod: Pod): boolean {
     return this.#refused === pod
+  }
+
+  /** What was known stays where nothing can be read: then none is left indeed. */
+  #lookAtLimit(): void {
+    const limit = this.#readLimit()
+    if (limit !== null) this.#highestFd = (limit * PRESSURE_PERCENT) / 100
   }
 
   #look(nowMs: number, areBytesHigh: boolean): void {

@@ -35,6 +35,18 @@ function releasesIn(
   return released
 }
 
+t.test('a process that cannot say what it has is left alone until it can', async (t) => {
+  let bytes: number | null = null
+  let released = 0
+  const memory = { residentBytes: () => bytes, release: () => void released++ }
+  const trim = new BusyTrim(new ManualClock(), memory)
+  trim.onBusy()
+  t.equal(released, 0)
+  bytes = 1
+  trim.onBusy()
+  t.equal(released, 1)
+})
+
 t.test(
   'what stays away is released every few seconds, what comes back at once ever more seldom',
   async (t) => {

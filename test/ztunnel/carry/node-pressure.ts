@@ -41,9 +41,17 @@ t.test('one look ends a bounded number, those of the longest rest first', async 
   t.equal(end[0]?.stalledMs, 999)
 })
 
+const LIMIT = 100
+
 /** A node of 100 descriptors with what it could give up. */
 function pressed(candidates: Sheddable[]) {
-  const node = { nowMs: 0, bufferedShare: 0, limit: 100, asked: [] as string[], shed: [] as unknown[] }
+  const node = {
+    nowMs: 0,
+    bufferedShare: 0,
+    limit: LIMIT as number | null,
+    asked: [] as string[],
+    shed: [] as unknown[],
+  }
   const pressure = new NodePressure<number>({
     nowMs: () => node.nowMs,
     bufferedShare: () => node.bufferedShare,
@@ -86,6 +94,16 @@ t.test('the limit may be raised while the process runs', async (t) => {
   t.same(node.asked, [])
   pressure.onAccepted(900)
   t.same(node.asked, ['descriptors'])
+})
+
+t.test('a limit that cannot be read, because none is left, is the one that was known', async (t) => {
+  const { node, pressure } = pressed([])
+  node.limit = null
+  pressure.onAccepted(89)
+  t.same(node.asked, [])
+  pressure.onAccepted(99)
+  t.same(node.asked, ['descriptors'])
+  t.equal(pressure.refuses(0), true)
 })
 
 t.test(
