@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spans in the JSON form of OTLP. Pure. SPEC OTLP 1.x §JSON Protobuf Encoding: ids in hex, times as text of nanoseconds, enums as
-// numbers. Written by hand: @opentelemetry/exporter-trace-otlp-http with what it needs is 26 MB in 3,250 files on the disk and
-// 22 MiB in memory, for one document that is posted.
+// numbers. Why by hand: docs/decisions/0015-spans.md.
 
 type AttributeValue =
   | { readonly stringValue: string }
