@@ -417,6 +417,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/kubernetes/client.ts', 'bytes', 'MAX_ANSWER_BYTES', 'MAX_LINE_BYTES'),
   ...limits('mesh/kubernetes/client.ts', 'ms', 'REQUEST_TIMEOUT_MS'),
   ...limits('mesh/kubernetes/is-removed.ts', 'ms', 'OWNER_TIMEOUT_MS'),
+  ...limits('mesh/kubernetes/is-removed.ts', 'count', 'OWNER_TRIES'),
   ...limits('mesh/kubernetes/list-watch.ts', 'count', 'PAGE_SIZE', 'MAX_OBJECTS_PER_KIND'),
   ...limits(
     'controller/kubernetes/roots-config-map.ts',

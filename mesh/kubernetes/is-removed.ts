@@ -3,9 +3,12 @@
 import { ApiError, type KubernetesClient } from './client.ts'
 import { isMap, mapOf, textOf } from './raw-map.ts'
 
-/** The end of a pod must not wait for an apiserver. */
+/** For one question; the end of a pod waits for so many of them and no longer. */
 const OWNER_TIMEOUT_MS = 2_000
+/** A busy apiserver answers late: what would be left for ever is worth asking again. */
+const OWNER_TRIES = 3
 const NOT_FOUND = 404
+const SERVER_ERROR = 500
 
 /** What makes the pods. */
 export interface OwnerName {
@@ -23,11 +26,14 @@ export async function isRemoved(
   { kind, namespace, name }: OwnerName,
   meansGone: readonly number[] = [],
 ): Promise<boolean> {
-  try {
-    const path = `/apis/apps/v1/namespaces/${namespace}/${kind}/${name}`
-    const object = await client.getJson(path, {}, AbortSignal.timeout(OWNER_TIMEOUT_MS))
-    return isMap(object) && textOf(mapOf(object, 'metadata'), 'deletionTimestamp') !== ''
-  } catch (error) {
-    return error instanceof ApiError && [NOT_FOUND, ...meansGone].includes(error.status)
-  }
+  const path = `/apis/apps/v1/namespaces/${namespace}/${kind}/${name}`
+  for (let tries = 1; tries <= OWNER_TRIES; tries++)
+    try {
+      const object = await client.getJson(path, {}, AbortSignal.timeout(OWNER_TIMEOUT_MS))
+      return isMap(object) && textOf(mapOf(object, 'metadata'), 'deletionTimestamp') !== ''
+    } catch (error) {
+      if (error instanceof ApiError && error.status < SERVER_ERROR)
+        return [NOT_FOUND, ...meansGone].includes(error.status)
+    }
+  return false
 }
