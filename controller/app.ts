@@ -11,6 +11,7 @@ import type { Log } from '../mesh/runtime/log.ts'
 import { ControllerAdmin } from './admin.ts'
 import { type Attestor, anyAttestor, nodeCertificateAttestor } from './ca/attestation.ts'
 import { AuditLog, openAuditFile } from './ca/audit.ts'
+import { awaitAuthority } from './ca/await-authority.ts'
 import { caMethod, wireError } from './ca/ca-server.ts'
 import { RevocationRegister } from './ca/crl.ts'
 import { openJoinTokenDirectory } from './ca/join-token-directory.ts'
@@ -108,6 +109,8 @@ export class App {
   /** Told of every translation. */
   readonly #listeners = new Set<() => void>()
   #parts: Parts | null = null
+  /** Why there is no CA yet, in words; empty when there is, or nobody has asked. */
+  #waitsFor = ''
 
   constructor(options: AppOptions) {
     const { config, clock, log } = options
@@ -173,7 +176,12 @@ export class App {
     const { config, source, clock, log } = this.#options
     const { stateDirectory, trustDomain, serverNames, listenHost: host, listenPort: port } = config
     await mkdir(stateDirectory, { recursive: true, mode: 0o700 })
-    const authority = await openAuthority({ config, store: this.#keys, clock, log })
+    const authority = await awaitAuthority(
+      () => openAuthority({ config, store: this.#keys, clock, log }),
+      clock,
+      (error) => this.#onWaiting(error),
+    )
+    this.#waitsFor = ''
     const audit = new AuditLog(await openAuditFile(join(stateDirectory, 'audit.log')), (count, err) =>
       log.error({ count, err }, 'audit records are lost'),
     )
@@ -196,7 +204,7 @@ export class App {
     this.#parts = { authority, audit, certificate, server }
     certificate.start((identity) => server.replaceIdentity(identity))
     await this.#admin.listen(config.adminSocket)
-    if (config.statusPort !== 0) await this.#status.listen(config.statusPort)
+    if (config.statusPort !== 0) await this.#status.listen(config.statusPort) // perhaps it listens already
     source.start(this.store)
     this.revocationFeed.start()
     this.leader.start()
@@ -242,8 +250,19 @@ export class App {
     return this.#options.clock.nowMs
   }
 
+  /** Who asks for the state of one that waits is answered; nobody else is served yet. */
+  async #onWaiting({ code, detail }: MeshError): Promise<void> {
+    const { config, log } = this.#options
+    const waitsFor = `${code}: ${detail}`
+    if (waitsFor === this.#waitsFor) return
+    this.#waitsFor = waitsFor
+    log.error({ reason: code, detail }, 'the keys of the CA cannot be read yet; it tries again')
+    if (config.statusPort !== 0) await this.#status.listen(config.statusPort)
+  }
+
   /** What readiness waits for; empty = ready. */
   pending(): string[] {
+    if (this.#waitsFor !== '') return [`the keys of the CA cannot be read: ${this.#waitsFor}`]
     const { isSynced, mistakes, unreachable } = this.store.state
     if (isSynced) return []
     const errors = mistakes.filter(({ severity }) => severity === 'error').length

@@ -16,13 +16,15 @@ if (mistakes.length > 0) {
 }
 const log = openLog(options.logLevel as LogLevel, { component: 'controller' }) // as: checked by its choices
 returnLargeBlocks()
-const app = await start().catch((err: unknown) => {
+/** Null while it starts, which may take as long as its rights do: nobody is served then. */
+let app: App | null = null
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => void Promise.resolve(app?.stop()).then(() => process.exit(0)))
+}
+app = await start().catch((err: unknown) => {
   log.fatal({ err }, 'the controller cannot start')
   process.exit(1)
 })
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.on(signal, () => void app.stop().then(() => process.exit(0)))
-}
 
 async function start(): Promise<App> {
   const made = new App({

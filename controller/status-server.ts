@@ -38,8 +38,9 @@ export class StatusServer {
     this.#server.setTimeout(REQUEST_TIMEOUT_MS)
   }
 
-  /** Opens `port` on every address; returns the port. */
+  /** Opens `port` on every address, unless it is open; returns the port. */
   async listen(port: number): Promise<number> {
+    if (this.#server.listening) return (this.#server.address() as AddressInfo).port // as: TCP
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.#server.once('error', reject).listen(port, resolve)
     await promise

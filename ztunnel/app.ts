@@ -243,7 +243,14 @@ export class App {
   #unserved(): string[] {
     const pending: string[] = []
     if (!this.#hasSnapshot) pending.push('supervisor snapshot')
-    if (this.model.state === null) pending.push('configuration')
+    if (this.model.state === null) {
+      const { lastFailure } = this.sources.model.status()
+      pending.push(
+        typeof lastFailure === 'string' && lastFailure !== ''
+          ? `configuration (${lastFailure})`
+          : 'configuration',
+      )
+    }
     return [...pending, ...this.#pods.unserved.map(({ namespace, name }) => `pod ${namespace}/${name}`)]
   }
 

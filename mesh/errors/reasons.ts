@@ -246,7 +246,7 @@ const ROWS = {
   APISERVER_UNAVAILABLE: [155, 503, 14, 'CANCEL', '-',
     'the apiserver does not answer: what was read stays in force, what is known is still served and signed'],
   APISERVER_DENIED: [156, 403, 7, 'CANCEL', '-',
-    'the apiserver refuses the controller: apply controller/rbac.yaml and look at the service account'],
+    'the apiserver refuses an account of ours: apply daemonset.yaml as a whole, its roles and bindings, again'],
   STATUS_REFUSED: [157, 409, 9, 'CANCEL', '-',
     'the apiserver does not take the status of one object, the detail says why; it is tried again later'],
   ENROLMENT_LATE: [160, 503, 14, 'CANCEL', '-',

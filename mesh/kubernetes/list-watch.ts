@@ -33,8 +33,8 @@ export interface ListWatchHandler<T> {
   onList(objects: T[]): void
   onPut(object: T): void
   onRemove(object: T): void
-  /** Why the apiserver does not answer; null when it does. */
-  onReachable(detail: string | null): void
+  /** Why the apiserver gives nothing, and with which HTTP status (0: no answer); null when it does. */
+  onReachable(detail: string | null, status: number): void
   /** There is no such collection (404). Returns how long to wait; `nextDelayMs` is the wait after a failure. */
   onMissing(nextDelayMs: () => number): number
 }
@@ -98,7 +98,7 @@ export class ListWatch<T> {
     if (status === 404) return this.#handler.onMissing(() => this.#backoff.next())
     if (status === GONE) return this.#backoff.next()
     if (status === 0 || status === 401) client.reload()
-    this.#handler.onReachable(error instanceof Error ? error.message : String(error))
+    this.#handler.onReachable(error instanceof Error ? error.message : String(error), status)
     const waitMs = this.#backoff.next()
     const askedMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0
     // Spread, so that those who were told the same do not come back together.
@@ -111,7 +111,7 @@ export class ListWatch<T> {
         const { objects, resourceVersion } = await this.#pages(signal, expired < MAX_EXPIRED_LISTS)
         if (signal.aborted) return
         this.#resourceVersion = resourceVersion
-        this.#handler.onReachable(null)
+        this.#handler.onReachable(null, 200)
         this.#handler.onList(objects)
         return
       } catch (error) {
@@ -160,7 +160,7 @@ export class ListWatch<T> {
     let isOpen = false
     const onOpen = (): void => {
       isOpen = true
-      if (!signal.aborted) this.#handler.onReachable(null)
+      if (!signal.aborted) this.#handler.onReachable(null, 200)
     }
     try {
       for await (const event of client.getLines(this.#handler.path(), query, idleMs, onOpen, signal)) {

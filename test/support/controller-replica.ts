@@ -41,14 +41,15 @@ export class ControllerReplica {
     ]
     this.#child = spawn(process.execPath, args, { stdio: ['ignore', log, log], env: AGENT_ENVIRONMENT })
     closeSync(log)
-    const { port } = await poll(
-      'the replica serves',
-      () => this.ask<{ port: number }>('/listening'),
-      START_MS,
-    ).catch((error: Error) => {
+    await this.knowsPort().catch((error: Error) => {
       throw new Error(`${error.message}\n${this.log}`)
     })
-    this.#port = port
+  }
+
+  /** It serves when this resolves. */
+  async knowsPort(): Promise<void> {
+    const get = (): Promise<{ port: number } | null> => this.ask<{ port: number }>('/listening')
+    this.#port = (await poll('the replica serves', get, START_MS)).port
   }
 
   get socket(): string {

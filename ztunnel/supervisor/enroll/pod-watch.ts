@@ -264,11 +264,20 @@ export class PodWatch {
     return {
       path: () => path,
       read,
-      onReachable: (detail) => {
+      onReachable: (detail, status) => {
         if (detail === failure) return
         failure = detail
         if (detail === null) log.info({ path }, 'the apiserver answers')
-        else log.warn({ path, detail }, 'the apiserver does not answer; what is enrolled stays')
+        else if (status === 401 || status === 403)
+          log.error(
+            { path, detail, reason: 'APISERVER_DENIED' },
+            'the apiserver refuses the ztunnel; what is enrolled stays',
+          )
+        else
+          log.warn(
+            { path, detail, reason: 'APISERVER_UNAVAILABLE' },
+            'the apiserver does not answer; what is enrolled stays',
+          )
       },
       onMissing: (nextDelayMs) => nextDelayMs(),
     } satisfies Partial<ListWatchHandler<T>>
