@@ -102,5 +102,13 @@ function endIn(app: App, query: URLSearchParams): AdminAnswer {
 /** What a generation answers that drains. */
 export const drainRoutes: AdminRoutes<App> = {
   '/generation': { method: 'GET', answer: async (app) => json(await ownPage(app)) },
+  '/counts': {
+    method: 'GET',
+    answer: ({ drained }) => ({
+      status: 200,
+      type: 'application/json',
+      body: JSON.stringify(drained.page()),
+    }),
+  },
   '/end': { method: 'POST', answer: endIn },
 }

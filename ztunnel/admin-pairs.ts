@@ -83,14 +83,16 @@ function node(app: App): AdminAnswer {
 }
 
 /** `?name=<namespace>/<name>`: all about pods of this name that are served here. */
-function pod(app: App, query: URLSearchParams): AdminAnswer {
+async function pod(app: App, query: URLSearchParams): Promise<AdminAnswer> {
   const name = query.get('name') ?? ''
   if (name === '' || name.length > MAX_NAME_LENGTH) return text(400, 'usage: /pod?name=<namespace>/<name>\n')
+  await app.drained.look()
   return json(podFacts(nodeView(app), name))
 }
 
 /** What each pod does now, by uid: for a dump. */
-function activities(app: App): AdminAnswer {
+async function activities(app: App): Promise<AdminAnswer> {
+  await app.drained.look()
   const activityOf = podActivity(app)
   return json(Object.fromEntries(app.pods.map((each) => [each.uid, activityOf(each)])))
 }

@@ -98,7 +98,17 @@ function quit(app: App): AdminAnswer {
   return text(200, 'shutdown now\n')
 }
 
-const metrics: AdminRoute<App> = { method: 'GET', answer: (app) => text(200, formatMetrics(app)) }
+async function metricsPage(app: App): Promise<AdminAnswer> {
+  await app.drained.look()
+  return text(200, formatMetrics(app))
+}
+
+async function edges(app: App): Promise<AdminAnswer> {
+  await app.drained.look()
+  return json([...app.workers.counters.edges().values()])
+}
+
+const metrics: AdminRoute<App> = { method: 'GET', answer: metricsPage }
 
 /** What everybody may see who reaches this process: it names no key, and its page is short. */
 export const statusRoutes: AdminRoutes<App> = {
@@ -118,7 +128,7 @@ export const adminRoutes: AdminRoutes<App> = {
   '/connections': { method: 'GET', answer: async (app) => json(await allConnections(app)) },
   '/certificates': { method: 'GET', answer: async (app) => json(await certificateReports(app)) },
   '/workers': { method: 'GET', answer: async (app) => json(await workers(app)) },
-  '/edges': { method: 'GET', answer: (app) => json([...app.workers.counters.edges().values()]) },
+  '/edges': { method: 'GET', answer: edges },
   '/records': { method: 'GET', answer: records },
   '/metrics': metrics,
   '/logging': { method: 'POST', answer: setLogLevel },

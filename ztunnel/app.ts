@@ -38,6 +38,7 @@ import type { ZtunnelConfig } from './config.ts'
 import { DemandedDestinations, isAddressKnown } from './demanded-destinations.ts'
 import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
+import { DrainedCounts } from './drained-counts.ts'
 import { drainSocket } from './draining-generations.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
@@ -101,6 +102,7 @@ export class App {
   })
   readonly upgrades = new Upgrades((message) => this.#supervisor.send(message))
   readonly startedMs = systemClock.nowMs
+  readonly drained: DrainedCounts
   /** null: it does not. */
   drainingSinceMs: number | null = null
   readonly #trim = new QuietTrim(systemClock)
@@ -128,6 +130,10 @@ export class App {
     const onStarted = (worker: number): void => this.#introduce(worker)
     const isKnown = (uid: string): boolean => this.model.state?.workloadByUid(uid) !== undefined
     this.workers = new WorkerSet(config, log, { onMessage, onStarted, isKnown }, this.grace.settings)
+    this.drained = new DrainedCounts({
+      ...{ adminSocket: config.adminSocket, counters: this.workers.counters, startedMs: this.startedMs, log },
+      nowMs: () => systemClock.nowMs,
+    })
     this.model = new ModelStore(log, (state, previous) => this.#onModel(state, previous))
     this.events = new NodeEvents({
       ...{ place: sealedPlace(config, 'events'), network: config.network, model: this.model },
@@ -151,7 +157,7 @@ export class App {
     this.sources = new Sources(config, this.#background, log, {
       onConfig: (mesh) => this.model.replace(mesh),
       onRevocations: (lists) => this.revocations.receive(lists),
-      edges: () => this.workers.counters.edges(),
+      edges: () => this.workers.counters.edges(true),
       journal: this.snapshot.journal,
       onAnswers: () => this.#demanded.onAnswers(),
       // What workers know without asking they ask for again: so it is known to be used.
@@ -286,6 +292,7 @@ export class App {
   async #retire(): Promise<void> {
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close(), this.events.save()])
+    this.drained.onRetire()
     this.#supervisor.send({ type: 'retired' })
     this.records.drain()
     void this.spans?.flush()
@@ -297,6 +304,7 @@ export class App {
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close()])
     this.#supervisor.listen()
+    this.drained.onLead()
     void this.events.catchUp()
     const opened = [this.#admin.listen(adminSocket)]
     if (statusPort !== 0) opened.push(this.#status.listenTcp(statusPort).then(() => {}))
@@ -308,8 +316,9 @@ export class App {
   async shutdown(reason: 'DRAIN' | 'SHUTDOWN'): Promise<void> {
     this.#supervisor.end()
     this.certificateWatch.close()
-    this.sources.close()
+    this.sources.model.close()
     await this.workers.stop(reason)
+    await Promise.all([this.drained.keep(), this.sources.close()])
     await Promise.all([this.#admin.close(), this.#status.close()])
     await this.records.close()
     await this.spans?.close()

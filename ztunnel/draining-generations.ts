@@ -9,7 +9,7 @@ import { isErrno } from '../mesh/errors/errno.ts'
 /** Generations that are asked: those of several supervisors may drain. */
 const MAX_ASKED_GENERATIONS = 16
 /** What one answers is read to here. */
-const MAX_DRAIN_PAGE_BYTES = 1024 * 1024
+const MAX_DRAIN_PAGE_BYTES = 4 * 1024 * 1024
 /** One that does not answer in time is left out. */
 const DRAIN_PAGE_TIMEOUT_MS = 2000
 /** Between two looks whether those that were told to end have. */

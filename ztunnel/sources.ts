@@ -81,9 +81,10 @@ export class Sources {
     return this.#opened?.nodeCertificate() ?? null
   }
 
-  close(): void {
-    this.#edges?.close()
+  /** Resolves when the controller knows the last of who talked to whom, or does not take it. */
+  async close(): Promise<void> {
     this.model.close()
+    await this.#edges?.close()
     void this.#link?.then((link) => link.close())
   }
 

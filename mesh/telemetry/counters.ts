@@ -94,17 +94,19 @@ interface WorkerCounters {
   readonly labels: Map<number, CounterLabels>
 }
 
-/** Counted by a slot that is no more. */
-interface EndedCounters {
+/** What was counted of a label set; values in the order of TRAFFIC_METRICS. */
+export interface CountedSet {
   readonly labels: CounterLabels
-  readonly values: Float64Array
+  readonly values: ArrayLike<number>
 }
 
-/** Main's side: reads all workers' counters, also of workers that have ended. */
+/** Main's side: reads all workers' counters, also of workers that have ended, and of other processes. */
 export class CounterReader {
   readonly #workers = new Map<SharedArrayBuffer, WorkerCounters>()
   /** What ended workers have counted, by pod, text and edge. */
-  readonly #ended = new Map<string, EndedCounters>()
+  readonly #ended = new Map<string, { readonly labels: CounterLabels; readonly values: Float64Array }>()
+  /** What other processes have counted, by process. */
+  readonly #others = new Map<string, readonly CountedSet[]>()
 
   /** Adds a worker's memory; returns the function that main calls for each of its registrations. */
   addWorker(memory: SharedArrayBuffer): (slot: number, labels: CounterLabels) => void {
@@ -119,7 +121,7 @@ export class CounterReader {
     if (worker === undefined) return
     this.#workers.delete(memory)
     for (const [slot, labels] of worker.labels) {
-      const key = `${labels.pod}|${labels.text}|${labels.edge === null ? '' : edgeKey(labels.edge)}`
+      const key = setKey(labels)
       const ended = this.#ended.get(key) ?? { labels, values: new Float64Array(VALUES_PER_SET) }
       for (let metric = 0; metric < VALUES_PER_SET; metric++) {
         ended.values[metric] =
@@ -127,6 +129,24 @@ export class CounterReader {
       }
       this.#ended.set(key, ended)
     }
+  }
+
+  /** What another process has counted, all of it: in place of what was given before. */
+  adopt(process: string, sets: readonly CountedSet[]): void {
+    this.#others.set(process, sets)
+  }
+
+  /** All that was counted in this process, by setKey. */
+  own(): Map<string, CountedSet> {
+    const sets = new Map<string, { readonly labels: CounterLabels; readonly values: Float64Array }>()
+    for (const { labels, values, at } of this.#own()) {
+      const key = setKey(labels)
+      const set = sets.get(key) ?? { labels, values: new Float64Array(VALUES_PER_SET) }
+      for (let metric = 0; metric < VALUES_PER_SET; metric++)
+        set.values[metric] = (set.values[metric] ?? 0) + (values[at + metric] ?? 0)
+      sets.set(key, set)
+    }
+    return sets
   }
 
   /** Sums of one metric (index in TRAFFIC_METRICS) by label text. */
@@ -139,10 +159,10 @@ export class CounterReader {
     return sums
   }
 
-  /** All that was counted of connections, by edge. */
-  edges(): Map<string, Edge> {
+  /** All that was counted of connections, by edge; `isOwn`: in this process. */
+  edges(isOwn = false): Map<string, Edge> {
     const edges = new Map<string, Edge>()
-    for (const { labels, values, at } of this.#all()) {
+    for (const { labels, values, at } of isOwn ? this.#own() : this.#all()) {
       if (labels.edge === null) continue
       const key = edgeKey(labels.edge)
       edges.set(key, { ...labels.edge, ...addCounts(edges.get(key) ?? NO_COUNTS, countsAt(values, at)) })
@@ -168,15 +188,37 @@ export class CounterReader {
     return new Map([...pods].map(([pod, counts]) => [pod, [...counts.values()]]))
   }
 
+  *#all(): Iterable<CountedSet & { readonly at: number }> {
+    yield* this.#own()
+    for (const sets of this.#others.values()) for (const each of sets) yield { ...each, at: 0 }
+  }
+
   /** Every slot that is or was: its values begin at `at`. */
-  *#all(): Iterable<EndedCounters & { readonly at: number }> {
+  *#own(): Iterable<CountedSet & { readonly at: number }> {
     for (const each of this.#ended.values()) yield { ...each, at: 0 }
     for (const { values, labels } of this.#workers.values())
       for (const [slot, each] of labels) yield { labels: each, values, at: slot * VALUES_PER_SET }
   }
 }
 
-function countsAt(values: Float64Array, at: number): EdgeCounts {
+/** Equal for equal labels. */
+export function setKey({ pod, text, edge }: CounterLabels): string {
+  return `${pod}|${text}|${edge === null ? '' : edgeKey(edge)}`
+}
+
+/** What came since, where anything did; counts never go back. */
+export function setsSince(
+  now: ReadonlyMap<string, CountedSet>,
+  before: ReadonlyMap<string, CountedSet>,
+): CountedSet[] {
+  return [...now].flatMap(([key, { labels, values }]) => {
+    const known = before.get(key)?.values
+    const since = Array.from(values, (value, metric) => value - (known?.[metric] ?? 0))
+    return since.some((value) => value !== 0) ? [{ labels, values: since }] : []
+  })
+}
+
+function countsAt(values: ArrayLike<number>, at: number): EdgeCounts {
   return {
     opened: values[at + OPENED] ?? 0,
     failed: values[at + FAILED] ?? 0,

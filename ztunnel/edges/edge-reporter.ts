@@ -12,6 +12,8 @@ import { type EdgeReport, MAX_REPORTED_EDGES } from '../../mesh/telemetry/edge-r
 const REPORT_INTERVAL_MS = 10_000
 /** A controller that has no ear for edges, as Istio's, is asked again after this. */
 const UNSERVED_INTERVAL_MS = 3_600_000
+/** The end of a process does not wait longer for the last one. */
+const LAST_REPORT_MS = 1_000
 const UNIMPLEMENTED = 12
 
 export interface EdgeReporterOptions {
@@ -32,6 +34,7 @@ export class EdgeReporter {
   #timer: ClockTimer | null = null
   #isFailing = false
   #isClosed = false
+  #reporting: Promise<void> = Promise.resolve()
 
   constructor(options: EdgeReporterOptions) {
     this.#options = options
@@ -41,15 +44,27 @@ export class EdgeReporter {
     this.#again(REPORT_INTERVAL_MS)
   }
 
-  close(): void {
+  /** Tells what was not told yet, once, unless the last report failed. Takes LAST_REPORT_MS at most. */
+  async close(): Promise<void> {
     this.#isClosed = true
     this.#timer?.cancel()
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const timer = this.#options.clock.startTimer(LAST_REPORT_MS, resolve)
+    await Promise.race([late, this.#tellLast()])
+    timer.cancel()
+  }
+
+  async #tellLast(): Promise<void> {
+    await this.#reporting
+    if (!this.#isFailing) await this.#report()
   }
 
   #again(intervalMs: number): void {
     if (this.#isClosed) return
     const delayMs = intervalMs * (0.5 + this.#options.random())
-    this.#timer = this.#options.clock.startTimer(delayMs, () => void this.#report())
+    this.#timer = this.#options.clock.startTimer(delayMs, () => {
+      this.#reporting = this.#report()
+    })
   }
 
   async #report(): Promise<void> {

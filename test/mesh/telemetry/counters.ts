@@ -8,6 +8,8 @@ import {
   MAX_LABEL_SETS,
   OPENED,
   RECEIVED_BYTES,
+  setKey,
+  setsSince,
   TrafficCounters,
 } from '../../../mesh/telemetry/counters.ts'
 import type { EdgeLabels } from '../../../mesh/telemetry/edge.ts'
@@ -117,4 +119,30 @@ t.test('connections are summed by edge, over workers that are and were', async (
     'equal labels of different pods stay apart, also of a worker that has ended',
   )
   t.same(sums(reader, FAILED), { 'flags="-"': 2 }, 'Istio’s label knows fewer reasons')
+})
+
+t.test('what other processes have counted is added, but to what is asked of this one', async (t) => {
+  const reader = new CounterReader()
+  const { counters } = worker(reader)
+  const labels: EdgeLabels = {
+    ...{ reporter: 'source', source: null, destination: null, service: 'cart' },
+    ...{ isPlaintext: false, reason: 'OK' },
+  }
+  const set = { text: 'x="1"', edge: labels, pod: 'shop/front' }
+  const slot = counters.slotOf('x', () => set)
+  counters.add(slot, OPENED, 2)
+  reader.adopt('a', [{ labels: set, values: [100, 0, 0, 0, 0, 0] }])
+  reader.adopt('b', [{ labels: set, values: [1000] }])
+  t.same(sums(reader, OPENED), { 'x="1"': 1102 })
+  reader.adopt('a', [{ labels: set, values: [101, 0, 0, 0, 0, 0] }])
+  t.same(sums(reader, OPENED), { 'x="1"': 1103 }, 'in place of what was given before')
+  t.match([...reader.edges().values()], [{ opened: 1103 }])
+  t.match([...reader.edges(true).values()], [{ opened: 2 }])
+  t.match(reader.pods().get('shop/front'), [{ opened: 1103 }])
+
+  const before = reader.own()
+  t.match([...before.keys()], [setKey(set)])
+  t.same(setsSince(reader.own(), before), [])
+  counters.add(slot, OPENED, 5)
+  t.same(setsSince(reader.own(), before), [{ labels: set, values: [5, 0, 0, 0, 0, 0] }])
 })

@@ -62,7 +62,7 @@ t.test('what is new since the last report is told, once', async (t) => {
   count('front', 5)
   await pass()
   t.same(reports.pop()?.edges, [edge('front', 2)], 'what came since')
-  reporter.close()
+  await reporter.close()
   t.equal(clock.pendingCount, 0)
 })
 
@@ -105,4 +105,30 @@ t.test('more edges than a report may have come one report after another', async 
   )
   const names = new Set(reports.flatMap(({ edges }) => edges.map(({ source }) => source?.workload)))
   t.equal(names.size, 2500)
+})
+
+t.test('the end of the process tells the rest, and waits for it no longer than a second', async (t) => {
+  const told = openLab()
+  told.count('front', 3)
+  await told.reporter.close()
+  t.same(told.reports, [{ edges: [edge('front', 3)], omitted: 0 }])
+
+  const failing = openLab()
+  failing.count('front', 3)
+  failing.answers.push(null)
+  await failing.pass()
+  t.equal(failing.reports.length, 1)
+  await failing.reporter.close()
+  t.equal(failing.reports.length, 1, 'nobody takes it')
+
+  const clock = new ManualClock()
+  const key = edgeKey(edge('front', 1))
+  const reporter = new EdgeReporter({
+    ...{ clock, random: () => 0.5, edges: () => new Map([[key, edge('front', 1)]]) },
+    send: () => new Promise(() => {}), // never answered
+    log: pino({ level: 'silent' }),
+  })
+  const closed = reporter.close()
+  clock.advance(1000)
+  await closed
 })
