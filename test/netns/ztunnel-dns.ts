@@ -212,15 +212,48 @@ t.test('a resolver of the field takes the answers of both', async (t) => {
     Promise.all([
       resolver.resolve4('db.shop.svc.cluster.local', { ttl: true }),
       resolver.resolveTxt('big3000.example'),
+      resolver.resolveTxt('trunc.example'),
     ]).then((found) => console.log(JSON.stringify(found)))`
   const start = () => promisify(execFile)(process.execPath, ['-e', script], { env: {} })
   const { stdout } = await lab.namespaceOf('front').run(start)
-  const [addresses, texts] = JSON.parse(stdout) as [{ ttl: number }[], string[][]] // as: what the script prints
+  const told = resolver.take()
+  const [addresses, texts, short] = JSON.parse(stdout) as [{ ttl: number }[], string[][], string[][]] // as: what the script prints
   t.same(
     addresses.map(({ ttl }) => ttl),
     [30, 30],
   )
   t.equal(texts.length, 12)
+  t.equal(short.length, 1)
+  const asked = told.filter(({ received }) => received[0]?.includes(Buffer.from('trunc').toString('hex')))
+  t.same(
+    asked.map(({ protocol }) => protocol),
+    ['udp', 'tcp'],
+    'it was told that the answer was cut, and asked by TCP for the whole',
+  )
+})
+
+t.test('a pod that takes itself for its resolver asks in no circle', async (t) => {
+  const [own, other] = ['10.1.0.1', '10.1.0.2']
+  // By UDP it is not even captured, and nobody is there who could answer.
+  const [answer] = await client.ask('tcp', own, [query('www.example.org')])
+  t.equal(words(answer), 'SERVFAIL')
+  t.same(resolver.take(), [])
+  // Two pods of the mesh, one of which is a resolver and asks on: its own questions come by the mesh as well.
+  const local = await TestResolver.start(t, lab.namespaceOf('batch'))
+  const batch = await TestClient.start(t, lab.namespaceOf('batch'))
+  for (const [from, protocol] of [
+    [client, 'udp'],
+    [client, 'tcp'],
+    [batch, 'udp'],
+    [batch, 'tcp'],
+  ] as const) {
+    const bytes = query('www.example.org')
+    const [answer] = await from.ask(protocol, other, [bytes])
+    const served = await poll('it was asked', () => (local.served.length > 0 ? local.take() : null))
+    t.same([answer?.toString('hex')], served[0]?.sent)
+    t.equal(served.length, 1, 'once')
+  }
+  await local.stop()
 })
 
 t.test('over IPv6 as over IPv4', async (t) => {

@@ -240,6 +240,31 @@ t.test('a pod without IPv4 has its names, and its resolver', async (t) => {
   }
 })
 
+t.test('a pod opts out of DNS by its annotation, and in again, while it runs', async (t) => {
+  const isCaptured = (): boolean => run(lab, 'cart', 'nft list ruleset').includes('redirect to :15053')
+  const client = await TestClient.start(t, lab.namespaceOf('cart'))
+  const resolver = await TestResolver.start(t, lab.namespaceOf('stranger'))
+  const name = 'cart.shop.svc.cluster.local'
+  const asked = async (): Promise<number> => {
+    const message = dnsPacket.encode({
+      type: 'query',
+      id: 9,
+      questions: [{ type: 'AAAA', name, class: 'IN' }],
+    })
+    await client.ask('udp', IPS6.stranger, [message])
+    return resolver.take().length
+  }
+  t.equal(await asked(), 0, 'the mesh answers')
+  const annotations = { 'ambient.istio.io/dns-capture': 'false' }
+  apiserver.put({ ...pod, metadata: { ...pod.metadata, annotations } })
+  await poll('no question is captured', () => !isCaptured() || null)
+  await poll('its resolver answers', async () => (await asked()) || null)
+  t.equal(await call('front', IPS6.cart, FAREWELL), 'bye\r\n', 'all else is as it was')
+  apiserver.put(pod)
+  await poll('they are again', () => isCaptured() || null)
+  await poll('the mesh answers', async () => (await asked()) === 0 || null)
+})
+
 t.test('the kubelet’s probes pass, by an address of their own', (t) => {
   t.match(run(lab, 'n2', `curl -gsS -m 3 'http://[${IPS6.cart}]:${HTTP}/' 2>&1`), `client ${PROBE}`)
   t.match(
