@@ -99,7 +99,7 @@ function pairText(ends: ConnectionEnds): string {
   const bySource = pairs.get(destination) ?? new WeakMap<RecordedWorkload, PairText>()
   const known = bySource.get(source)
   if (known !== undefined && isSame(known, ends)) return known.text
-  const text = formatPair(ends)
+  const text = flat(formatPair(ends))
   const { direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via } =
     ends
   pairs.set(destination, bySource)
@@ -107,6 +107,14 @@ function pairText(ends: ConnectionEnds): string {
     ...{ direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via, text },
   })
   return text
+}
+
+/**
+ * The same text in one piece. What is concatenated stays a tree of its pieces, and whoever writes it goes through all of them: each
+ * time, where it is a part of something longer.
+ */
+function flat(text: string): string {
+  return Buffer.from(text).toString()
 }
 
 function isSame(known: PairText, ends: ConnectionEnds): boolean {
