@@ -193,7 +193,7 @@ const ROWS = {
   EDGES_UNREPORTED: [115, 503, 14, 'CANCEL', '-',
     'the controller does not take the node’s summary of who talks to whom: traffic is not concerned'],
   HANDOVER_FAILED: [116, 503, 14, 'CANCEL', '-',
-    'the next ztunnel of the node took the pods and did not come to serve them: see why it ended'],
+    'one ztunnel of the node ended while another one took its pods, or did not come to serve them: see why'],
   FOREIGN_REDIRECTION: [117, 503, 9, 'CANCEL', '-',
     'another mesh redirects the pod: take it out there (a sidecar goes with a restart), then it is enrolled by itself'],
   CONNTRACK_FULL: [118, 503, 8, 'CANCEL', '-',

@@ -4,20 +4,32 @@ import type { HandoverMessage, TakeMessage } from '../../mesh/generations/handov
 import { DescriptorChannel } from '../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../mesh/reactor/ffi/libc.ts'
 
+/** What it hears of the one before. */
+export interface PredecessorHandler {
+  /** It leads again, and waits for letGo(). */
+  onTakenBack(): void
+  /** It ended before it was told that its pods are served here: they are, but nobody looks after what it had open. */
+  onGone(): void
+}
+
 /** given → served, or taken back, or gone. Owns its descriptor. */
 export class Predecessor {
   readonly #channel: DescriptorChannel
   #isTold = false
+  #isTakenBack = false
 
-  /** `onTakenBack`: it leads again, and waits for letGo(). That it has died meanwhile changes nothing. */
-  constructor(fd: number, onTakenBack: () => void) {
+  constructor(fd: number, handler: PredecessorHandler) {
     this.#channel = new DescriptorChannel(fd, {
       onMessage: ({ payload, fds }) => {
         for (const each of fds) close(each)
         const { type } = JSON.parse(payload.toString()) as HandoverMessage // as: a supervisor of our own user
-        if (type === 'owned') onTakenBack()
+        if (type !== 'owned') return
+        this.#isTakenBack = true
+        handler.onTakenBack()
       },
-      onClosed: () => {},
+      onClosed: () => {
+        if (!this.#isTold && !this.#isTakenBack) handler.onGone()
+      },
     })
   }
 

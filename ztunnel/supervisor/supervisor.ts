@@ -4,6 +4,7 @@
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
+import { REASONS } from '../../mesh/errors/reasons.ts'
 import { Generations } from '../../mesh/generations/generations.ts'
 import { handoverSocket, supervisorSocket } from '../../mesh/generations/handover.ts'
 import { UNKNOWN_HEALTH } from '../../mesh/generations/node-health.ts'
@@ -165,8 +166,16 @@ export class Supervisor {
     else {
       this.#log.info({ predecessor: asked.pid, pods: asked.pods.length }, 'pods handed over')
       this.#pods.keep(asked.pods as FoundPod<EnrolledPod>[]) // as: it was told so by a supervisor of this program
-      this.#predecessor = new Predecessor(asked.channelFd, () => {
-        this.#handover = this.#withdraw()
+      this.#predecessor = new Predecessor(asked.channelFd, {
+        onTakenBack: () => {
+          this.#handover = this.#withdraw()
+        },
+        onGone: () => {
+          const { fix } = REASONS.HANDOVER_FAILED
+          const detail = 'connections of its data process end, as nobody takes that over'
+          const facts = { reason: 'HANDOVER_FAILED', predecessor: asked.pid, detail, fix }
+          this.#log.warn(facts, 'the supervisor before ended in the middle of the hand-over; going on')
+        },
       })
     }
     this.#pods.begin()

@@ -10,7 +10,11 @@ import {
 } from '../../../mesh/generations/handover.ts'
 import { askForPods, isAnySupervisor } from '../../../mesh/generations/take-over.ts'
 import { connectChannel } from '../../../mesh/reactor/channel-sockets.ts'
-import { DescriptorChannel, sendDescriptors } from '../../../mesh/reactor/descriptor-passing.ts'
+import {
+  createChannelPair,
+  DescriptorChannel,
+  sendDescriptors,
+} from '../../../mesh/reactor/descriptor-passing.ts'
 import { close } from '../../../mesh/reactor/ffi/libc.ts'
 import { readConfig } from '../../../ztunnel/config.ts'
 import { listenForNext, type NextSupervisor } from '../../../ztunnel/supervisor/next-supervisor.ts'
@@ -98,7 +102,10 @@ t.test('a next supervisor that ends, or takes too long, does not serve', async (
   let isGone = false
   void second.gone.then(() => (isGone = true))
   const takenBack = Promise.withResolvers<void>()
-  const predecessor = new Predecessor(channelFd, takenBack.resolve)
+  const predecessor = new Predecessor(channelFd, {
+    onTakenBack: takenBack.resolve,
+    onGone: () => t.fail('it has taken its pods back'),
+  })
   await takenBack.promise
   predecessor.tellServing()
   slow.clock.advance(LET_GO_TIMEOUT_MS)
@@ -114,11 +121,34 @@ t.test('the supervisor before is told, and closes', async (t) => {
   const next = await asking
   next.give([])
   const { channelFd = -1 } = (await asked) ?? {}
-  const predecessor = new Predecessor(channelFd, () => t.fail('it is not taken back'))
+  const predecessor = new Predecessor(channelFd, {
+    onTakenBack: () => t.fail('it is not taken back'),
+    onGone: () => t.fail('it had been told'),
+  })
   predecessor.tellServing()
   t.equal(await next.isServing, true)
   predecessor.tellServing()
   predecessor.letGo()
+})
+
+t.test('a supervisor that ends before it is told is missed, once', async (t) => {
+  const [near, far] = createChannelPair()
+  const gone = Promise.withResolvers<void>()
+  let count = 0
+  const predecessor = new Predecessor(near, {
+    onTakenBack: () => t.fail('it is not taken back'),
+    onGone: () => {
+      count++
+      gone.resolve()
+    },
+  })
+  t.ok(predecessor.serves)
+  close(far)
+  await gone.promise
+  t.notOk(predecessor.serves)
+  predecessor.tellServing()
+  predecessor.letGo()
+  t.equal(count, 1)
 })
 
 t.test('who is refused does not start', async (t) => {
