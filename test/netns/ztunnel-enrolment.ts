@@ -10,6 +10,8 @@ import { RequestLoad } from '../support/request-load.ts'
 
 const CART_IP = '10.2.0.1'
 const PER_SECOND = 500
+/** What was asked for, but for a little: below it no defect is found, and nothing is proven about the rate. */
+const LEAST_PER_SECOND = 450
 /** Connections that are there before and after; every other request has one of its own. */
 const KEPT = 20
 /** Requests that are answered after each change. */
@@ -58,9 +60,10 @@ t.test('a pod goes out and in under 500 requests a second, and none fails', asyn
     await load.more(REQUESTS_AFTER)
   }
   const { ms, begun, answered, failures } = await load.finish()
-  t.comment(
-    `${Math.round((begun * 1000) / ms)} requests a second of ${PER_SECOND} wanted, for ${Math.round(ms)} ms`,
-  )
+  const perSecond = Math.round((begun * 1000) / ms)
+  t.comment(`${perSecond} requests a second of ${PER_SECOND} wanted, for ${Math.round(ms)} ms`)
+  if (perSecond < LEAST_PER_SECOND)
+    t.comment(`below ${LEAST_PER_SECOND}: this machine was too busy to prove the rate`)
   for (const node of ['n1', 'n2'] as const)
     for (const record of await lab.records(node))
       if (record.reason !== 'OK') t.comment(`${node} ${JSON.stringify(record)}`)
