@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import type { BulkSinkOptions } from '../../bench/load/bulk-sink.ts'
 import type { BulkSourceOptions, BulkSourceResult } from '../../bench/load/bulk-source.ts'
 import { Processes } from '../../bench/processes.ts'
+import type { ConnectionRow } from '../../cli/commands/tables.ts'
 import { AF_INET, SOCK_CLOEXEC, SOCK_STREAM } from '../../mesh/reactor/ffi/constants.ts'
 import { connect, socket } from '../../mesh/reactor/ffi/libc.ts'
 import { encodeSocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -19,7 +20,9 @@ import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 const IPS = { front: '10.1.0.1', batch: '10.1.0.2', cart: '10.2.0.1' } as const
 const [SINK_PORT, TUNNEL_PORT] = [9090, 15008] as const
 const BULK_STREAMS = 16
-const SECONDS = 4
+const SECONDS = 10
+/** Of these, in the middle. */
+const WINDOW_MS = 3000
 const STORM = 200
 const ROUNDS = 5
 /** As /proc/net/tcp writes it. */
@@ -51,9 +54,25 @@ async function throttled<T>(pid: number, until: Promise<T>): Promise<T> {
   return await ended
 }
 
+/** What the bulk connections of each pod have moved so far; null until all are there. */
+async function movedBytes(lab: MeshLab): Promise<{ readonly front: number; readonly batch: number } | null> {
+  const { text } = await lab.admin('n1', '/connections').catch(() => ({ text: '[]' })) // it is slow now
+  const all = JSON.parse(text) as readonly ConnectionRow[] // as: our API
+  const of = (ip: string) =>
+    all
+      .filter(
+        ({ source, destination }) => source.startsWith(`${ip}:`) && destination.endsWith(`:${SINK_PORT}`),
+      )
+      .map(({ bytesSent, bytesReceived }) => bytesSent + bytesReceived)
+  const [front, batch] = [of(IPS.front), of(IPS.batch)]
+  if (front.length !== BULK_STREAMS || batch.length !== 1 || front.includes(0) || batch.includes(0))
+    return null
+  return { front: front.reduce((sum, bytes) => sum + bytes), batch: batch[0] ?? 0 }
+}
+
 /** Bytes of a connection of batch, as a share of those of sixteen of front, while n1 has not the time for all. */
 async function byteRatio(t: Test, lab: MeshLab, processes: Processes): Promise<number> {
-  const move = async (pod: LabPod, streams: number): Promise<number> => {
+  const move = async (pod: LabPod, streams: number): Promise<void> => {
     const options: BulkSourceOptions = {
       target: { ip: IPS.cart, port: SINK_PORT },
       ...{ streams, seconds: SECONDS, bytesPerSecond: 0 },
@@ -62,11 +81,18 @@ async function byteRatio(t: Test, lab: MeshLab, processes: Processes): Promise<n
       ...([lab.namespaceOf(pod), 'bulk-source', options, PROGRAM_TIMEOUT_MS] as const),
     )
     t.equal(result.failure, '')
-    return result.bytes
   }
   const [pid = 0] = lab.dataPids('n1')
   const both = Promise.all([move('front', BULK_STREAMS), move('batch', 1)])
-  const [front, batch] = await throttled(pid, both)
+  // Programs do not start in the same moment: counted is only while both move.
+  const count = async () => {
+    const before = await poll('both move', () => movedBytes(lab))
+    await wait(WINDOW_MS)
+    const after = await poll('both still move', () => movedBytes(lab))
+    return { front: after.front - before.front, batch: after.batch - before.batch }
+  }
+  const { front, batch } = await throttled(pid, count())
+  await both
   t.comment(`front ${(front / 1e6).toFixed(0)} MB, batch ${(batch / 1e6).toFixed(0)} MB`)
   return batch / front
 }
