@@ -204,6 +204,8 @@ const ROWS = {
     'a data process broke while its connections ended: only those are lost; please report the log of the node'],
   NATIVE_UNSUPPORTED: [120, 500, 13, 'INTERNAL_ERROR', '-',
     'this machine lacks what the reactor needs: see the detail'],
+  PORT_TAKEN: [210, 503, 14, 'CANCEL', '-',
+    'a port that the mesh needs is in use, by another ztunnel of the node or by an application: see the detail, stop it or move it'],
   SYSTEM_CALL: [121, 500, 13, 'INTERNAL_ERROR', '-', 'a system call failed: see the detail'],
   MISSING_CAPABILITY: [122, 500, 7, 'INTERNAL_ERROR', '-', 'the process lacks a capability: see the detail'],
   RECORDS_DROPPED: [123, 500, 8, 'INTERNAL_ERROR', '-',

@@ -37,6 +37,7 @@ export function systemError(call: string, code = errno()): MeshError {
     [E.NFILE]: 'OUT_OF_DESCRIPTORS',
     [E.PERM]: 'MISSING_CAPABILITY',
     [E.ACCES]: 'MISSING_CAPABILITY',
+    [E.ADDRINUSE]: 'PORT_TAKEN',
   }
   const detail = `${call}: ${describeErrno(code)} (errno ${code})`
   return new MeshError(reasons[code] ?? 'SYSTEM_CALL', { detail })

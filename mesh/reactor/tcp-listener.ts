@@ -178,7 +178,7 @@ export interface ListenOptions {
 
 /**
  * Opens a listening socket in the thread's current namespace; `ip` '::' is dual-stack.
- * @throws OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, SYSTEM_CALL (address in use)
+ * @throws OUT_OF_DESCRIPTORS, MISSING_CAPABILITY, PORT_TAKEN, SYSTEM_CALL
  */
 export function openListener(ip: string, port: number, options: ListenOptions = {}): number {
   const family = ip.includes(':') ? AF_INET6 : AF_INET

@@ -101,7 +101,7 @@ t.test('an address in use is an error, and nothing stays open', async (t) => {
   const fd = openListener('127.0.0.1', 0)
   const before = readdirSync('/proc/self/fd').length
   t.throws(() => openListener('127.0.0.1', localAddress(fd)?.port ?? 0), {
-    code: 'SYSTEM_CALL',
+    code: 'PORT_TAKEN',
     detail: /bind 127\.0\.0\.1:\d+: Address already in use/,
   })
   t.equal(readdirSync('/proc/self/fd').length, before)

@@ -220,7 +220,7 @@ t.test('a socket that cannot be bound or marked leaves nothing behind', async (t
   const taken = new Recorder(reactor, '127.0.0.1')
   const before = readdirSync('/proc/self/fd').length
   t.throws(() => openDatagramSocket('127.0.0.1', taken.socket.local.port), {
-    code: 'SYSTEM_CALL',
+    code: 'PORT_TAKEN',
     detail: /bind 127\.0\.0\.1:\d+ udp: Address already in use/,
   })
   const prepare = (): void => {
