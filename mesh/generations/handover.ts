@@ -30,6 +30,14 @@ export function supervisorSocket(adminSocket: string): string {
   return `${adminSocket}.supervisor`
 }
 
+/**
+ * Where a supervisor answers that it leads the node while it gives the pods to the next one, which does not listen yet: a third one
+ * would find nobody, and lead as well.
+ */
+export function givingSocket(supervisorPath: string): string {
+  return `${supervisorPath}.giving`
+}
+
 /** Where a data process waits for the next supervisor. */
 export function handoverSocket(adminSocket: string): string {
   return `${adminSocket}.handover`

@@ -9,6 +9,7 @@ import { DescriptorPoll } from '../reactor/descriptor-poll.ts'
 import { close } from '../reactor/ffi/libc.ts'
 import {
   ADOPTION_TIMEOUT_MS,
+  givingSocket,
   HANDOVER_TIMEOUT_MS,
   HANDOVER_VERSION,
   type HandoverMessage,
@@ -43,7 +44,7 @@ export interface AskedPods {
 
 /** Asks the supervisor that serves the node; null: there is none. @throws ALREADY_RUNNING when it does not hand over */
 export async function askForPods(path: string): Promise<AskedPods | null> {
-  const channelFd = tryConnect(path)
+  const channelFd = connectSupervisor(path)
   if (channelFd === null) return null
   const take: TakeMessage = { type: 'take', version: HANDOVER_VERSION }
   try {
@@ -59,9 +60,9 @@ export async function askForPods(path: string): Promise<AskedPods | null> {
   throw new MeshError('ALREADY_RUNNING', { detail: path })
 }
 
-/** True while a supervisor serves the node. */
+/** True while a supervisor serves the node, or gives it to the next one. */
 export function isAnySupervisor(path: string): boolean {
-  const fd = tryConnect(path)
+  const fd = connectSupervisor(path)
   if (fd !== null) close(fd)
   return fd !== null
 }
@@ -80,6 +81,10 @@ export async function findGeneration(path: string): Promise<FoundGeneration | nu
     if (performance.now() - startMs > OWNER_WAIT_MS) throw new MeshError('ALREADY_RUNNING', { detail: path })
     await wait(OWNER_POLL_MS)
   }
+}
+
+function connectSupervisor(path: string): number | null {
+  return tryConnect(path) ?? tryConnect(givingSocket(path))
 }
 
 function tryConnect(path: string): number | null {

@@ -120,6 +120,30 @@ t.test(
   },
 )
 
+t.test('a third one is refused while the second is given the pods', { timeout: 100_000 }, async (t) => {
+  const { lab, caller } = await openLab(t)
+  const next = lab.startNext('n1')
+  await poll('it is given the pods', () => /another supervisor takes the pods/.test(lab.log('n1')) || null)
+  const pid = lab.supervisorPid('n1')
+  process.kill(pid, 'SIGSTOP') // wherever it is now: it does not listen for long
+  t.teardown(() => resume(pid))
+  const third = await Second.start(t, lab, lab.adminSocket('n1'))
+  t.equal(await third.ended(), 2)
+  t.match(third.log, /"reason":"ALREADY_RUNNING"/)
+  await caller.calls(20)
+  resume(pid)
+  await next
+  await unharmed(t, caller)
+})
+
+function resume(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT')
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
 /** Rules of a namespace, without what they have counted. */
 function rulesOf(namespace: NetworkNamespace): string {
   const text = namespace.run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }))

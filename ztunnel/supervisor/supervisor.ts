@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../mesh/errors/mesh-error.ts'
 import { REASONS } from '../../mesh/errors/reasons.ts'
 import { Generations } from '../../mesh/generations/generations.ts'
-import { handoverSocket, supervisorSocket } from '../../mesh/generations/handover.ts'
+import { givingSocket, handoverSocket, supervisorSocket } from '../../mesh/generations/handover.ts'
 import { UNKNOWN_HEALTH } from '../../mesh/generations/node-health.ts'
 import {
   askForPods,
@@ -50,6 +50,8 @@ export class Supervisor {
   #toldHealth = UNKNOWN_HEALTH
   #handover: Promise<void> = Promise.resolve()
   #listener: ChannelListener | null = null
+  /** In its place while the pods are given away. */
+  #giving: ChannelListener | null = null
   /** Whose pods these were. */
   #predecessor: Predecessor | null = null
   /** It was too slow to take the pods, and is to have them all the same. */
@@ -185,16 +187,23 @@ export class Supervisor {
   }
 
   #listen(): void {
+    this.#listener = this.#listenAt(supervisorSocket(this.#config.adminSocket), (next) => {
+      const given = this.#generations.handOver()
+      if (given === null) next.refuse()
+      else this.#handover = this.#handOver(next, given)
+    })
+    this.#giving?.close()
+    this.#giving = null
+  }
+
+  #listenAt(path: string, onTake: (next: NextSupervisor) => void): ChannelListener | null {
     try {
-      this.#listener = listenForNext(supervisorSocket(this.#config.adminSocket), systemClock, (next) => {
-        const given = this.#generations.handOver()
-        if (given === null) next.refuse()
-        else this.#handover = this.#handOver(next, given)
-      })
+      return listenForNext(path, systemClock, onTake)
     } catch (error) {
       if (!(error instanceof MeshError)) throw error
       const { code, detail } = error
       this.#log.warn({ reason: code, detail }, 'pods cannot be handed over to a next supervisor')
+      return null
     }
   }
 
@@ -216,6 +225,8 @@ export class Supervisor {
     await this.#sources.abandon()
     this.#guard?.suspend()
     await given
+    const path = givingSocket(supervisorSocket(this.#config.adminSocket))
+    this.#giving = this.#listenAt(path, (another) => another.refuse())
     this.#listener?.close()
     next.give(this.#pods.served)
     if (await next.isServing) {
@@ -226,6 +237,8 @@ export class Supervisor {
 
   /** Leaves the node to another supervisor. */
   #standDown(): void {
+    this.#giving?.close()
+    this.#giving = null
     this.#generations.onNext('next-serves')
     this.#guard?.forget()
     this.#pods.abandon()
