@@ -49,6 +49,8 @@ export function listenChannel(path: string): number {
       unlinkSync(path)
       code = withAddress(bind, fd, path)
     }
+    if (code === E.ADDRINUSE)
+      throw new MeshError('SYSTEM_CALL', { detail: `bind ${path}: somebody listens there` })
     if (code !== 0) throw systemError(`bind ${path}`, code)
     if (listen(fd, BACKLOG) !== 0) throw systemError('listen')
     return fd

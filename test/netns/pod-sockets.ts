@@ -162,7 +162,7 @@ t.test('an enrolment that fails half-way leaves neither sockets nor rules', asyn
   const { namespace } = createLab(t, SPEC).pod('b')
   const taken = listenIn(namespace, 15_006)
   const before = descriptors().length
-  t.throws(() => PodSockets.open(podAt(namespace), configOf()), { code: 'SYSTEM_CALL', detail: /in use/ })
+  t.throws(() => PodSockets.open(podAt(namespace), configOf()), { code: 'PORT_TAKEN', detail: /in use/ })
   t.same(readRedirectRules(namespace), NO_RULES)
   t.equal(descriptors().length, before)
   const gone = { ...podAt(namespace), netns: '/run/netns/none' }

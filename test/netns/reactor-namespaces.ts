@@ -36,7 +36,7 @@ t.test('sockets stay where they were made', async (t) => {
   const [one, two] = [NetworkNamespace.create(), NetworkNamespace.create()]
   const fds = [one, two].map((namespace) => namespace.run(() => openListener('0.0.0.0', 7777)))
   t.equal(new Set(fds).size, 2, 'the same port in two namespaces')
-  t.throws(() => one.run(() => openListener('0.0.0.0', 7777)), { code: 'SYSTEM_CALL', detail: /in use/ })
+  t.throws(() => one.run(() => openListener('0.0.0.0', 7777)), { code: 'PORT_TAKEN', detail: /in use/ })
   const ours = createSocket(AF_INET, 1)
   for (const fd of [...fds, ours]) close(fd)
   one.close()

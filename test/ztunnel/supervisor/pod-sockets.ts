@@ -42,7 +42,7 @@ t.test('a pod without a namespace is reached by tunnel and by SOCKS5, at its add
       ['socks5', { ip: ADDRESS, port: 15_080 }],
     ],
   )
-  t.throws(() => PodSockets.open(POD, config), { code: 'SYSTEM_CALL', detail: /in use/ })
+  t.throws(() => PodSockets.open(POD, config), { code: 'PORT_TAKEN', detail: /in use/ })
   sockets.close()
   t.equal(openDescriptors(), before, 'also what the failed one had opened')
   const again = PodSockets.open(POD, config)
