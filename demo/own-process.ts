@@ -11,7 +11,8 @@ import type { NetworkNamespace } from '../mesh/reactor/netns.ts'
 import { environmentName } from '../mesh/runtime/options.ts'
 import { endWithParent } from './end-with-parent.ts'
 
-const READY_TIMEOUT_MS = 20_000
+/** On a machine that does little else it is two seconds. */
+const READY_TIMEOUT_MS = 40_000
 const READY_INTERVAL_MS = 50
 const ADMIN_TIMEOUT_MS = 2000
 /** A ztunnel's drain, its supervisor's grace for the data process, and some. */
