@@ -8,8 +8,6 @@ const of = (level) => [`test/${level}/**/*.ts`]
 
 /** Many files at once where most of the time is waiting, as many as processors where it is not, one where it wants them all. */
 const [WAITING, COMPUTING, ALONE] = [3, 2, 1]
-/** Two pairs of nodes fit on a machine; a cluster that is given is one. */
-const NODES = process.env.KUBECONFIG ? ALONE : COMPUTING
 /** A file; some hundred times what one takes that is well. */
 const QUICK_SECONDS = 120
 /** A file with namespaces or clusters of its own: seconds to set up each, and much waiting. */
@@ -28,8 +26,8 @@ export const LEVELS = {
   netns: { globs: of('netns'), jobs: WAITING, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: WAITING, seconds: SLOW_SECONDS },
   interop: { globs: of('interop'), jobs: ALONE, seconds: SLOW_SECONDS },
-  nodes: { globs: of('nodes'), jobs: NODES, seconds: NODES_SECONDS },
-  conformance: { globs: ['test/conformance/*.ts'], jobs: NODES, seconds: SLOW_SECONDS }, // what is below runs in pods
+  nodes: { globs: of('nodes'), jobs: ALONE, seconds: NODES_SECONDS },
+  conformance: { globs: ['test/conformance/*.ts'], jobs: ALONE, seconds: SLOW_SECONDS }, // what is below runs in pods
   peer: { globs: of('peer'), jobs: ALONE, seconds: SLOW_SECONDS },
   soak: { globs: of('soak'), jobs: ALONE, seconds: SOAK_SECONDS },
 }

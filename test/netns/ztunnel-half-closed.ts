@@ -11,7 +11,7 @@ import { connect, socket } from '../../mesh/reactor/ffi/libc.ts'
 import { encodeSocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { openListener } from '../../mesh/reactor/tcp-listener.ts'
 import { labDirectory } from '../support/lab-directory.ts'
-import { type LabPod, labMesh, MeshLab } from '../support/mesh-lab.ts'
+import { type LabPod, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
 const IPS = { cart: '10.2.0.1', stranger: '10.1.0.3' } as const
 /** Answers once its client has ended, and it has been silent for long. */
@@ -108,6 +108,8 @@ t.test(
       client.destroy()
     }
     await Promise.all(WAYS.flatMap((way) => [late(...way), early(...way)]))
+    // Whoever has sent the last one does not wait until it is read.
+    await poll('every request', () => arrived.length === 2 * WAYS.length || null).catch(() => {})
     t.same(arrived, Array(2 * WAYS.length).fill(REQUEST), 'every request arrived')
   },
 )

@@ -8,7 +8,7 @@ import { ATTEMPT_TIMEOUT_MS } from '../../mesh/balance/limits.ts'
 import { labDirectory } from '../support/lab-directory.ts'
 import { type LabRecord, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
 
-const CART_VIP = '10.96.0.10'
+const [CART_IP, CART_VIP] = ['10.2.0.1', '10.96.0.10'] as const
 const HOST = 'cart.shop.svc.cluster.local'
 const SERVICES = `{"shop/${HOST}": {80: 8080}}`
 const CALLS = 60
@@ -17,6 +17,8 @@ const FIRST_PORT = 81
 const WORKERS = 6
 /** Connections that stay open, so that they are spread over all workers; each worker picks both endpoints at least once. */
 const HELD = 8 * WORKERS
+/** Of each of six workers some, most likely. */
+const WARM_UP_CALLS = 24
 /** Between two of them: what one worker has found out is told within a millisecond or two. */
 const TOLD_WITHIN_MS = 20
 const REQUEST = 'GET / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n'
@@ -34,13 +36,23 @@ function mesh(denied: readonly string[]): string {
   return pair(denied).replace('workloads:\n', `workloads:\n${ghost}`)
 }
 
-async function call(lab: MeshLab): Promise<{ readonly isGood: boolean; readonly tookMs: number }> {
+async function call(
+  lab: MeshLab,
+  ip: string = CART_VIP,
+  port = 80,
+): Promise<{ readonly isGood: boolean; readonly tookMs: number }> {
   const startedMs = performance.now()
-  const socket = lab.connect('batch', CART_VIP, 80)
+  const socket = lab.connect('batch', ip, port)
   socket.write(REQUEST)
   await socket.until('an answer', ({ text, isClosed }) => text.includes('client ') || isClosed)
   socket.destroy()
   return { isGood: socket.text.includes('200 OK'), tookMs: performance.now() - startedMs }
+}
+
+/** The first connections of a process may take longer than an attempt has, on a busy machine: that is another matter. */
+async function warm(lab: MeshLab): Promise<void> {
+  for (let index = 0; index < WARM_UP_CALLS; index++)
+    await poll('an answer', async () => (await call(lab, CART_IP, 8080)).isGood || null)
 }
 
 async function testEndpoints(t: Test, lab: MeshLab): Promise<void> {
@@ -94,6 +106,7 @@ t.setTimeout(150_000)
 t.test('endpoints that fail', { timeout: 120_000 }, async (t) => {
   const lab = await MeshLab.start(labDirectory(t), mesh([]))
   t.teardown(() => lab.close())
+  await warm(lab)
   await testEndpoints(t, lab)
   await testRefusal(t, lab)
 })
@@ -116,6 +129,7 @@ t.test('what one worker has found out all of them know', { timeout: 120_000 }, a
   const options = { SIDESTEP_WORKER_COUNT: String(WORKERS) }
   const lab = await MeshLab.start(labDirectory(t), pair([]), options)
   t.teardown(() => lab.close())
+  await warm(lab)
   const startedMs = performance.now()
   for (let index = 0; index < HELD; index++) {
     const socket = lab.connect('batch', CART_VIP, 80)
@@ -173,10 +187,11 @@ t.test('an endpoint that takes a connection and breaks it off', { timeout: 120_0
       socket.destroy()
       return (broken() > before && socket.error === 'ECONNRESET' && socket.text === '') || null
     })
-    const isFailed = ({ direction, reason }: LabRecord): boolean =>
-      direction === 'outbound' && reason !== 'OK'
-    const [record] = await lab.recordsAfter('n1', known, isFailed)
-    t.match(record, { reason: 'STREAM_RESET', bytes_sent: 1 })
+    // Of the others some were reset by the caller, which had its answer.
+    const isBroken = ({ direction, reason }: LabRecord): boolean =>
+      direction === 'outbound' && reason === 'STREAM_RESET'
+    const [record] = await lab.recordsAfter('n1', known, isBroken)
+    t.match(record, { bytes_sent: 1 })
     t.equal(record?.retries, undefined)
   })
 

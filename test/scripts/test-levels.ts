@@ -50,7 +50,6 @@ t.test(
     t.match(runOf(['cluster', 'netns']), { jobs: 3, seconds: 600 })
     t.match(runOf(['unit', 'netns']), { jobs: 3, seconds: 600 })
     t.match(runOf(['netns', 'interop']), { jobs: 1, seconds: 600 })
-    t.match(runOf(['nodes', 'conformance']), { jobs: 2, seconds: 900 })
     t.match(runOf(['soak']), { jobs: 1, seconds: 2700 })
     t.same(runOf(['unit', 'soak']).globs.slice(-1), ['test/soak/**/*.ts'])
   },
