@@ -31,6 +31,7 @@ export interface GenerationPage {
 
 async function ownPage(app: App): Promise<GenerationPage> {
   const answers = app.isDraining ? await app.questions.ask('holders') : []
+  const { sinceMs } = app.draining
   const names = new Map(app.pods.map(({ uid, namespace, name }) => [uid, `${namespace}/${name}`]))
   const sum = (count: 'connectionCount' | 'tunnelCount'): number =>
     answers.reduce((total, { answer }) => total + answer[count], 0)
@@ -38,7 +39,7 @@ async function ownPage(app: App): Promise<GenerationPage> {
     pid: process.pid,
     version: VERSION,
     startedAt: new Date(app.startedMs).toISOString(),
-    drainingSince: app.drainingSinceMs === null ? null : new Date(app.drainingSinceMs).toISOString(),
+    drainingSince: sinceMs === null ? null : new Date(sinceMs).toISOString(),
     connectionCount: sum('connectionCount'),
     idleTunnelCount: sum('tunnelCount'),
     connections: answers

@@ -44,6 +44,7 @@ import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { MendedPods } from './mended-pods.ts'
 import { ModelProgress } from './model-progress.ts'
+import { ProcessDrain } from './process-drain.ts'
 import { ServedPods } from './served-pods.ts'
 import { Sources } from './sources.ts'
 import { unlistedWorkload } from './unlisted-workload.ts'
@@ -103,17 +104,13 @@ export class App {
   readonly upgrades = new Upgrades((message) => this.#supervisor.send(message))
   readonly startedMs = systemClock.nowMs
   readonly drained: DrainedCounts
-  /** null: it does not. */
-  drainingSinceMs: number | null = null
+  readonly draining = new ProcessDrain(systemClock, () => this.workers.count)
   readonly #trim = new QuietTrim(systemClock)
   /** After what no thread can give back alone, while there is work. */
   readonly #busyTrim = new BusyTrim(systemClock)
   #hasSnapshot = false
   readonly #demanded: DemandedDestinations
   #wasReady = false
-  #drainedWorkers = new Set<number>()
-  #onDrained: (() => void) | null = null
-  #drainTimer: NodeJS.Timeout | undefined
   #drain: Promise<void> | null = null
   /** No other process accepts from the same sockets. */
   #isAlone = false
@@ -267,13 +264,12 @@ export class App {
   drain(seconds: number | null = this.config.drainSeconds): Promise<void> {
     this.log.info({ seconds }, 'draining')
     this.#drain ??= this.#runDrain()
-    clearTimeout(this.#drainTimer)
-    if (seconds !== null) this.#drainTimer = setTimeout(() => this.#onDrained?.(), seconds * 1000)
+    this.draining.limit(seconds)
     return this.#drain
   }
 
   async #runDrain(): Promise<void> {
-    this.drainingSinceMs = systemClock.nowMs
+    this.draining.begin()
     this.#supervisor.end()
     this.#drainPage.listen(drainSocket(this.config.adminSocket)).catch((err: unknown) => {
       this.log.warn({ err }, 'what holds this process will not be seen')
@@ -281,10 +277,7 @@ export class App {
     this.workers.broadcast({ type: 'drain' })
     // What is left may be too busy to be idle, and never as busy again.
     setTimeout(() => this.#trimAll(), DRAIN_TRIM_DELAY_MS).unref()
-    await new Promise<void>((resolve) => {
-      this.#onDrained = resolve
-    })
-    clearTimeout(this.#drainTimer)
+    await this.draining.isOver
     await this.shutdown('DRAIN')
   }
 
@@ -443,8 +436,7 @@ export class App {
         this.#busyTrim.onBusy()
         break
       case 'drained':
-        this.#drainedWorkers.add(worker)
-        if (this.#drainedWorkers.size >= this.workers.count) this.#onDrained?.()
+        this.draining.onEmpty(worker)
         break
       case 'labels':
       case 'endpoint-demoted':
