@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { parseDescriptorLimit } from '../../mesh/runtime/descriptor-limit.ts'
-import { PRESSURE_PERCENT, SHED_HALF_CLOSED_MS } from '../../ztunnel/carry/node-pressure.ts'
+import { PRESSURE_HOLD_MS, PRESSURE_PERCENT, SHED_HALF_CLOSED_MS } from '../../ztunnel/carry/node-pressure.ts'
 import { BULK_BYTES, bulkHash } from '../support/bulk-pattern.ts'
 import { labDirectory } from '../support/lab-directory.ts'
 import { type LabPod, type LabSocket, labMesh, MeshLab, poll } from '../support/mesh-lab.ts'
@@ -138,7 +138,11 @@ async function testOrder(t: Test, lab: MeshLab): Promise<void> {
 }
 
 async function testExhaustion(t: Test, lab: MeshLab): Promise<void> {
+  // What was open before is closed, and the pressure is over: else who has most is refused, and that is batch now.
+  await poll('most descriptors free', () => openCount(lab) < PRESSURE / 2 || null)
+  await wait(PRESSURE_HOLD_MS)
   const innocent = await greeted(lab, 'batch', CART_IP)
+  t.ok(opened(innocent))
   const pid = dataPid(lab)
   // None above those in use, and soon none between them.
   limitDescriptors(pid, Math.max(...readdirSync(`/proc/${pid}/fd`).map(Number)) + 1)

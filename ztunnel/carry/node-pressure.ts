@@ -7,7 +7,7 @@ import { readDescriptorLimit } from '../../mesh/runtime/descriptor-limit.ts'
 /** Percent of a node's descriptors, or of a worker's received bytes, from which on something gives way. */
 export const PRESSURE_PERCENT = 90
 /** Pressure is taken to last for this long after it was last seen. */
-const PRESSURE_HOLD_MS = 1000
+export const PRESSURE_HOLD_MS = 1000
 /** While there is pressure it is looked for something to give up this often. */
 const LOOK_MS = 250
 /** Ended in one look: closing them is work too. */
