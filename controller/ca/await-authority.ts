@@ -23,7 +23,8 @@ export async function awaitAuthority<T>(
       if (!mayPass(error)) throw error
       await onWaiting(error)
     }
-    await new Promise<void>((resolve) => void clock.startTimer(RETRY_MS, resolve))
+    // Until it has started, nothing else keeps the process alive.
+    await new Promise<void>((resolve) => void clock.startTimer(RETRY_MS, resolve, true))
   }
 }
 

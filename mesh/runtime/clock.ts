@@ -13,8 +13,8 @@ export interface Clock {
   readonly nowMs: number
   /** Milliseconds since some moment of this process; goes on whatever the time of day is set to. */
   readonly passedMs: number
-  /** Calls `callback` once, not before `delayMs` have passed. Does not keep the process alive. */
-  startTimer(delayMs: number, callback: () => void): ClockTimer
+  /** Calls `callback` once, not before `delayMs` have passed. Keeps the process alive only where that is asked for. */
+  startTimer(delayMs: number, callback: () => void, keepsAlive?: boolean): ClockTimer
 }
 
 // setTimeout takes 31 bits; half of a 90-day certificate is more, so long waits are made of several.
@@ -23,10 +23,12 @@ const MAX_DELAY_MS = 2_147_483_647
 class SystemTimer implements ClockTimer {
   #handle: NodeJS.Timeout
   readonly #callback: () => void
+  readonly #keepsAlive: boolean
   #remainingMs: number
 
-  constructor(delayMs: number, callback: () => void) {
+  constructor(delayMs: number, callback: () => void, keepsAlive: boolean) {
     this.#callback = callback
+    this.#keepsAlive = keepsAlive
     this.#remainingMs = Math.max(0, delayMs)
     this.#handle = this.#startPart()
   }
@@ -42,7 +44,7 @@ class SystemTimer implements ClockTimer {
       if (this.#remainingMs > 0) this.#handle = this.#startPart()
       else this.#callback()
     }, partMs)
-    handle.unref()
+    if (!this.#keepsAlive) handle.unref()
     return handle
   }
 }
@@ -55,7 +57,7 @@ export const systemClock: Clock = {
   get passedMs(): number {
     return performance.now()
   },
-  startTimer(delayMs: number, callback: () => void): ClockTimer {
-    return new SystemTimer(delayMs, callback)
+  startTimer(delayMs: number, callback: () => void, keepsAlive = false): ClockTimer {
+    return new SystemTimer(delayMs, callback, keepsAlive)
   },
 }

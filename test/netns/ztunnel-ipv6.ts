@@ -203,7 +203,7 @@ t.test('what failed plainly is found again by who asks for the pair', async (t) 
 })
 
 t.test('a block of addresses is refused, by a tunnel and without', async (t) => {
-  t.equal(await call('front', IPS6.cart, FAREWELL), 'bye\r\n')
+  await told('n2', 'inbound', async () => t.equal(await call('front', IPS6.cart, FAREWELL), 'bye\r\n'))
   for (const [from, transport] of [
     ['batch', 'HBONE'],
     ['stranger', 'TCP'],

@@ -49,7 +49,12 @@ async function call(lab: MeshLab, ip: string, port: number): Promise<LabRecord> 
   socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
   await socket.until('an end', ({ text, isClosed, hasEnded }) => text !== '' || isClosed || hasEnded)
   socket.destroy()
-  const [record] = await lab.recordsAfter('n1', known, ({ direction }) => direction === 'outbound')
+  const [record] = await lab.recordsAfter(
+    'n1',
+    known,
+    (each) =>
+      each.direction === 'outbound' && (each['dst.hbone_addr'] ?? each['dst.addr']) === `${ip}:${port}`,
+  )
   return record ?? {}
 }
 

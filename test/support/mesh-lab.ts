@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { VirtualNetwork, type VirtualPodSpec } from '../../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
 import { AGENT_ENVIRONMENT, seedCompileCache } from './compile-caches.ts'
+import { ownMs } from './own-time.ts'
 import type { AgentCommand, AgentEvent } from './pod-agent.ts'
 
 const SUPERVISOR = fileURLToPath(new URL('../../ztunnel/supervisor/main.ts', import.meta.url))
@@ -30,13 +31,13 @@ export type LabPod = keyof typeof IPS
 /** A parsed record line. */
 export type LabRecord = Readonly<Record<string, string | number>>
 
-/** Polls until `get` gives something but null; `what` names it when it never does. */
+/** Polls until `get` gives something but null; `what` names it when it never does. What others take of the machine does not count. */
 export async function poll<T>(
   what: string,
   get: () => T | null | Promise<T | null>,
   deadlineMs = DEADLINE_MS,
 ): Promise<T> {
-  for (const endMs = performance.now() + deadlineMs; performance.now() < endMs; await wait(POLL_MS)) {
+  for (const endMs = ownMs() + deadlineMs; ownMs() < endMs; await wait(POLL_MS)) {
     const value = await get()
     if (value !== null) return value
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { systemClock } from '../../../mesh/runtime/clock.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -29,6 +30,21 @@ t.test('a delay beyond 31 bits does not fire at once, and a cancelled timer neve
   clearInterval(keepAlive)
   long.cancel()
   t.same(fired, [])
+})
+
+t.test('a process that only waits ends, but for a timer that keeps it alive', async (t) => {
+  const { href } = new URL('../../../mesh/runtime/clock.ts', import.meta.url)
+  for (const keepsAlive of [false, true]) {
+    const text = `import { systemClock } from '${href}'
+      systemClock.startTimer(20, () => console.log('fired'), ${keepsAlive})`
+    const options = { encoding: 'utf8' } as const
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ['--no-warnings', '--input-type=module-typescript', '--eval', text],
+      options,
+    )
+    t.same([status, stdout], [0, keepsAlive ? 'fired\n' : ''])
+  }
 })
 
 t.test('the manual clock fires in order, also what is started on the way', async (t) => {
