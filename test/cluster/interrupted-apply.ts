@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `kubectl apply -f daemonset.yaml` that stopped half-way, on a real apiserver: accounts without rights, controllers and
-// ztunnels without each other. Who waits says for what, pods are let alone, the next apply completes it without hands; and
-// one that takes rights away from a mesh that runs opens nothing that was closed.
+// ztunnels without each other, no kinds of Istio or of the Gateway API. Who waits says for what, pods are let alone, the
+// next apply completes it without hands; and one that takes rights away from a mesh that runs opens nothing that was closed.
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -29,7 +29,7 @@ const ofKind = (...kinds: readonly string[]): string =>
   documents.filter((text) => kinds.includes(/^kind: (\w+)$/m.exec(text)?.[1] ?? '')).join('---\n')
 
 t.setTimeout(CLUSTER_TEST_MS)
-const cluster = await Cluster.open()
+const cluster = await Cluster.open([], false)
 t.teardown(() => cluster.close())
 const directory = mkdtempSync(join(tmpdir(), 'sidestep-apply-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
@@ -203,7 +203,11 @@ t.test('the next apply completes it', async (t) => {
   t.ok(await poll('front is enrolled', () => /sidestep-nat/.test(tablesOf('front')) || null))
 })
 
-t.test('an apply that takes the rights away again opens nothing that was closed', async (t) => {
+const isRefused = async (): Promise<boolean> => (await call('stranger')) !== GREETING
+
+t.test('kinds that are installed later are read, without a restart', async (t) => {
+  t.same((await controller.ask<{ findings: unknown[] }>('/findings'))?.findings, [], 'that there are none is no mistake')
+  await cluster.installKinds()
   await cluster.apply(
     JSON.stringify({
       ...{ apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication' },
@@ -211,8 +215,10 @@ t.test('an apply that takes the rights away again opens nothing that was closed'
       spec: { mtls: { mode: 'STRICT' } },
     }),
   )
-  const isRefused = async (): Promise<boolean> => (await call('stranger')) !== GREETING
   await poll('batch is strict', async () => (await isRefused()) || null, COMPLETE_MS)
+})
+
+t.test('an apply that takes the rights away again opens nothing that was closed', async (t) => {
   for (const kind of ['clusterrolebinding', 'rolebinding'])
     await cluster.kubectl('delete', '-f', write(`${kind}.yaml`, ofKind(KINDS[kind] ?? '')))
   await controller.kill()

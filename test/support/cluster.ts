@@ -44,10 +44,11 @@ export class Cluster {
   }
 
   /**
-   * About ten seconds, twice that with `nodes`, without which nothing runs pods; close() ends it.
+   * About ten seconds, twice that with `nodes`, without which nothing runs pods; close() ends it. `kinds`: with those of Istio
+   * and of the Gateway API.
    * @throws when the lab's programs are not built or nobody is root
    */
-  static async open(nodes: readonly string[] = []): Promise<Cluster> {
+  static async open(nodes: readonly string[] = [], kinds = true): Promise<Cluster> {
     const given = process.env.KUBECONFIG
     if (given !== undefined && given !== '') return new Cluster(given, null)
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
@@ -62,12 +63,17 @@ export class Cluster {
     )
     try {
       await cluster.#lab('up', ...(nodes.length === 0 ? ['control-plane'] : []))
-      await cluster.#lab('crds')
+      if (kinds) await cluster.installKinds()
     } catch (err) {
       await cluster.close()
       throw err
     }
     return cluster
+  }
+
+  /** The custom resources of Istio and of the Gateway API; a cluster that was given has its own. */
+  async installKinds(): Promise<void> {
+    if (this.#environment !== null) await this.#lab('crds')
   }
 
   /** A config that reads the file anew. */
