@@ -206,7 +206,11 @@ t.test('the next apply completes it', async (t) => {
 const isRefused = async (): Promise<boolean> => (await call('stranger')) !== GREETING
 
 t.test('kinds that are installed later are read, without a restart', async (t) => {
-  t.same((await controller.ask<{ findings: unknown[] }>('/findings'))?.findings, [], 'that there are none is no mistake')
+  t.same(
+    (await controller.ask<{ findings: unknown[] }>('/findings'))?.findings,
+    [],
+    'that there are none is no mistake',
+  )
   await cluster.installKinds()
   await cluster.apply(
     JSON.stringify({
