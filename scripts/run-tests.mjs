@@ -5,7 +5,7 @@
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LEVELS, runOf } from './test-levels.mjs'
+import { ALONE, LEVELS, runOf } from './test-levels.mjs'
 import { runFiles } from './test-pool.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -30,7 +30,7 @@ const again = outcomes.filter(({ isOk }) => !isOk).map(({ file }) => file)
 // What failed runs once more, alone: a processor that was shared with other tests is no defect. It is told, not hidden.
 if (again.length > 0 && again.length <= MAX_RUN_AGAIN) {
   print(`once more, alone: ${again.join(' ')}`)
-  const second = await run(again, 1)
+  const second = await run(again, ALONE)
   for (const each of second) {
     const index = outcomes.findIndex(({ file }) => file === each.file)
     outcomes.splice(index, 1, each)

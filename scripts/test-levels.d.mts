@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+/** How many files at once: on a busy machine, and on one that is idle. */
+export interface Jobs {
+  readonly least: number
+  readonly most: number
+}
+
 /** What files run with. */
 export interface TestRun {
   readonly globs: readonly string[]
-  /** How many at once. */
-  readonly jobs: number
+  readonly jobs: Jobs
   /** Of one file; it is ended then. */
   readonly seconds: number
 }
+
+export const ALONE: Jobs
 
 export const LEVELS: Readonly<Record<string, TestRun>>
 

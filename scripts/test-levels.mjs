@@ -6,8 +6,10 @@ const UNIT = ['mesh', 'ztunnel', 'waypoint', 'controller', 'cli', 'demo', 'bench
 )
 const of = (level) => [`test/${level}/**/*.ts`]
 
-/** Many files at once where most of the time is waiting, as many as processors where it is not, one where it wants them all. */
-const [WAITING, COMPUTING, ALONE] = [3, 2, 1]
+/** Files at once: on a busy machine, and on one that is idle. */
+const TOGETHER = { least: 2, most: 6 }
+/** One that wants all processors, or measures. */
+export const ALONE = { least: 1, most: 1 }
 /** A file; some hundred times what one takes that is well. */
 const QUICK_SECONDS = 120
 /** A file with namespaces or clusters of its own: seconds to set up each, and much waiting. */
@@ -19,12 +21,12 @@ const SOAK_SECONDS = 2700
 
 /** By name; `seconds` are those of one file, which is ended then. Every file's own limit is below them. */
 export const LEVELS = {
-  unit: { globs: UNIT, jobs: COMPUTING, seconds: QUICK_SECONDS },
-  contract: { globs: of('contract'), jobs: COMPUTING, seconds: QUICK_SECONDS },
-  integration: { globs: of('integration'), jobs: COMPUTING, seconds: QUICK_SECONDS },
-  fuzz: { globs: of('fuzz'), jobs: COMPUTING, seconds: QUICK_SECONDS },
-  netns: { globs: of('netns'), jobs: WAITING, seconds: SLOW_SECONDS },
-  cluster: { globs: of('cluster'), jobs: WAITING, seconds: SLOW_SECONDS },
+  unit: { globs: UNIT, jobs: TOGETHER, seconds: QUICK_SECONDS },
+  contract: { globs: of('contract'), jobs: TOGETHER, seconds: QUICK_SECONDS },
+  integration: { globs: of('integration'), jobs: TOGETHER, seconds: QUICK_SECONDS },
+  fuzz: { globs: of('fuzz'), jobs: TOGETHER, seconds: QUICK_SECONDS },
+  netns: { globs: of('netns'), jobs: TOGETHER, seconds: SLOW_SECONDS },
+  cluster: { globs: of('cluster'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   interop: { globs: of('interop'), jobs: ALONE, seconds: SLOW_SECONDS },
   nodes: { globs: of('nodes'), jobs: ALONE, seconds: NODES_SECONDS },
   conformance: { globs: ['test/conformance/*.ts'], jobs: ALONE, seconds: SLOW_SECONDS }, // what is below runs in pods
@@ -35,10 +37,9 @@ export const LEVELS = {
 /** What several levels run with together: the most careful of each. */
 export function runOf(names) {
   const levels = names.map((name) => LEVELS[name])
-  const slow = levels.filter(({ seconds }) => seconds > QUICK_SECONDS)
   return {
     globs: levels.flatMap(({ globs }) => globs),
     seconds: Math.max(...levels.map(({ seconds }) => seconds)),
-    jobs: Math.min(...(slow.length > 0 ? slow : levels).map(({ jobs }) => jobs)),
+    jobs: levels.find(({ jobs }) => jobs === ALONE)?.jobs ?? TOGETHER,
   }
 }

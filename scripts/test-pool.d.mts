@@ -7,9 +7,11 @@ export interface FileResult {
   readonly seconds: number
 }
 
+import type { Jobs } from './test-levels.d.mts'
+
 export function runFiles(
   files: readonly string[],
-  jobs: number,
+  jobs: Jobs,
   timeoutSeconds: number,
   onDone: (result: FileResult) => void,
 ): Promise<readonly FileResult[]>

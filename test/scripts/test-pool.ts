@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runFiles } from '../../scripts/test-pool.mjs'
@@ -11,7 +11,7 @@ async function outcomesOf(t: Test, contents: readonly string[], timeoutSeconds: 
   const directory = t.testdir(Object.fromEntries(contents.map((content, at) => [`${at}.mjs`, content])))
   const done: string[] = []
   const files = contents.map((_, at) => join(directory, `${at}.mjs`))
-  const results = await runFiles(files, 2, timeoutSeconds, ({ file }) => done.push(file))
+  const results = await runFiles(files, { least: 2, most: 2 }, timeoutSeconds, ({ file }) => done.push(file))
   t.same(done.toSorted(), files, 'each is told once')
   t.same(
     results.map(({ file }) => file),
@@ -62,4 +62,21 @@ t.test('one that hangs is ended with all it has started, and the others go on', 
   t.match(hung?.lines.slice(-1), ['not ok - ended after 2 s'])
   t.ok(others.every(({ isOk }) => isOk))
   t.notOk(existsSync(mark))
+})
+
+t.test('files run at once, as many as there may be on an idle machine', async (t) => {
+  const directory = t.testdir({ 'a.mjs': '' })
+  const log = join(directory, 'log')
+  const waits = `import { appendFileSync } from 'node:fs'
+    appendFileSync('${log}', '+')
+    setTimeout(() => { appendFileSync('${log}', '-'); console.log('ok 1 - waited') }, 1500)`
+  const files = Array.from({ length: 5 }, (_, at) => join(directory, `${at}.mjs`))
+  for (const file of files) writeFileSync(file, waits)
+  const results = await runFiles(files, { least: 1, most: 3 }, 60, () => {})
+  t.ok(results.every(({ isOk }) => isOk))
+  const steps = [...readFileSync(log, 'latin1')]
+  let count = 0
+  const counts = steps.map((step) => (count += step === '+' ? 1 : -1))
+  t.equal(steps.length, 2 * files.length)
+  t.ok(Math.max(...counts) <= 3, steps.join(''))
 })
