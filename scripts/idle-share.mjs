@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much of the processors nobody wants. Time that a host takes away from a virtual machine is not idle: it is not there.
+// How much of the processors nobody wants, or only who gives way to everybody (nice). Time that a host takes away from a virtual
+// machine is not idle: it is not there.
 import { readFileSync } from 'node:fs'
 
 /** Columns of the first line of /proc/stat. SPEC proc_stat(5) */
-const [IDLE, IOWAIT] = [3, 4]
+const [NICE, IDLE, IOWAIT] = [1, 3, 4]
 
 /** Reads what has passed on all processors since the machine started, in ticks. */
 function readTicks(path) {
   const [line = ''] = readFileSync(path, 'latin1').split('\n', 1)
   const ticks = line.split(/ +/).slice(1, 9).map(Number)
-  return { idle: ticks[IDLE] + ticks[IOWAIT], all: ticks.reduce((sum, each) => sum + each, 0) }
+  return { idle: ticks[NICE] + ticks[IDLE] + ticks[IOWAIT], all: ticks.reduce((sum, each) => sum + each, 0) }
 }
 
 /** A function that gives the idle share, 0…1, since it was last asked; 0 where nothing has passed, or nothing can be read. */

@@ -40,6 +40,7 @@ import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
 import { DrainedCounts } from './drained-counts.ts'
 import { drainSocket } from './draining-generations.ts'
+import { endAbandoned } from './end-abandoned.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { MendedPods } from './mended-pods.ts'
@@ -192,7 +193,7 @@ export class App {
       ...{ channelFd, handoverPath: handoverSocket(config.adminSocket), clock: systemClock, log },
       onMessage: (message, fds) => this.#onSupervisorMessage(message, fds),
       keptPods: () => this.#pods.kept,
-      onAbandoned: () => void (this.#drain ?? this.shutdown('SHUTDOWN')).then(() => process.exit(0)),
+      onAbandoned: () => void (this.#drain ?? endAbandoned(this)).then(() => process.exit(0)),
     })
     this.#admin = new AdminServer<App>(this, adminRoutes)
     this.#status = new AdminServer<App>(this, statusRoutes)

@@ -162,15 +162,18 @@ t.test('a resolver that answers garbage, or nothing, is SERVFAIL in 5 s', async 
   t.equal(resolver.take().length, 3, 'nobody was asked twice')
 })
 
-t.test('questions of one connection above its limit fail by name, those to the mesh are answered', async (t) => {
-  const silent = Array.from({ length: MAX_UNANSWERED + 1 }, () => query('silent.example'))
-  const answers = await client.ask('tcp', RESOLVER_IP, [...silent, query('cart')], 2)
-  t.same(answers.map(words).toSorted(), ['NOERROR AA A 10.96.0.10', 'SERVFAIL'])
-  const { text } = await lab.admin('n1', '/metrics')
-  t.match(text, /^istio_dns_requests_total\{.*request_protocol="tcp".*reason="LIMIT_CONNECTION".*\} 1$/m)
-  await poll('the resolver has them', () => resolver.served.length >= MAX_UNANSWERED || null)
-  t.equal(resolver.take().length, MAX_UNANSWERED)
-})
+t.test(
+  'questions of one connection above its limit fail by name, those to the mesh are answered',
+  async (t) => {
+    const silent = Array.from({ length: MAX_UNANSWERED + 1 }, () => query('silent.example'))
+    const answers = await client.ask('tcp', RESOLVER_IP, [...silent, query('cart')], 2)
+    t.same(answers.map(words).toSorted(), ['NOERROR AA A 10.96.0.10', 'SERVFAIL'])
+    const { text } = await lab.admin('n1', '/metrics')
+    t.match(text, /^istio_dns_requests_total\{.*request_protocol="tcp".*reason="LIMIT_CONNECTION".*\} 1$/m)
+    await poll('the resolver has them', () => resolver.served.length >= MAX_UNANSWERED || null)
+    t.equal(resolver.take().length, MAX_UNANSWERED)
+  },
+)
 
 t.test('a question sent to the mesh itself has no resolver', async (t) => {
   t.equal(

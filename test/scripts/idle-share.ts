@@ -16,4 +16,6 @@ t.test('idle is what nobody wants; what the host has taken is not', async (t) =>
   t.equal(idle(), 0.6)
   writeFileSync(path, 'cpu  110 0 110 540 20 0 0 120 0 0\n')
   t.equal(idle(), 0)
+  writeFileSync(path, 'cpu  110 50 110 590 20 0 0 120 0 0\n')
+  t.equal(idle(), 1)
 })
