@@ -9,6 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { spawnIn } from '../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../mesh/reactor/netns.ts'
 import { environmentName } from '../mesh/runtime/options.ts'
+import { compileCacheEnvironment } from './compile-cache.ts'
 import { endWithParent } from './end-with-parent.ts'
 
 /** On a machine that does little else it is two seconds. */
@@ -49,9 +50,8 @@ export class OwnProcess {
   constructor(options: OwnProcessOptions) {
     this.#options = options
     const { namespace, script, config, logFile } = options
-    const env = Object.fromEntries(
-      Object.entries(config).map(([key, value]) => [environmentName(key), String(value)]),
-    )
+    const given = Object.entries(config).map(([key, value]) => [environmentName(key), String(value)])
+    const env = { ...compileCacheEnvironment(), ...Object.fromEntries(given) }
     const logFd = openSync(logFile, 'a', 0o600)
     const spawnOptions: SpawnOptions = { stdio: ['ignore', logFd, logFd], env }
     const args = ['--no-warnings', ...endWithParent(), script]

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { spawnIn } from '../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../mesh/reactor/netns.ts'
+import { compileCacheEnvironment } from './compile-cache.ts'
 import type { DemoPod } from './plan.ts'
 import type { CallAnswer, CallRequest } from './service.ts'
 
@@ -36,7 +37,7 @@ export class PodProcess {
   /** Starts the service, in `namespace` or on the pod's loopback address; resolves when it listens. */
   static async start(pod: DemoPod, namespace: NetworkNamespace | null, logFd: number): Promise<PodProcess> {
     const args = ['--no-warnings', SCRIPT, '--name', pod.name, '--address', pod.ip]
-    const options: SpawnOptions = { stdio: ['ignore', logFd, logFd, 'ipc'], env: {} }
+    const options: SpawnOptions = { stdio: ['ignore', logFd, logFd, 'ipc'], env: compileCacheEnvironment() }
     const child =
       namespace === null
         ? spawn(process.execPath, [...args, '--socks', pod.ip], options)

@@ -143,7 +143,13 @@ export class DeltaSession {
   /** The next response, or null when the client has to answer first or lacks nothing. Call until null. */
   next(): SessionResponse | null {
     // A policy before the workloads that name it: a workload with a name that is not known yet would be open to all.
-    return this.#respond(AUTHORIZATION_TYPE) ?? this.#respondOther() ?? this.#respond(ADDRESS_TYPE)
+    return (
+      this.#respond(AUTHORIZATION_TYPE) ??
+      this.#respondOther() ??
+      this.#respond(ADDRESS_TYPE) ??
+      // What was behind in workloads may come to nothing: policies that had to wait for it go now, or nobody asks again.
+      this.#respond(AUTHORIZATION_TYPE)
+    )
   }
 
   #respondOther(): SessionResponse | null {

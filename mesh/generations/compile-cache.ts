@@ -62,7 +62,7 @@ export function runFromCompileCache(directory: string): void {
 }
 
 /** What lies in the cache is run as code of this process: whoever may write there may do what we may. */
-function isPrivate(directory: string): boolean {
+export function isPrivate(directory: string): boolean {
   const { uid, mode } = lstatSync(directory)
   return (mode & S_IFMT) === S_IFDIR && uid === process.getuid?.() && (mode & WRITABLE_BY_OTHERS) === 0
 }

@@ -48,7 +48,8 @@ export async function runSupervisor<
   }
   const fields = { component: 'supervisor', ...program.logFields(options) }
   const log = openLog(options.logLevel as LogLevel, fields) // as: checked by its choices
-  const cache = compileCacheDirectory(options.adminSocket, program.name)
+  // The environment's, of who has started us: this process itself, a moment ago, or somebody who keeps one for longer.
+  const cache = process.env.NODE_COMPILE_CACHE ?? compileCacheDirectory(options.adminSocket, program.name)
   const isWarm = await warmCompileCache(cache, program.name, log)
   if (isWarm) runFromCompileCache(cache)
   const supervisor = await program.open(options, args, isWarm ? cache : null, log)

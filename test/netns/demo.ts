@@ -5,7 +5,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
+  chownSync,
   globSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -47,9 +49,20 @@ function temporary(t: Test): string {
   return directory
 }
 
+/** What processes of root keep in the checkout, a user keeps in a directory of its own. */
+function compileCacheOf(user: number): string {
+  const directory = join(ROOT, 'node_modules', '.cache', `sidestep-demo-${user}`)
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  chownSync(directory, user, user)
+  return directory
+}
+
 function start(directory: string, args: readonly string[], user?: number, timeoutMs = ONCE_MS): ChildProcess {
   // tap's own preload must not reach the demo.
-  const env = { PATH: `${BIN}:/usr/sbin:/usr/bin:/sbin:/bin`, TMPDIR: directory, HOME: directory }
+  const env = {
+    ...{ PATH: `${BIN}:/usr/sbin:/usr/bin:/sbin:/bin`, TMPDIR: directory, HOME: directory },
+    ...(user !== undefined && { NODE_COMPILE_CACHE: compileCacheOf(user) }),
+  }
   const identity = user === undefined ? {} : { uid: user, gid: user }
   const [command = '', ...rest] = args
   return spawn(command, rest, { cwd: ROOT, env, timeout: timeoutMs, ...identity })

@@ -37,9 +37,12 @@ export async function poll<T>(
   get: () => T | null | Promise<T | null>,
   deadlineMs = DEADLINE_MS,
 ): Promise<T> {
-  for (const endMs = ownMs() + deadlineMs; ownMs() < endMs; await wait(POLL_MS)) {
+  for (const endMs = ownMs() + deadlineMs; ownMs() < endMs; ) {
+    const startMs = performance.now()
     const value = await get()
     if (value !== null) return value
+    // What is expensive to ask, by a program of its own, would else have a processor for itself.
+    await wait(Math.max(POLL_MS, performance.now() - startMs))
   }
   throw new Error(`${what}: not within ${deadlineMs} ms`)
 }

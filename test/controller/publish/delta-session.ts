@@ -353,7 +353,23 @@ t.test(
               `other policies: ${[...client.policies.keys()]} instead of ${[...wantedPolicies]}`,
             )
         }),
-        { numRuns: 500 },
+        {
+          numRuns: 500,
+          examples: [
+            // A workload that comes and goes while the client is slow: its policy was sent, and it never was.
+            [
+              [
+                { workloads: [], policies: [], moves: ['receive', 'answer', 'receive'] },
+                {
+                  workloads: [{ name: 'a', node: 'node-a', policies: ['ns/q'] }],
+                  policies: ['ns/q'],
+                  moves: ['receive'],
+                },
+                { workloads: [], policies: [], moves: [] },
+              ],
+            ],
+          ],
+        },
       ),
     )
   },
