@@ -8,6 +8,8 @@ const of = (level) => [`test/${level}/**/*.ts`]
 
 /** Files at once: on a busy machine, and on one that is idle. */
 const TOGETHER = { least: 2, most: 6 }
+/** Whole clusters. */
+const PAIRED = { least: 1, most: 2 }
 /** One that wants all processors, or measures. */
 export const ALONE = { least: 1, most: 1 }
 /** A file; some hundred times what one takes that is well. */
@@ -27,9 +29,9 @@ export const LEVELS = {
   fuzz: { globs: of('fuzz'), jobs: TOGETHER, seconds: QUICK_SECONDS },
   netns: { globs: of('netns'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: TOGETHER, seconds: SLOW_SECONDS },
-  interop: { globs: of('interop'), jobs: ALONE, seconds: SLOW_SECONDS },
-  nodes: { globs: of('nodes'), jobs: ALONE, seconds: NODES_SECONDS },
-  conformance: { globs: ['test/conformance/*.ts'], jobs: ALONE, seconds: SLOW_SECONDS }, // what is below runs in pods
+  interop: { globs: of('interop'), jobs: TOGETHER, seconds: SLOW_SECONDS },
+  nodes: { globs: of('nodes'), jobs: PAIRED, seconds: NODES_SECONDS },
+  conformance: { globs: ['test/conformance/*.ts'], jobs: PAIRED, seconds: SLOW_SECONDS }, // what is below runs in pods
   peer: { globs: of('peer'), jobs: ALONE, seconds: SLOW_SECONDS },
   soak: { globs: of('soak'), jobs: ALONE, seconds: SOAK_SECONDS },
 }
@@ -40,6 +42,9 @@ export function runOf(names) {
   return {
     globs: levels.flatMap(({ globs }) => globs),
     seconds: Math.max(...levels.map(({ seconds }) => seconds)),
-    jobs: levels.find(({ jobs }) => jobs === ALONE)?.jobs ?? TOGETHER,
+    jobs: {
+      least: Math.min(...levels.map(({ jobs }) => jobs.least)),
+      most: Math.min(...levels.map(({ jobs }) => jobs.most)),
+    },
   }
 }

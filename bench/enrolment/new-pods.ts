@@ -27,7 +27,7 @@ export interface NewPods {
 
 /** Starts `count` pods of each kind, one after the other. @throws when the lab is not built, or a pod does not start in a minute */
 export async function measureNewPods(count: number): Promise<NewPods> {
-  const cluster = await Cluster.open(NODES)
+  const cluster = await Cluster.open({ nodes: NODES })
   try {
     for (const namespace of [PLAIN, MEMBERS]) await cluster.kubectl('create', 'namespace', namespace)
     for (let each = 0; each < WARM_UP; each++) await startPod(cluster, PLAIN, `warm-${each}`)

@@ -35,7 +35,7 @@ const PODS: Readonly<Record<Exclude<LabPod, 'stranger'>, LabNode>> = { front: 'n
 const NAMES = ['front', 'batch', 'cart'] as const
 
 t.setTimeout(CLUSTER_TEST_MS)
-const cluster = await Cluster.open()
+const cluster = await Cluster.open({ kinds: false })
 t.teardown(() => cluster.close())
 const directory = mkdtempSync(join(tmpdir(), 'sidestep-enrol-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))

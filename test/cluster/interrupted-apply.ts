@@ -29,7 +29,7 @@ const ofKind = (...kinds: readonly string[]): string =>
   documents.filter((text) => kinds.includes(/^kind: (\w+)$/m.exec(text)?.[1] ?? '')).join('---\n')
 
 t.setTimeout(CLUSTER_TEST_MS)
-const cluster = await Cluster.open([], false)
+const cluster = await Cluster.open({ kinds: false })
 t.teardown(() => cluster.close())
 const directory = mkdtempSync(join(tmpdir(), 'sidestep-apply-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))

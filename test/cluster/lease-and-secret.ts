@@ -20,7 +20,7 @@ const SECRET = { namespace: NAMESPACE, name: 'sidestep-ca' }
 const FAILOVER_MS = 20_000
 
 t.setTimeout(CLUSTER_TEST_MS)
-const cluster = await Cluster.open()
+const cluster = await Cluster.open({ kinds: false })
 t.teardown(() => cluster.close())
 await cluster.apply(await readFile(RBAC, 'utf8'))
 const token = (await cluster.kubectl('-n', NAMESPACE, 'create', 'token', 'sidestep-controller')).trim()

@@ -59,7 +59,7 @@ mkdirSync(work, { recursive: true })
 const reportFile = join(work, 'report.yaml')
 const logFile = join(work, 'suite.log')
 const binary = await gatewayConformanceBinary()
-const cluster = await Cluster.open(NODES)
+const cluster = await Cluster.open({ nodes: NODES })
 t.teardown(() => cluster.close())
 t.afterEach((step) => {
   if (!step.passing()) t.comment(`see ${logFile} and ${keepEvidence(cluster, NODES, step.name)}`)

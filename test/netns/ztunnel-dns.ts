@@ -167,9 +167,9 @@ t.test(
   async (t) => {
     const silent = Array.from({ length: MAX_UNANSWERED + 1 }, () => query('silent.example'))
     const answers = await client.ask('tcp', RESOLVER_IP, [...silent, query('cart')], 2)
-  // Those that wait are answered too, in their time.
-  t.same(answers.slice(0, 2).map(words).toSorted(), ['NOERROR AA A 10.96.0.10', 'SERVFAIL'])
-  const { text } = await lab.admin('n1', '/metrics')
+    // Those that wait are answered too, in their time.
+    t.same(answers.slice(0, 2).map(words).toSorted(), ['NOERROR AA A 10.96.0.10', 'SERVFAIL'])
+    const { text } = await lab.admin('n1', '/metrics')
     t.match(text, /^istio_dns_requests_total\{.*request_protocol="tcp".*reason="LIMIT_CONNECTION".*\} 1$/m)
     await poll('the resolver has them', () => resolver.served.length >= MAX_UNANSWERED || null)
     t.equal(resolver.take().length, MAX_UNANSWERED)
@@ -198,7 +198,7 @@ t.test('a flood of garbage costs nobody else an answer', async (t) => {
   t.equal(words(answer), 'NOERROR AA A 10.96.0.10')
   t.equal(words((await ask('udp', query('cart')))[0]), 'NOERROR AA A 10.96.0.10')
   await poll('what is no message is counted', async () => {
-  const { text } = await lab.admin('n1', '/metrics')
+    const { text } = await lab.admin('n1', '/metrics')
     return text.includes('reason="DNS_MALFORMED"') || null
   })
 })

@@ -24,7 +24,7 @@ const MOST_LOST = 2
 const WAIT_MS = 60_000
 
 t.setTimeout(CLUSTER_TEST_MS)
-const cluster = await Cluster.open(['node1', 'node2'])
+const cluster = await Cluster.open({ nodes: ['node1', 'node2'] })
 t.teardown(() => cluster.close())
 const programs = mkdtempSync(join(tmpdir(), 'programs-'))
 t.teardown(() => rmSync(programs, { recursive: true }))

@@ -13,7 +13,7 @@ const NODES = ['node1', 'node2']
 const STORY_MS = 400_000
 
 t.setTimeout(STORY_MS)
-const cluster = await Cluster.open(NODES)
+const cluster = await Cluster.open({ nodes: NODES })
 t.teardown(() => cluster.close())
 const shop = new Shop(cluster)
 t.teardown(() => shop.close())

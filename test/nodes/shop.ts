@@ -67,7 +67,7 @@ const identity = (account: string): string => `spiffe://cluster.local/ns/${SHOP}
 const NODES = ['node1', 'node2']
 
 t.setTimeout(STORY_MS)
-const cluster = await Cluster.open(NODES)
+const cluster = await Cluster.open({ nodes: NODES })
 t.teardown(() => cluster.close())
 const shop = new Shop(cluster)
 t.teardown(() => shop.close())

@@ -15,7 +15,7 @@ const GATEWAY = 'sidestep-waypoint'
 const SPLIT = { requests: 200, least: 3, most: 45 }
 
 t.setTimeout(STORY_MS)
-const cluster = await Cluster.open(NODES)
+const cluster = await Cluster.open({ nodes: NODES })
 t.teardown(() => cluster.close())
 t.afterEach((step) => {
   if (!step.passing()) t.comment(`everything is kept in ${keepEvidence(cluster, NODES, step.name)}`)

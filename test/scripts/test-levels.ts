@@ -43,13 +43,14 @@ t.test('every file of the soak has a limit that was read', async (t) => {
 })
 
 t.test(
-  'levels that run together have the time of the slowest, and one that runs alone makes all do so',
+  'levels that run together have the time of the slowest, and run as few at once as the most careful',
   async (t) => {
     t.match(runOf(['unit']), { jobs: { least: 2 }, seconds: 120 })
     t.match(runOf(['unit', 'contract', 'integration', 'fuzz']), { jobs: { least: 2 }, seconds: 120 })
-    t.match(runOf(['cluster', 'netns']), { jobs: { least: 2 }, seconds: 600 })
+    t.match(runOf(['cluster', 'netns', 'interop']), { jobs: { least: 2 }, seconds: 600 })
     t.match(runOf(['unit', 'netns']), { jobs: { least: 2 }, seconds: 600 })
-    t.match(runOf(['netns', 'interop']), { jobs: { least: 1, most: 1 }, seconds: 600 })
+    t.match(runOf(['nodes', 'conformance']), { jobs: { least: 1, most: 2 }, seconds: 900 })
+    t.match(runOf(['netns', 'peer']), { jobs: { least: 1, most: 1 }, seconds: 600 })
     t.match(runOf(['soak']), { jobs: { least: 1, most: 1 }, seconds: 2700 })
     t.same(runOf(['unit', 'soak']).globs.slice(-1), ['test/soak/**/*.ts'])
   },

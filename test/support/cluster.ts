@@ -31,6 +31,14 @@ export const CLUSTER_TEST_MS = 300_000
 /** A part of the control plane that a test may stop. */
 export type Component = 'etcd' | 'kube-apiserver' | 'kube-controller-manager'
 
+/** What is started. */
+export interface ClusterOptions {
+  /** Without any nothing runs pods. */
+  readonly nodes?: readonly string[]
+  /** With the kinds of Istio and of the Gateway API: the default. */
+  readonly kinds?: boolean
+}
+
 export class Cluster {
   readonly kubeconfig: string
   readonly #environment: Readonly<Record<string, string>> | null
@@ -44,11 +52,10 @@ export class Cluster {
   }
 
   /**
-   * About ten seconds, twice that with `nodes`, without which nothing runs pods; close() ends it. `kinds`: with those of Istio
-   * and of the Gateway API.
+   * About ten seconds, twice that with nodes; close() ends it.
    * @throws when the lab's programs are not built or nobody is root
    */
-  static async open(nodes: readonly string[] = [], kinds = true): Promise<Cluster> {
+  static async open({ nodes = [], kinds = true }: ClusterOptions = {}): Promise<Cluster> {
     const given = process.env.KUBECONFIG
     if (given !== undefined && given !== '') return new Cluster(given, null)
     const directory = await mkdtemp(join(tmpdir(), 'sidestep-cluster-'))
