@@ -87,34 +87,47 @@ export type ConnectionEnds = Pick<
 /** What all connections between two workloads say, as long as they go the same way. */
 interface PairText extends Omit<ConnectionEnds, 'sourceAddress' | 'source' | 'destination'> {
   readonly text: string
+  /** The same in UTF-8. */
+  readonly bytes: Uint8Array
 }
 
 // The last one of each pair: a node knows far more workloads than talk through it.
 const pairs = new WeakMap<RecordedWorkload, WeakMap<RecordedWorkload, PairText>>()
 
-/** The pair's text, from memory where nothing in it has changed. */
-function pairText(ends: ConnectionEnds): string {
+/** What the pair says, from memory where nothing in it has changed; null where one of the two is not known. */
+function pairOf(ends: ConnectionEnds): PairText | null {
   const { source, destination } = ends
-  if (source === null || destination === null) return formatPair(ends)
+  if (source === null || destination === null) return null
   const bySource = pairs.get(destination) ?? new WeakMap<RecordedWorkload, PairText>()
   const known = bySource.get(source)
-  if (known !== undefined && isSame(known, ends)) return known.text
-  const text = flat(formatPair(ends))
+  if (known !== undefined && isSame(known, ends)) return known
+  const bytes = Buffer.from(formatPair(ends))
   const { direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via } =
     ends
+  const pair: PairText = {
+    ...{
+      direction,
+      transport,
+      sourceIdentity,
+      destinationAddress,
+      hboneAddress,
+      service,
+      policy,
+      via,
+      bytes,
+    },
+    // In one piece. What is concatenated stays a tree of its pieces, and whoever writes it goes through all of them: each time,
+    // where it is a part of something longer.
+    text: bytes.toString(),
+  }
   pairs.set(destination, bySource)
-  bySource.set(source, {
-    ...{ direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via, text },
-  })
-  return text
+  bySource.set(source, pair)
+  return pair
 }
 
-/**
- * The same text in one piece. What is concatenated stays a tree of its pieces, and whoever writes it goes through all of them: each
- * time, where it is a part of something longer.
- */
-function flat(text: string): string {
-  return Buffer.from(text).toString()
+/** What the pair says, in UTF-8; null where it is not kept. */
+export function pairBytes(ends: ConnectionEnds): Uint8Array | null {
+  return pairOf(ends)?.bytes ?? null
 }
 
 function isSame(known: PairText, ends: ConnectionEnds): boolean {
@@ -145,7 +158,7 @@ function formatPair(ends: ConnectionEnds): string {
 }
 
 function endsText(ends: ConnectionEnds): string {
-  return field('src.addr', ends.sourceAddress) + pairText(ends)
+  return field('src.addr', ends.sourceAddress) + (pairOf(ends)?.text ?? formatPair(ends))
 }
 
 /** With one decimal. */

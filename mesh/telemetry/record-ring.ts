@@ -39,9 +39,10 @@ export type EntryReader = (
 /** The ring of one worker. Positions grow without bound modulo 2³¹ and are masked on use. */
 export class RecordRing {
   readonly memory: SharedArrayBuffer
+  /** Of its entries, for whoever writes one in place: see reserve(). */
+  readonly bytes: Buffer
   readonly #words: Int32Array
   readonly #entries: Int32Array
-  readonly #bytes: Buffer
   readonly #size: number
 
   /** `memory` from another thread, or new with room for `byteLength` (a power of two). */
@@ -50,7 +51,7 @@ export class RecordRing {
     this.#size = this.memory.byteLength - HEADER_BYTES
     this.#words = new Int32Array(this.memory, 0, 4)
     this.#entries = new Int32Array(this.memory, HEADER_BYTES)
-    this.#bytes = Buffer.from(this.memory, HEADER_BYTES)
+    this.bytes = Buffer.from(this.memory, HEADER_BYTES)
   }
 
   /** Records lost because the ring was full. */
@@ -65,16 +66,16 @@ export class RecordRing {
 
   /** Appends one entry; false when it was dropped. `owner`: any number that says whose it is. Writer only. */
   push(text: string, kind: EntryKind = ENTRY_KINDS.record, owner = 0): boolean {
+    // A UTF-16 unit takes at most three bytes. With room for that, nobody has to measure the text first.
+    const mostBytes = text.length * 3
+    const at = this.reserve(mostBytes)
+    if (at >= 0) {
+      this.commit(this.bytes.write(text, at, mostBytes, 'utf8'), kind, owner)
+      return true
+    }
     const head = Atomics.load(this.#words, HEAD)
     const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
     const offset = head % this.#size
-    // A UTF-16 unit takes at most three bytes. With room for that, nobody has to measure the text first.
-    const mostBytes = text.length * 3
-    if (mostBytes <= MAX_RECORD_BYTES && entryBytes(mostBytes) < Math.min(free, this.#size - offset)) {
-      const length = this.#bytes.write(text, offset + ENTRY_HEADER_BYTES, mostBytes, 'utf8')
-      this.#append(head, offset, length, kind, owner)
-      return true
-    }
     const length = Math.min(Buffer.byteLength(text), MAX_RECORD_BYTES)
     const untilEnd = this.#size - offset
     const skipped = untilEnd < entryBytes(length) ? untilEnd : 0
@@ -84,9 +85,25 @@ export class RecordRing {
     }
     if (skipped > 0) this.#entries[offset >> 2] = WRAP
     const start = (head + skipped) % this.#size
-    this.#bytes.write(text, start + ENTRY_HEADER_BYTES, length, 'utf8')
+    this.bytes.write(text, start + ENTRY_HEADER_BYTES, length, 'utf8')
     this.#append(head + skipped, start, length, kind, owner)
     return true
+  }
+
+  /** Where in `bytes` the text of the next entry may be written, of at most `mostBytes`; -1: push() has to look. Writer only. */
+  reserve(mostBytes: number): number {
+    const head = Atomics.load(this.#words, HEAD)
+    const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
+    const offset = head % this.#size
+    const hasRoom =
+      mostBytes <= MAX_RECORD_BYTES && entryBytes(mostBytes) < Math.min(free, this.#size - offset)
+    return hasRoom ? offset + ENTRY_HEADER_BYTES : -1
+  }
+
+  /** Appends what was written where reserve() said: its first `length` bytes. Writer only. */
+  commit(length: number, kind: EntryKind, owner: number): void {
+    const head = Atomics.load(this.#words, HEAD)
+    this.#append(head, head % this.#size, length, kind, owner)
   }
 
   /** Publishes an entry whose text is in place. */
@@ -111,7 +128,7 @@ export class RecordRing {
         continue
       }
       const kind = (this.#entries[at + 1] ?? 0) as EntryKind // as: written by push
-      onEntry(this.#bytes, offset + ENTRY_HEADER_BYTES, length, kind, this.#entries[at + 2] ?? 0)
+      onEntry(this.bytes, offset + ENTRY_HEADER_BYTES, length, kind, this.#entries[at + 2] ?? 0)
       tail = (tail + entryBytes(length)) & 0x7fffffff
     }
     Atomics.store(this.#words, TAIL, tail)

@@ -21,11 +21,12 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /** Printable ASCII that neither JSON nor a line of text has to escape. */
+export function isPlainUnit(unit: number): boolean {
+  return unit >= 0x20 && unit <= 0x7e && unit !== QUOTE && unit !== BACKSLASH
+}
+
 function isPlain(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i)
-    if (unit < 0x20 || unit > 0x7e || unit === QUOTE || unit === BACKSLASH) return false
-  }
+  for (let i = 0; i < text.length; i++) if (!isPlainUnit(text.charCodeAt(i))) return false
   return true
 }
 
@@ -48,8 +49,7 @@ export function lineText(value: string, maxChars: number): string {
   let escaped = ''
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
-    const isSafe = unit >= 0x20 && unit <= 0x7e && unit !== QUOTE && unit !== BACKSLASH
-    escaped += isSafe ? text[i] : bytesText(text.charCodeAt(i))
+    escaped += isPlainUnit(unit) ? text[i] : bytesText(text.charCodeAt(i))
   }
   return escaped
 }

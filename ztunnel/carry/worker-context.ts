@@ -17,11 +17,7 @@ import type { CertificateGrace } from '../../mesh/reactor/certificate-grace.ts'
 import { type HalfClosePolicy, halfClosedKeepalive } from '../../mesh/reactor/half-close-watch.ts'
 import type { Reactor } from '../../mesh/reactor/reactor.ts'
 import { TurnShares } from '../../mesh/reactor/turn-share.ts'
-import {
-  type ConnectionEnds,
-  formatConnectionRecord,
-  formatOpening,
-} from '../../mesh/telemetry/connection-record.ts'
+import { type ConnectionEnds, formatOpening } from '../../mesh/telemetry/connection-record.ts'
 import {
   CLOSED,
   FAILED,
@@ -32,12 +28,14 @@ import {
 } from '../../mesh/telemetry/counters.ts'
 import { edgeParty } from '../../mesh/telemetry/edge.ts'
 import { CONNECT, FIRST_BYTE, type Latencies } from '../../mesh/telemetry/latencies.ts'
+import { RecordEncoder } from '../../mesh/telemetry/record-encoder.ts'
 import { ENTRY_KINDS, type RecordRing } from '../../mesh/telemetry/record-ring.ts'
 import { formatTrafficLabels } from '../../mesh/telemetry/traffic-labels.ts'
 import type { UpMessage } from '../worker-messages.ts'
 import type { Callers } from './callers.ts'
 import { NodeDemotions } from './node-demotions.ts'
 import type { NodePressure } from './node-pressure.ts'
+import { PairSlots } from './pair-slots.ts'
 import type { SameNodePods } from './same-node-pods.ts'
 import type { StreamCounts } from './stream-counts.ts'
 import type { ConnectionTrace, TraceSampler } from './trace-sampler.ts'
@@ -122,6 +120,8 @@ export class WorkerContext {
   readonly demotions: NodeDemotions
   readonly retryBudget: RetryBudget
   readonly #records: RecordRing
+  readonly #encoder: RecordEncoder
+  readonly #pairSlots = new PairSlots()
 
   constructor(parts: {
     readonly index: number
@@ -171,6 +171,7 @@ export class WorkerContext {
     this.latencies = parts.latencies
     this.traces = parts.traces
     this.#records = parts.records
+    this.#encoder = new RecordEncoder(parts.records)
   }
 
   /** An attempt failed, another endpoint is tried. */
@@ -224,8 +225,8 @@ export class WorkerContext {
     if (facts.connectedMs >= 0) this.counters.add(slot, CLOSED, 1)
     if (reason.code !== 'OK') this.counters.add(slot, FAILED, 1)
     const trace = facts.trace?.isSampled === true ? facts.trace : null
-    this.#records.push(
-      formatConnectionRecord({
+    this.#encoder.push(
+      {
         ...endsOf(facts),
         endMs: performance.timeOrigin + nowMs,
         code: reason.code,
@@ -236,13 +237,22 @@ export class WorkerContext {
         retryCount: facts.retryCount,
         connectMs: facts.connectedMs < 0 ? -1 : facts.connectedMs - facts.startedMs,
         trace,
-      }),
+      },
       reason.code === 'OK' && trace === null ? ENTRY_KINDS.record : ENTRY_KINDS.notable,
       facts.pod,
     )
   }
 
   #slot(facts: ConnectionFacts, code: ReasonCode): number {
+    if (code !== 'OK') return this.#slotByKey(facts, code)
+    const known = this.#pairSlots.get(facts)
+    if (known >= 0) return known
+    const slot = this.#slotByKey(facts, code)
+    this.#pairSlots.set(facts, slot)
+    return slot
+  }
+
+  #slotByKey(facts: ConnectionFacts, code: ReasonCode): number {
     const { direction, source, destination, service, transport } = facts
     const key = `${direction}|${source?.uid}|${destination?.uid}|${service?.hostname}|${transport}|${code}`
     return this.counters.slotOf(key, () => {
