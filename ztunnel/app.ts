@@ -113,6 +113,8 @@ export class App {
   readonly #demanded: DemandedDestinations
   #wasReady = false
   #drain: Promise<void> | null = null
+  /** What there can be only one of is another process's. */
+  isRetired = false
   /** No other process accepts from the same sockets. */
   #isAlone = false
   /** Leading and retiring take a while each: one after the other. */
@@ -284,6 +286,7 @@ export class App {
 
   /** Leaves to the next process what there can be only one of on a node; connections are not concerned. */
   async #retire(): Promise<void> {
+    this.isRetired = true
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close(), this.events.save()])
     this.drained.onRetire()
@@ -295,6 +298,7 @@ export class App {
   /** Takes that, or takes it again: who had it before may have taken it away late. */
   async #lead(): Promise<void> {
     const { adminSocket, statusPort } = this.config
+    this.isRetired = false
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close()])
     this.#supervisor.listen()

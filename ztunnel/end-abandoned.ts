@@ -7,16 +7,19 @@ import type { ZtunnelConfig } from './config.ts'
 /** As much of the data process as is needed here. */
 export interface Abandoned {
   readonly config: Pick<ZtunnelConfig, 'adminSocket' | 'upgradeDrainSeconds'>
+  /** It was told that another process will serve. */
+  readonly isRetired: boolean
   drain(seconds: number | null): Promise<void>
   shutdown(reason: 'SHUTDOWN'): Promise<void>
 }
 
 /**
- * Done when nothing is open any more. Who leads the node, if anybody does, has been given the pods before the supervisor died, and
- * has a data process of its own: what is open here ends as in every update. Without one the pods are nobody's, and it ends at once.
+ * Done when nothing is open any more. Who leads the node, or is about to, was given the pods before the supervisor died, and has a
+ * data process of its own: what is open here ends as in every update. Without one the pods are nobody's, and it ends at once.
  */
 export function endAbandoned(process: Abandoned): Promise<void> {
-  const { adminSocket, upgradeDrainSeconds: seconds } = process.config
-  if (!isAnySupervisor(supervisorSocket(adminSocket))) return process.shutdown('SHUTDOWN')
-  return process.drain(seconds === 0 ? null : seconds)
+  const { config, isRetired } = process
+  if (!isRetired && !isAnySupervisor(supervisorSocket(config.adminSocket)))
+    return process.shutdown('SHUTDOWN')
+  return process.drain(config.upgradeDrainSeconds === 0 ? null : config.upgradeDrainSeconds)
 }

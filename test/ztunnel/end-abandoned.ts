@@ -11,16 +11,17 @@ import { socketDirectory } from '../support/socket-directory.ts'
 t.test('what is open goes on when somebody else leads the node, and ends when nobody does', async (t) => {
   const adminSocket = join(socketDirectory(t), 'admin')
   const said: unknown[] = []
-  const end = (upgradeDrainSeconds: number): Promise<void> =>
+  const end = (upgradeDrainSeconds: number, isRetired = false): Promise<void> =>
     endAbandoned({
-      config: { adminSocket, upgradeDrainSeconds },
+      ...{ config: { adminSocket, upgradeDrainSeconds }, isRetired },
       drain: async (seconds) => void said.push(['drain', seconds]),
       shutdown: async (reason) => void said.push(reason),
     })
   await end(60)
+  await end(30, true)
   const leader = new ChannelListener(supervisorSocket(adminSocket), close)
   t.teardown(() => leader.close())
   await end(60)
   await end(0)
-  t.same(said, ['SHUTDOWN', ['drain', 60], ['drain', null]])
+  t.same(said, ['SHUTDOWN', ['drain', 30], ['drain', 60], ['drain', null]])
 })

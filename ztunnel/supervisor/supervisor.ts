@@ -174,7 +174,7 @@ export class Supervisor {
         },
         onGone: () => {
           const { fix } = REASONS.HANDOVER_FAILED
-          const detail = 'connections of its data process end, as nobody takes that over'
+          const detail = 'its data process drains, as nobody takes that over'
           const facts = { reason: 'HANDOVER_FAILED', predecessor: asked.pid, detail, fix }
           this.#log.warn(facts, 'the supervisor before ended in the middle of the hand-over; going on')
         },
