@@ -8,9 +8,7 @@ const of = (level) => [`test/${level}/**/*.ts`]
 
 /** Files at once: on a busy machine, and on one that is idle. */
 const TOGETHER = { least: 2, most: 6 }
-/** Whole clusters. */
-const PAIRED = { least: 1, most: 2 }
-/** One that wants all processors, or measures. */
+/** One that wants all processors, or measures. Two clusters with nodes take as long at once as one after the other. */
 export const ALONE = { least: 1, most: 1 }
 /** A file; some hundred times what one takes that is well. */
 const QUICK_SECONDS = 120
@@ -30,8 +28,8 @@ export const LEVELS = {
   netns: { globs: of('netns'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   interop: { globs: of('interop'), jobs: TOGETHER, seconds: SLOW_SECONDS },
-  nodes: { globs: of('nodes'), jobs: PAIRED, seconds: NODES_SECONDS },
-  conformance: { globs: ['test/conformance/*.ts'], jobs: PAIRED, seconds: SLOW_SECONDS }, // what is below runs in pods
+  nodes: { globs: of('nodes'), jobs: ALONE, seconds: NODES_SECONDS },
+  conformance: { globs: ['test/conformance/*.ts'], jobs: ALONE, seconds: SLOW_SECONDS }, // what is below runs in pods
   peer: { globs: of('peer'), jobs: ALONE, seconds: SLOW_SECONDS },
   soak: { globs: of('soak'), jobs: ALONE, seconds: SOAK_SECONDS },
 }

@@ -113,8 +113,6 @@ export class App {
   readonly #demanded: DemandedDestinations
   #wasReady = false
   #drain: Promise<void> | null = null
-  /** What there can be only one of is another process's. */
-  isRetired = false
   /** No other process accepts from the same sockets. */
   #isAlone = false
   /** Leading and retiring take a while each: one after the other. */
@@ -286,10 +284,9 @@ export class App {
 
   /** Leaves to the next process what there can be only one of on a node; connections are not concerned. */
   async #retire(): Promise<void> {
-    this.isRetired = true
+    this.drained.onRetire()
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close(), this.events.save()])
-    this.drained.onRetire()
     this.#supervisor.send({ type: 'retired' })
     this.records.drain()
     void this.spans?.flush()
@@ -298,7 +295,6 @@ export class App {
   /** Takes that, or takes it again: who had it before may have taken it away late. */
   async #lead(): Promise<void> {
     const { adminSocket, statusPort } = this.config
-    this.isRetired = false
     this.#supervisor.end()
     await Promise.all([this.#admin.close(), this.#status.close()])
     this.#supervisor.listen()
@@ -442,6 +438,9 @@ export class App {
         break
       case 'drained':
         this.draining.onEmpty(worker)
+        break
+      case 'sockets-left':
+        this.#pods.onSocketsLeft(message.uid, worker)
         break
       case 'labels':
       case 'endpoint-demoted':

@@ -58,6 +58,11 @@ export class DrainedCounts {
     if (this.#hasLed) this.#atRetirement = this.#options.counters.own()
   }
 
+  /** Another process leads, or is about to. */
+  get isRetired(): boolean {
+    return this.#retiredMs !== null
+  }
+
   /** For the one that leads. */
   page(): CountsPage {
     const sets = setsSince(this.#options.counters.own(), this.#atRetirement)

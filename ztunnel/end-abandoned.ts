@@ -7,8 +7,8 @@ import type { ZtunnelConfig } from './config.ts'
 /** As much of the data process as is needed here. */
 export interface Abandoned {
   readonly config: Pick<ZtunnelConfig, 'adminSocket' | 'upgradeDrainSeconds'>
-  /** It was told that another process will serve. */
-  readonly isRetired: boolean
+  /** Was it told that another process will serve? */
+  readonly drained: { readonly isRetired: boolean }
   drain(seconds: number | null): Promise<void>
   shutdown(reason: 'SHUTDOWN'): Promise<void>
 }
@@ -18,8 +18,8 @@ export interface Abandoned {
  * data process of its own: what is open here ends as in every update. Without one the pods are nobody's, and it ends at once.
  */
 export function endAbandoned(process: Abandoned): Promise<void> {
-  const { config, isRetired } = process
-  if (!isRetired && !isAnySupervisor(supervisorSocket(config.adminSocket)))
+  const { config, drained } = process
+  if (!drained.isRetired && !isAnySupervisor(supervisorSocket(config.adminSocket)))
     return process.shutdown('SHUTDOWN')
   return process.drain(config.upgradeDrainSeconds === 0 ? null : config.upgradeDrainSeconds)
 }

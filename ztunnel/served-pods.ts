@@ -49,11 +49,13 @@ interface Pod {
   readonly info: PodInfo
   readonly number: number
   readonly namespaceFd: number | null
-  readonly listeners: ReadonlyMap<ListenerKind, number>
+  listeners: ReadonlyMap<ListenerKind, number>
   /** Workers that have said they serve it. */
   readonly servedBy: Set<number>
   /** Workers that have nothing open of it any more, once it leaves. */
   readonly leftBy: Set<number>
+  /** Workers that use its listening sockets no more, as another generation does. */
+  readonly socketsLeftBy: Set<number>
   /** The workers have been told of it. */
   isAnnounced: boolean
   /** What they were told last. */
@@ -126,7 +128,7 @@ export class ServedPods {
       number: this.#nextNumber++,
       namespaceFd: message.sharesHost ? null : (fds[0] ?? -1),
       listeners,
-      ...{ servedBy: new Set(), leftBy: new Set() },
+      ...{ servedBy: new Set(), leftBy: new Set(), socketsLeftBy: new Set() },
       isAnnounced: false,
       inbound: null,
     }
@@ -209,6 +211,14 @@ export class ServedPods {
   onLeft(uid: string, worker: number): void {
     const { workers, send } = this.#options
     if (this.#pods.get(uid)?.leftBy.add(worker).size === workers.count) send({ type: 'pod-left', uid })
+  }
+
+  /** A worker uses its listening sockets no more: with all of them, a pod that leaves the mesh and comes back can have new ones. */
+  onSocketsLeft(uid: string, worker: number): void {
+    const pod = this.#pods.get(uid)
+    if (pod?.socketsLeftBy.add(worker).size !== this.#options.workers.count) return
+    for (const fd of pod.listeners.values()) closeSync(fd)
+    pod.listeners = new Map()
   }
 
   #workloadOf({ info }: Pod): Workload | undefined {

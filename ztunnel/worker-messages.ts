@@ -225,3 +225,5 @@ export type UpMessage =
   /** It had work in the last seconds. */
   | { readonly type: 'busy' }
   | { readonly type: 'drained' }
+  /** Of a pod that another generation has: the worker uses the sockets that new connections and questions come to no more. */
+  | { readonly type: 'sockets-left'; readonly uid: string }

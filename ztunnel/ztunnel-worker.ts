@@ -56,6 +56,8 @@ const DRAIN_ACCEPT_MS = 200
 const EARLY_WAIT_MS = 1000
 /** How often a draining worker looks whether it is empty. */
 const DRAIN_CHECK_MS = 50
+/** Of a pod that has not asked. */
+const NO_DNS = { drain: (onLeft: () => void): void => onLeft() }
 /** Warnings of one kind are sent at most this often. */
 const WARN_INTERVAL_MS = 1000
 
@@ -466,7 +468,8 @@ export class ZtunnelWorker {
       for (const uid of uids.filter((each) => this.#isLeaving(each))) {
         for (const listener of this.#listeners.get(uid) ?? []) listener.finish()
         this.#listeners.delete(uid)
-        if (handedOver.has(uid)) this.#dns.get(uid)?.drain()
+        if (handedOver.has(uid))
+          (this.#dns.get(uid) ?? NO_DNS).drain(() => this.#context.post({ type: 'sockets-left', uid }))
         this.#pods.get(uid)?.drain()
       }
       this.#whenIdle(uids, onIdle)

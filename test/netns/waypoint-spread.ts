@@ -60,6 +60,7 @@ t.setTimeout(240_000)
 t.test('the instances of a waypoint share what comes', { timeout: 210_000 }, async (t) => {
   const mesh = await WaypointMesh.start(t)
   await scaleUp(mesh, 2)
+  await CallerLoad.warmUp(t, mesh, 'front')
   const kept = new CallerLoad(t, mesh, 'front', KEPT, 'keep')
   await kept.more(200)
 

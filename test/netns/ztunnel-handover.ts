@@ -64,6 +64,15 @@ t.test('the next supervisors of both nodes take the pods while they are in use',
   await caller.calls(30)
   t.notOk(stream.isClosed || stream.hasEnded, 'the stream lives in the data processes before')
   await echo(stream)
+
+  await t.test('a pod leaves the mesh and comes back while they drain', async (t) => {
+    await lab.enrol('n1', ['front'])
+    await poll('batch is out', () => !isRedirected(lab, 'batch') || null)
+    await lab.enrol('n1', ['front', 'batch'])
+    await poll('batch is in', () => isRedirected(lab, 'batch') || null)
+    await echo(stream)
+    t.notOk(stream.isClosed)
+  })
   stream.destroy()
   t.equal(await ended(before.n1), 0)
   t.equal(await ended(before.n2), 0)

@@ -49,7 +49,7 @@ t.test(
     t.match(runOf(['unit', 'contract', 'integration', 'fuzz']), { jobs: { least: 2 }, seconds: 120 })
     t.match(runOf(['cluster', 'netns', 'interop']), { jobs: { least: 2 }, seconds: 600 })
     t.match(runOf(['unit', 'netns']), { jobs: { least: 2 }, seconds: 600 })
-    t.match(runOf(['nodes', 'conformance']), { jobs: { least: 1, most: 2 }, seconds: 900 })
+    t.match(runOf(['nodes', 'conformance']), { jobs: { least: 1, most: 1 }, seconds: 900 })
     t.match(runOf(['netns', 'peer']), { jobs: { least: 1, most: 1 }, seconds: 600 })
     t.match(runOf(['soak']), { jobs: { least: 1, most: 1 }, seconds: 2700 })
     t.same(runOf(['unit', 'soak']).globs.slice(-1), ['test/soak/**/*.ts'])

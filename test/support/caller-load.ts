@@ -11,6 +11,8 @@ import { type LabPod, poll } from './mesh-lab.ts'
 import { SERVICES, type WaypointMesh } from './waypoint-mesh.ts'
 
 const CALLERS = fileURLToPath(new URL('./http-callers.ts', import.meta.url))
+/** Callers that find out whether the service answers, and their requests each. */
+const FEW = 5
 
 /** Callers of the service web; they end with the test. */
 export class CallerLoad {
@@ -24,6 +26,7 @@ export class CallerLoad {
       spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env: AGENT_ENVIRONMENT })
     this.#child = mesh.lab.namespaceOf(pod).run(start)
     const { stdout } = this.#child
+    this.#child.stdin?.on('error', () => {}) // it has ended: what it has said, or not, tells
     if (stdout === null) throw new Error('it says nothing') // never: it is a pipe
     this.#lines = createInterface(stdout)[Symbol.asyncIterator]()
     t.teardown(() => void this.#child.kill('SIGKILL'))
@@ -41,6 +44,19 @@ export class CallerLoad {
       const { answered, failures } = await this.progress()
       if (failures.length > 0) throw new Error(failures.join('; '))
       return answered >= wanted || null
+    })
+  }
+
+  /** Waits until the service answers: nodes hear of it, and get their certificates, one after the other. */
+  static async warmUp(t: Test, mesh: WaypointMesh, pod: LabPod): Promise<void> {
+    await poll('the service answers', async () => {
+      const few = new CallerLoad(t, mesh, pod, FEW, 'new')
+      const isAnswered = await few.more(FEW * FEW).then(
+        () => true,
+        () => null,
+      )
+      await few.end()
+      return isAnswered
     })
   }
 

@@ -13,7 +13,7 @@ t.test('what is open goes on when somebody else leads the node, and ends when no
   const said: unknown[] = []
   const end = (upgradeDrainSeconds: number, isRetired = false): Promise<void> =>
     endAbandoned({
-      ...{ config: { adminSocket, upgradeDrainSeconds }, isRetired },
+      ...{ config: { adminSocket, upgradeDrainSeconds }, drained: { isRetired } },
       drain: async (seconds) => void said.push(['drain', seconds]),
       shutdown: async (reason) => void said.push(reason),
     })

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // When workers are told of a pod; with real ones: test/netns.
+import { fstatSync, openSync } from 'node:fs'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { openLog } from '../../mesh/runtime/log.ts'
@@ -9,13 +10,17 @@ const NOTHING = (): void => {}
 const POD = { uid: 'u', name: 'cart', namespace: 'shop', serviceAccount: 'cart' }
 
 /** Without configuration or certificates, which is what a pod waits for. */
-function unprepared(t: Test, isAlone: () => boolean): { readonly told: () => number } {
+function unprepared(
+  t: Test,
+  isAlone: () => boolean,
+  count = 1,
+): { readonly told: () => number; readonly pods: ServedPods } {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const told: string[] = []
   const pods = new ServedPods({
     workers: {
-      count: 1,
+      count,
       accounts: { open: () => new SharedArrayBuffer(0), close: NOTHING },
       streamSlots: { prepare: NOTHING },
       post: NOTHING,
@@ -27,7 +32,7 @@ function unprepared(t: Test, isAlone: () => boolean): { readonly told: () => num
     send: NOTHING,
   } as Partial<ServedPodsOptions> as ServedPodsOptions) // as: nothing else is asked before there is a model
   pods.add({ type: 'pod-added', pod: POD, listeners: [], sharesHost: true }, [])
-  return { told: () => told.filter((type) => type === 'pod').length }
+  return { told: () => told.filter((type) => type === 'pod').length, pods }
 }
 
 t.test('a pod that nobody else serves waits five seconds to be prepared', async (t) => {
@@ -46,4 +51,28 @@ t.test('one that the process before serves meanwhile waits longer', async (t) =>
   t.equal(told(), 0)
   mock.timers.tick(1)
   t.equal(told(), 1)
+})
+
+t.test('sockets that no worker uses any more are closed, and its namespace is kept', async (t) => {
+  const files = ['/proc/self/ns/net', '/dev/null', '/dev/zero'].map((path) => openSync(path, 'r'))
+  const { pods } = unprepared(t, () => true, 2)
+  pods.add(
+    { type: 'pod-added', pod: { ...POD, uid: 'v' }, listeners: ['outbound', 'inbound'], sharesHost: false },
+    files,
+  )
+  const areOpen = (): boolean[] =>
+    files.map((fd) => {
+      try {
+        return fstatSync(fd) !== null
+      } catch {
+        return false
+      }
+    })
+  pods.onSocketsLeft('another', 0)
+  pods.onSocketsLeft('v', 0)
+  pods.onSocketsLeft('v', 0)
+  t.same(areOpen(), [true, true, true], 'the other worker has not said so')
+  pods.onSocketsLeft('v', 1)
+  t.same(areOpen(), [true, false, false])
+  t.equal(pods.socketsOf('v')?.listeners.size, 0)
 })

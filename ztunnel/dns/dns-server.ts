@@ -33,6 +33,8 @@ import { NameVerdicts } from './name-verdicts.ts'
 
 /** SPEC HBONE §8. */
 const TTL_SECONDS = 30
+/** One that drains looks this often whether all questions are answered. */
+const LEAVE_CHECK_MS = 100
 
 /** Who asked, and where the answer is sent from. */
 interface Asker {
@@ -99,9 +101,20 @@ export class DnsServer {
     return this.#forwarded.size === 0 && this.#waitingCount === 0
   }
 
-  /** Takes no more questions; those asked already are answered. */
-  drain(): void {
+  /** Takes no more questions by datagram; those asked already are answered, then the sockets are not used any more: `onLeft`. */
+  drain(onLeft: () => void): void {
     for (const socket of this.#sockets.values()) socket.stopReceiving()
+    this.#leaveWhenIdle(onLeft)
+  }
+
+  #leaveWhenIdle(onLeft: () => void): void {
+    if (!this.isIdle) {
+      this.resources.reactor.startTimer(LEAVE_CHECK_MS, () => this.#leaveWhenIdle(onLeft))
+      return
+    }
+    for (const socket of this.#sockets.values()) socket.close()
+    this.#sockets.clear()
+    onLeft()
   }
 
   /** Ends everything, without answers: the pod is gone, or asks its resolver itself from now on. */

@@ -87,16 +87,20 @@ t.test('a flood of names costs main a bounded number of questions; every one has
   t.ok(server.isIdle)
 })
 
-t.test('one that drains answers what it was asked and hears nothing new', async (t) => {
+t.test('one that drains answers what it was asked, hears nothing new, and leaves its socket', async (t) => {
   const { pod, server, client, ask, run } = openLab(t)
   ask(question(1, 'cart'))
   run(() => pod.asked.length > 0)
-  server.drain()
+  let leftCount = 0
+  server.drain(() => leftCount++)
   ask(question(2, 'cart'))
   settle(pod.reactor, () => false)
+  t.equal(leftCount, 0, 'it answers from there')
   server.names.learn('cart', 1, CART)
   run(() => client.received.length > 0)
+  run(() => leftCount > 0)
   settle(pod.reactor, () => false)
+  t.equal(leftCount, 1)
   t.same(
     client.received.map(({ bytes }) => bytes.readUInt16BE(0)),
     [1],
