@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Jobs } from './test-levels.d.mts'
+
 /** What a test file has printed, and whether it went well. */
 export interface FileResult {
   readonly file: string
@@ -6,8 +8,6 @@ export interface FileResult {
   readonly lines: readonly string[]
   readonly seconds: number
 }
-
-import type { Jobs } from './test-levels.d.mts'
 
 export function runFiles(
   files: readonly string[],

@@ -64,7 +64,7 @@ t.test('one that hangs is ended with all it has started, and the others go on', 
   t.notOk(existsSync(mark))
 })
 
-t.test('files run at once, as many as there may be on an idle machine', async (t) => {
+t.test('each file runs once, and never more at once than there may be', async (t) => {
   const directory = t.testdir({ 'a.mjs': '' })
   const log = join(directory, 'log')
   const waits = `import { appendFileSync } from 'node:fs'
