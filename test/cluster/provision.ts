@@ -211,7 +211,7 @@ t.test('a Gateway gets its objects, which are accepted, owned and gone with it',
   await cluster.kubectl('-n', shop, 'delete', GATEWAYS, 'cart')
   for (const kind of KINDS)
     await until(`${kind} is gone`, async () => (await get(kind, shop, 'cart')) === null)
-  t.equal(stateOf(`waypoint ${shop}/cart`), undefined)
+  await until('nothing is told of it', () => stateOf(`waypoint ${shop}/cart`) === undefined)
 })
 
 t.test('a name that is too long for a Service, and one with dots', async (t) => {
@@ -275,7 +275,7 @@ t.test('auto makes a Gateway with all that belongs to it, and none leaves nothin
   await annotate('-')
   await until('the Gateway is gone', async () => (await get(GATEWAYS, shop, NAME)) === null)
   for (const kind of KINDS) await until(`${kind} is gone`, async () => (await get(kind, shop, NAME)) === null)
-  t.notOk(report().tasks.some(({ name }) => name.includes(shop)))
+  await until('nothing is told of it', () => !report().tasks.some(({ name }) => name.includes(shop)))
 })
 
 t.test('a Gateway that a person made under that name stays, whoever asks', async (t) => {
