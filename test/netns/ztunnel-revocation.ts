@@ -76,6 +76,9 @@ t.test('a certificate is revoked while its tunnel is in use', { timeout: 150_000
     await poll('batch is greeted again', async () => (await isGreeted(lab, 'batch')) || null)
     await echoes(front, 'unharmed')
     front.destroy()
+    // They still take who was in their queue: what begins now would have its records with them.
+    for (const node of ['n1', 'n2'] as const)
+      await poll(`the end of those before at ${node}`, () => lab.dataPids(node).length === 1 || null)
   })
 
   await t.test('without a CA its holder is cut off and kept out; others are unharmed', async (t) => {
