@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests through each subject at the same time, so that what the machine does beside falls on all of them: first with nobody
-// else there, then beside a neighbour that moves data through one of them.
+// Requests through each subject in turn, a tenth of a second each, so that what the machine does beside falls on all of them and
+// none waits for the programs of another: first with nobody else there, then beside a neighbour that moves data through one.
 import { Lab } from '../lab.ts'
 import { USUAL_PLACE } from '../place.ts'
 import { runOpenLoop } from '../questions/latency.ts'
 import { REQUESTS_PER_SECOND, runNeighbour } from '../questions/neighbour.ts'
-import type { Timing } from '../questions/question.ts'
+import { inTurns, type Timing } from '../questions/question.ts'
 import type { SubjectName } from '../results.ts'
 import type { RunningSubject, Subject } from '../subjects/subject.ts'
 
@@ -45,10 +45,12 @@ export class SideBySide {
     }
   }
 
-  /** Requests through all at once, each with arrivals of its own. */
+  /** Requests through all in turn, with the same arrivals. `timing` is of each. */
   async latencies(timing: Timing): Promise<Latencies> {
+    const of = this.#running.length
     const found = this.#running.map(async (subject, index) => {
-      const { p50Micros, p99Micros } = await runOpenLoop(subject, timing, REQUESTS_PER_SECOND, index + 1)
+      const turn = { index, of }
+      const { p50Micros, p99Micros } = await runOpenLoop(subject, timing, REQUESTS_PER_SECOND, turn)
       return [subject.name, { p50: p50Micros, p99: p99Micros }] as const
     })
     return new Map(await Promise.all(found))
@@ -58,7 +60,8 @@ export class SideBySide {
   async latenciesBeside(name: SubjectName, timing: Timing): Promise<Latencies> {
     const talked = this.#running.find((subject) => subject.name === name)
     if (talked === undefined) throw new Error(`${name} is not up`)
-    const [latencies] = await Promise.all([this.latencies(timing), runNeighbour(talked, timing)])
+    const whole = inTurns(timing, { index: 0, of: this.#running.length })
+    const [latencies] = await Promise.all([this.latencies(timing), runNeighbour(talked, whole)])
     return latencies
   }
 

@@ -87,13 +87,14 @@ export function renderPage(rounds: readonly Round[], run: RunDescription): strin
   return `<!-- Written by \`npm run bench:added\`. -->
 # What a tunnel adds to a request
 
-${run.requestsPerSecond} requests a second for ${run.seconds} s through each subject **at the same time**, random arrivals, latency from the
-intended time; every subject has two nodes and two pods of its own. ${run.cores} cores for all of them, for those who ask and for
-those who answer: ${run.cpu}, Node ${run.node}, commit ${run.commit}.
+${run.requestsPerSecond} requests a second for ${run.seconds} s through each subject, **in turn**, each for a tenth of a second: what the machine does
+beside falls on all of them, and none waits for the programs of another. The same random arrivals, latency from the intended
+time; every subject has two nodes and two pods of its own. ${run.cores} cores for all of them, for those who ask and for those who
+answer: ${run.cpu}, Node ${run.node}, commit ${run.commit}.
 
 ${roundTable(rounds.length, aloneRows(rounds, names))}
 
-- **Added**: more than *direct* takes, which is measured in the same seconds: no proxy, no encryption. A request and its
+- **Added**: more than *direct* takes, which is measured in between: no proxy, no encryption. A request and its
   answer pass two proxies: four more wakes of a process than without them.
 
 ## Beside a neighbour

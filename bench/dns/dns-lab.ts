@@ -71,7 +71,7 @@ export class DnsLab {
     const { namespace } = this.#network.pod(ASKERS[way])
     const name = way === 'answered' ? OWN_NAME : OTHER_NAME
     const options: DnsAskOptions = { ...load, ip: way === 'dnsmasq' ? '127.0.0.1' : IPS.resolver, name }
-    const timeoutMs = (load.warmUpSeconds + load.seconds + 10) * 1000
+    const timeoutMs = ((load.warmUpSeconds + load.seconds) * load.turn.of + 10) * 1000
     return await this.#processes.measure(namespace, 'dns-ask', options, timeoutMs)
   }
 

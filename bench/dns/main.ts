@@ -6,6 +6,7 @@ import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { DnsAnswers } from '../load/dns-ask.ts'
+import { ALONE } from '../load/turn.ts'
 import { describeCommit } from '../measure/machine.ts'
 import { roundRow, roundTable } from '../measure/round-table.ts'
 import { DnsLab, type Way } from './dns-lab.ts'
@@ -28,21 +29,31 @@ const ANSWERS_GOAL = 20_000
 
 type Answers = ReadonlyMap<Way, DnsAnswers>
 
-/** One round: all ways at the rate at the same time, then each without pause. */
+/** One round: all ways at the rate in turn, then each without pause. */
 interface Round {
   readonly load: number
   readonly atRate: Answers
   readonly most: Answers
 }
 
-/** At the same time: what the machine does beside is in all of them. */
+/** In turn, a tenth of a second each: what the machine does beside is in all of them, and none is in the way of another. */
 async function measureAtRate(lab: DnsLab): Promise<Answers> {
+  const of = lab.ways.length
   const load = { seconds: SECONDS, warmUpSeconds: ASKER_WARM_UP_SECONDS, rate: RATE, window: 1 }
-  return new Map(await Promise.all(lab.ways.map(async (way) => [way, await lab.ask(way, load)] as const)))
+  const asked = lab.ways.map(
+    async (way, index) => [way, await lab.ask(way, { ...load, turn: { index, of } })] as const,
+  )
+  return new Map(await Promise.all(asked))
 }
 
 async function measureMost(lab: DnsLab): Promise<Answers> {
-  const load = { seconds: SECONDS, warmUpSeconds: ASKER_WARM_UP_SECONDS, rate: 0, window: WINDOW }
+  const load = {
+    turn: ALONE,
+    seconds: SECONDS,
+    warmUpSeconds: ASKER_WARM_UP_SECONDS,
+    rate: 0,
+    window: WINDOW,
+  }
   const found = new Map<Way, DnsAnswers>()
   for (const way of lab.ways) found.set(way, await lab.ask(way, load))
   return found
@@ -52,7 +63,7 @@ async function measure(): Promise<Round[]> {
   const lab = await DnsLab.open()
   try {
     for (const way of lab.ways)
-      await lab.ask(way, { seconds: WARM_UP_SECONDS, warmUpSeconds: 0, rate: 0, window: WINDOW })
+      await lab.ask(way, { turn: ALONE, seconds: WARM_UP_SECONDS, warmUpSeconds: 0, rate: 0, window: WINDOW })
     const rounds: Round[] = []
     for (let round = 0; round < ROUNDS; round++) {
       const load = loadavg()[0] ?? Number.NaN
@@ -113,8 +124,9 @@ asks the resolver for the same name; *answered*: it asks for a service.
 ${roundTable(rounds.length, rows)}
 
 - **Median, p99**: ${RATE} questions a second for ${SECONDS} s, each from a port of its own: the kernel's connection table is asked for
-  every one that is forwarded. The time is the asking program's, from its send call to the answer in its hand. All ways are
-  asked at the same time, so that what the machine does beside falls on all of them; the first second is not counted.
+  every one that is forwarded. The time is the asking program's, from its send call to the answer in its hand. The ways are
+  asked in turn, each for a tenth of a second: what the machine does beside falls on all of them, and none waits for the
+  programs of another. The first second of each is not counted.
 - **What a forwarder costs anyway**: a question that is forwarded wakes two more programs. *dnsmasq* shows what that alone
   costs on this machine, without the redirection and the question to the connection table that ours needs.
 - **Most per second**: ${WINDOW} questions under way from one port, the next one with each answer. Who asks, who answers and the

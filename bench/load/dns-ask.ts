@@ -7,6 +7,7 @@ import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
 import { Reactor } from '../../mesh/reactor/reactor.ts'
 import { type Datagram, openDatagramSocket, UdpSocket } from '../../mesh/reactor/udp-socket.ts'
 import { Histogram } from '../measure/histogram.ts'
+import { nextRoundMs, type Turn, timeInTurns } from './turn.ts'
 
 /** The argument of this program, as JSON. */
 export interface DnsAskOptions {
@@ -18,6 +19,8 @@ export interface DnsAskOptions {
   /** Questions per second; 0: as many as possible. */
   readonly rate: number
   readonly window: number
+  /** At a rate: when it asks. All seconds are of its own turns. */
+  readonly turn: Turn
 }
 /** What it prints. */
 export interface DnsAnswers {
@@ -94,12 +97,18 @@ function askOnce(): void {
   startedMs = send(socket)
 }
 
-function askAtRate(untilMs: number): void {
-  const beginMs = performance.now()
-  for (let count = 0; performance.now() < untilMs; ) {
-    const due = Math.floor(((performance.now() - beginMs) * options.rate) / 1000)
-    for (; count < due; count++) askOnce()
-    reactor.runTurn(1)
+function askAtRate(): void {
+  const { turn, rate, warmUpSeconds, seconds } = options
+  const beginMs = nextRoundMs(turn)
+  countsFromMs = beginMs + timeInTurns(warmUpSeconds * 1000, turn)
+  for (let index = 0; index < (warmUpSeconds + seconds) * rate; ) {
+    const waitMs = beginMs + timeInTurns((index * 1000) / rate, turn) - performance.now()
+    if (waitMs > 0) {
+      reactor.runTurn(Math.ceil(waitMs))
+      continue
+    }
+    askOnce()
+    index++
   }
   for (const lastMs = performance.now() + ANSWER_TIMEOUT_MS + 100; performance.now() < lastMs; )
     reactor.runTurn(10)
@@ -130,9 +139,11 @@ function askWithoutPause(untilMs: number): void {
   }
 }
 
-countsFromMs = performance.now() + options.warmUpSeconds * 1000
-if (options.rate > 0) askAtRate(countsFromMs + options.seconds * 1000)
-else askWithoutPause(countsFromMs + options.seconds * 1000)
+if (options.rate > 0) askAtRate()
+else {
+  countsFromMs = performance.now() + options.warmUpSeconds * 1000
+  askWithoutPause(countsFromMs + options.seconds * 1000)
+}
 console.log(
   JSON.stringify({
     answers: histogram.count,

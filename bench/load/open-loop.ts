@@ -8,6 +8,7 @@ import { scheduleArrivals } from './arrivals.ts'
 import { answer, programArguments, type Target } from './dial.ts'
 import { type ConnectionOwner, KeepAliveConnection } from './keep-alive-connection.ts'
 import { PreciseTimer } from './timerfd.ts'
+import { ALONE, nextRoundMs, type Turn, timeInTurns } from './turn.ts'
 
 /** Settings of a run. */
 export interface OpenLoopOptions {
@@ -17,8 +18,8 @@ export interface OpenLoopOptions {
   readonly rate: number
   readonly warmUpSeconds: number
   readonly seconds: number
-  /** Of the arrivals; left out: everybody's. */
-  readonly seed?: number
+  /** At a rate: when it asks; left out: always. All seconds are of its own turns. */
+  readonly turn?: Turn
 }
 
 /** What a run gives. */
@@ -40,6 +41,7 @@ const GRACE_MS = 2000
 class OpenLoop implements ConnectionOwner {
   readonly #reactor: Reactor
   readonly #options: OpenLoopOptions
+  readonly #turn: Turn
   readonly #arrivals: Float64Array
   readonly #timer: PreciseTimer
   readonly #latencies = new Histogram()
@@ -57,12 +59,14 @@ class OpenLoop implements ConnectionOwner {
   constructor(reactor: Reactor, options: OpenLoopOptions) {
     this.#reactor = reactor
     this.#options = options
-    this.#warmUpMs = options.warmUpSeconds * 1000
-    this.#endMs = this.#warmUpMs + options.seconds * 1000
+    this.#turn = options.turn ?? ALONE
+    this.#warmUpMs = timeInTurns(options.warmUpSeconds * 1000, this.#turn)
+    const seconds = options.warmUpSeconds + options.seconds
+    this.#endMs = timeInTurns(seconds * 1000, this.#turn)
     this.#arrivals =
       options.rate === 0
         ? new Float64Array(0)
-        : scheduleArrivals(options.rate, this.#endMs / 1000, options.seed)
+        : scheduleArrivals(options.rate, seconds).map((atMs) => timeInTurns(atMs, this.#turn))
     this.#timer = new PreciseTimer(reactor, () => {
       this.#armedFor = -1
       this.#sendDue()
@@ -110,8 +114,8 @@ class OpenLoop implements ConnectionOwner {
     }
     this.#free.push(connection)
     if (++this.#connected < this.#options.connections) return
-    this.#startMs = performance.now()
-    this.#reactor.startTimer(this.#endMs + GRACE_MS, () => this.#reactor.stop())
+    this.#startMs = nextRoundMs(this.#turn)
+    this.#reactor.startTimer(this.#endMs - this.#nowMs() + GRACE_MS, () => this.#reactor.stop())
     if (this.#options.rate > 0) {
       this.#sendDue()
       return

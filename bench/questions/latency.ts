@@ -2,13 +2,14 @@
 // How long does a request take at a load that all can carry? Open loop: requests come whether or not earlier ones
 // are answered, as they do from many users.
 import type { OpenLoopOptions, OpenLoopResult } from '../load/open-loop.ts'
+import { ALONE } from '../load/turn.ts'
 import { cpuSeconds } from '../measure/process-usage.ts'
 import { median } from '../measure/statistics.ts'
 import { USUAL_PLACE } from '../place.ts'
 import { type Figures, SUBJECT_NAMES, type SubjectName } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
 import { LOADS_PERCENT } from './metrics.ts'
-import { programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
+import { inTurns, programTimeoutMs, type Question, type QuestionPart, type Timing } from './question.ts'
 
 const CONNECTIONS = 32
 /** Closed loops per subject: the median of three does not follow one slow moment. */
@@ -16,21 +17,20 @@ const CALIBRATIONS = 3
 /** Their slower one sets the load; Envoy may be overrun by it, and then the table shows that. */
 const COMPARED: readonly SubjectName[] = ['sidestep', 'ztunnel']
 
-/** Requests at a rate; 0: a closed loop. `seed`: of arrivals that are nobody else's. @throws Error when a connection is lost */
+/** Requests at a rate, in its turns; 0: a closed loop. @throws Error when a connection is lost */
 export async function runOpenLoop(
   subject: RunningSubject,
   timing: Timing,
   rate: number,
-  seed?: number,
+  turn = ALONE,
 ): Promise<OpenLoopResult> {
   const { lab } = subject
-  const own = seed === undefined ? {} : { seed }
-  const options: OpenLoopOptions = { ...timing, ...own, target: lab.web, connections: CONNECTIONS, rate }
+  const options: OpenLoopOptions = { ...timing, target: lab.web, connections: CONNECTIONS, rate, turn }
   const result = await lab.processes.measure<OpenLoopResult>(
     lab.client.namespace,
     'open-loop',
     options,
-    programTimeoutMs(timing),
+    programTimeoutMs(inTurns(timing, turn)),
   )
   if (result.failure !== '') throw new Error(result.failure)
   return result

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The form of a question: one file each asks all subjects the same. README.md says what each wants to know.
+import type { Turn } from '../load/turn.ts'
 import type { Place } from '../place.ts'
 import type { Figures, QuestionName, SubjectName } from '../results.ts'
 import type { RunningSubject } from '../subjects/subject.ts'
@@ -32,6 +33,11 @@ export interface Question {
 
 /** Longest time a program may take beyond the measured one. */
 export const PROGRAM_SLACK_MS = 30_000
+
+/** How long it takes by the clock for somebody who has one turn of several. */
+export function inTurns({ seconds, warmUpSeconds }: Timing, { of }: Turn): Timing {
+  return { seconds: seconds * of, warmUpSeconds: warmUpSeconds * of }
+}
 
 /** Milliseconds after which a program that measures for `timing` has failed. */
 export function programTimeoutMs(timing: Timing): number {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Payload on its way from a worker to main while somebody captures it: frames in shared memory, one writer, one reader. A
 // full ring drops the frame and counts it: traffic waits for nobody.
+import { plainBytes } from '../reactor/ffi/native.ts'
 
 /** Room for one worker's payload between two reads. */
 export const CAPTURE_RING_BYTES = 4_194_304
@@ -39,7 +40,7 @@ export class CaptureRing {
   constructor(memory?: SharedArrayBuffer, byteLength = CAPTURE_RING_BYTES) {
     this.memory = memory ?? new SharedArrayBuffer(HEADER_BYTES + byteLength)
     this.#words = new Int32Array(this.memory, 0, 4)
-    this.#bytes = Buffer.from(this.memory, HEADER_BYTES)
+    this.#bytes = plainBytes(this.memory, HEADER_BYTES)
   }
 
   /** Frames lost because the ring was full. */

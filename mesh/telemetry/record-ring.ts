@@ -2,6 +2,7 @@
 // Records on their way from a worker to main: a byte ring in shared memory, one writer, one reader. A full ring drops the
 // record and counts it: a stalled log must never stall traffic. What main has to know of a record stands before its text, so
 // that it decodes only those that somebody asks for.
+import { plainBytes } from '../reactor/ffi/native.ts'
 
 /** Room for about 4,000 records of 500 bytes between two reads. */
 export const RECORD_RING_BYTES = 2_097_152
@@ -51,7 +52,7 @@ export class RecordRing {
     this.#size = this.memory.byteLength - HEADER_BYTES
     this.#words = new Int32Array(this.memory, 0, 4)
     this.#entries = new Int32Array(this.memory, HEADER_BYTES)
-    this.bytes = Buffer.from(this.memory, HEADER_BYTES)
+    this.bytes = plainBytes(this.memory, HEADER_BYTES)
   }
 
   /** Records lost because the ring was full. */

@@ -120,7 +120,13 @@ t.test(
     await poll('mended', () => isRedirected() || null, MENDED_MS)
     t.ok(flushedCount > 0, `${flushedCount} of ${callCount} while they were flushed`)
     await tunnelled.until('the echo', ({ text }) => text.endsWith('still here\n'))
-    t.equal(tunnelled.isClosed, false)
+    t.equal(tunnelled.isClosed, false, `${tunnelled.error}, and its records are told`)
+    if (tunnelled.isClosed)
+      for (const node of ['n1', 'n2'] as const)
+        t.comment(
+          node,
+          JSON.stringify((await lab.records(node)).filter(({ reason }) => reason !== 'PLAINTEXT_REFUSED')),
+        )
     const records = await lab.recordsAfter('n2', known, ({ reason }) => reason === 'PLAINTEXT_REFUSED')
     t.ok(records.length > 0 && records.every((record) => record['dst.addr'] === `${CART}:${MIRROR}`))
     t.match(lab.log('n2'), 'NOT_ENROLLED')

@@ -280,7 +280,6 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'test/mesh/reactor/self-test.ts': [
     'mesh/reactor/ffi/constants.ts',
     'mesh/reactor/ffi/libc.ts',
-    'mesh/reactor/ffi/native.ts',
     'mesh/reactor/ffi/openssl.ts',
   ],
   'test/mesh/reactor/udp-socket.ts': ['mesh/reactor/datagram-message.ts'],

@@ -107,3 +107,16 @@ export function copyTo(pointer: Pointer, bytes: Uint8Array): void {
 export function viewOf(pointer: Pointer, byteLength: number): ArrayBuffer {
   return koffi.view(BigInt(pointer), byteLength)
 }
+
+/** Memory that a view of plainBytes() is of: there as long as the view. */
+const viewed = new WeakMap<ArrayBuffer, SharedArrayBuffer>()
+
+/**
+ * The bytes of `memory` from `offset` on as if they were this thread's alone: to and from shared memory V8 copies byte by byte,
+ * which takes ten times as long. Who may touch which of them is for the caller to say, by Atomics.
+ */
+export function plainBytes(memory: SharedArrayBuffer, offset: number): Buffer {
+  const view = viewOf(addressOf(new Uint8Array(memory, offset)), memory.byteLength - offset)
+  viewed.set(view, memory)
+  return Buffer.from(view)
+}
