@@ -2,6 +2,7 @@
 // Options of the ztunnel, for the supervisor and the data process alike: the supervisor hands its environment on.
 // The only reader of process.env in this room. docs/configuration.md is generated from this table.
 import { hostname } from 'node:os'
+import { H2_LIMITS } from '../mesh/h2/limits.ts'
 import type { Keepalive } from '../mesh/reactor/socket-options.ts'
 import { DATA_PLANE_OPTIONS, dataPlaneMistakes } from '../mesh/runtime/data-plane-options.ts'
 import { type OptionTable, type OptionValues, readOptions } from '../mesh/runtime/options.ts'
@@ -270,6 +271,15 @@ export const ZTUNNEL_OPTIONS = {
     unit: 'bytes',
     meaning:
       'received bytes that a worker holds for what one pod does not read; a stream that would need more is reset with LIMIT_POD',
+  },
+  workerBufferedBytes: {
+    type: 'integer',
+    default: String(H2_LIMITS.inboundPerWorker.value),
+    min: 1_048_576,
+    max: 8_589_934_592,
+    unit: 'bytes',
+    meaning:
+      'received bytes that a worker holds for what all its pods do not read; from nine tenths on new connections of the pod that has most of them are refused with LIMIT_NODE',
   },
   turnBytes: {
     type: 'integer',

@@ -36,6 +36,8 @@ export interface WorkerData {
   readonly originalSource: boolean
   readonly socks5: boolean
   readonly limits: WorkloadLimits
+  /** Received bytes that it may hold for what its pods do not read. */
+  readonly bufferedBytes: number
   readonly network: string
   /** null: who has an expired certificate is refused. */
   readonly grace: GraceSettings | null

@@ -115,7 +115,8 @@ export class WorkerSet {
   #dataOf(index: number, counters: SharedArrayBuffer): WorkerData {
     const [ring, latencies] = [this.rings[index], this.latencies[index]]
     if (ring === undefined || latencies === undefined) throw new RangeError(`no worker ${index}`)
-    const { otlpEndpoint, otlpSamplesPerMillion, originalSource, socks5, network } = this.#config
+    const { otlpEndpoint, otlpSamplesPerMillion, originalSource, socks5, network, workerBufferedBytes } =
+      this.#config
     return {
       ...{ index, counters, originalSource, socks5, network },
       acceptShare: this.#crew.share,
@@ -125,6 +126,7 @@ export class WorkerSet {
       streamCounts: this.streamSlots.memory,
       tracesPerMillion: otlpEndpoint === '' ? null : otlpSamplesPerMillion,
       limits: workloadLimits(this.#config),
+      bufferedBytes: workerBufferedBytes,
       grace: this.#grace,
     }
   }

@@ -108,6 +108,7 @@ export class ZtunnelWorker {
     this.#dnsResources = new DnsResources(reactor)
     const resources = new SessionResources({
       ...{ scheduler: reactor, held: reactor.held, allocateBlock, releaseBlock: freeBlock },
+      inboundLimitBytes: data.bufferedBytes,
     })
     this.#context = new WorkerContext({
       ...{ index: data.index, reactor, resources, limits: data.limits },

@@ -10,7 +10,8 @@ import {
 import type { EntryKind, RecordRing } from './record-ring.ts'
 import { isPlainUnit } from './record-text.ts'
 
-const AFTER_TIME = Buffer.from('Z","msg":"connection complete","reason":"OK","src.addr":"')
+const BEFORE_TIME = '{"time":"'
+const AFTER_MS = 'Z","msg":"connection complete","reason":"OK","src.addr":"'
 const SENT = Buffer.from(',"bytes_sent":')
 const RECEIVED = Buffer.from(',"bytes_recv":')
 const DURATION = Buffer.from(',"duration_ms":')
@@ -25,8 +26,10 @@ const [ZERO, POINT, QUOTE, CLOSE] = [0x30, 0x2e, 0x22, 0x7d]
 export class RecordEncoder {
   readonly #ring: RecordRing
   #secondMs = Number.NaN
-  /** `{"time":"` and the time up to the point of its seconds. */
+  /** What every record of that second begins with, up to its source address. */
   #begin: Uint8Array = Buffer.alloc(0)
+  /** Where in it the three digits of the milliseconds are. */
+  #msAt = 0
 
   constructor(ring: RecordRing) {
     this.#ring = ring
@@ -52,8 +55,7 @@ export class RecordEncoder {
     const start = this.#ring.reserve(MOST_FIXED_BYTES + sourceAddress.length + pair.length)
     if (start < 0) return false
 
-    let at = this.#writeTime(bytes, start, record.endMs)
-    at = put(bytes, at, AFTER_TIME)
+    let at = this.#writeBegin(bytes, start, record.endMs)
     for (let index = 0; index < sourceAddress.length; index++) {
       const unit = sourceAddress.charCodeAt(index)
       if (!isPlainUnit(unit)) return false
@@ -71,18 +73,21 @@ export class RecordEncoder {
   }
 
   /** A worker ends many connections in one second. */
-  #writeTime(bytes: Buffer, at: number, atMs: number): number {
+  #writeBegin(bytes: Buffer, at: number, atMs: number): number {
     const wholeMs = Math.floor(atMs)
     const ms = wholeMs % 1000
     if (wholeMs - ms !== this.#secondMs) {
       this.#secondMs = wholeMs - ms
-      this.#begin = Buffer.from(`{"time":"${new Date(this.#secondMs).toISOString().slice(0, -4)}`)
+      const second = BEFORE_TIME + new Date(this.#secondMs).toISOString().slice(0, -4)
+      this.#begin = Buffer.from(`${second}000${AFTER_MS}`)
+      this.#msAt = second.length
     }
     const end = put(bytes, at, this.#begin)
-    bytes[end] = ZERO + Math.floor(ms / 100)
-    bytes[end + 1] = ZERO + (Math.floor(ms / 10) % 10)
-    bytes[end + 2] = ZERO + (ms % 10)
-    return end + 3
+    const msAt = at + this.#msAt
+    bytes[msAt] = ZERO + Math.floor(ms / 100)
+    bytes[msAt + 1] = ZERO + (Math.floor(ms / 10) % 10)
+    bytes[msAt + 2] = ZERO + (ms % 10)
+    return end
   }
 }
 

@@ -11,6 +11,10 @@ const MAX_RECORD_BYTES = 16_384
 const HEAD = 0
 const TAIL = 1
 const DROPPED = 2
+/** All before it was read when an entry was written there. */
+const BASE = 3
+/** Of positions, which are of 31 bits. */
+const MASK = 0x7fffffff
 const HEADER_BYTES = 16
 /** Length word meaning: the rest up to the end of the ring is unused. */
 const WRAP = -1
@@ -62,7 +66,8 @@ export class RecordRing {
 
   /** Bytes of entries that nobody has read yet, at most. */
   get unreadBytes(): number {
-    return (Atomics.load(this.#words, HEAD) - Atomics.load(this.#words, TAIL)) & 0x7fffffff
+    const head = Atomics.load(this.#words, HEAD)
+    return distance(this.#unreadFrom(head), head)
   }
 
   /** Appends one entry; false when it was dropped. `owner`: any number that says whose it is. Writer only. */
@@ -75,7 +80,7 @@ export class RecordRing {
       return true
     }
     const head = Atomics.load(this.#words, HEAD)
-    const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
+    const free = this.#size - distance(this.#unreadFrom(head), head)
     const offset = head % this.#size
     const length = Math.min(Buffer.byteLength(text), MAX_RECORD_BYTES)
     const untilEnd = this.#size - offset
@@ -93,8 +98,8 @@ export class RecordRing {
 
   /** Where in `bytes` the text of the next entry may be written, of at most `mostBytes`; -1: push() has to look. Writer only. */
   reserve(mostBytes: number): number {
-    const head = Atomics.load(this.#words, HEAD)
-    const free = this.#size - ((head - Atomics.load(this.#words, TAIL)) & 0x7fffffff)
+    const head = this.#begin()
+    const free = this.#size - distance(this.#unreadFrom(head), head)
     const offset = head % this.#size
     const hasRoom =
       mostBytes <= MAX_RECORD_BYTES && entryBytes(mostBytes) < Math.min(free, this.#size - offset)
@@ -107,33 +112,62 @@ export class RecordRing {
     this.#append(head, head % this.#size, length, kind, owner)
   }
 
+  /**
+   * Where the next entry begins. Once all was read that is where the ring begins: as much of it is used as comes between two reads,
+   * which stays in the caches. Writer only.
+   */
+  #begin(): number {
+    const head = Atomics.load(this.#words, HEAD)
+    const offset = head % this.#size
+    const unread = this.#unreadFrom(head)
+    // Before it is so far behind that it seems to be ahead.
+    if (distance(Atomics.load(this.#words, BASE), head) > MASK >> 1) Atomics.store(this.#words, BASE, unread)
+    if (offset === 0 || unread !== head) return head
+    const begin = (head + this.#size - offset) & MASK
+    Atomics.store(this.#words, BASE, begin)
+    Atomics.store(this.#words, HEAD, begin)
+    return begin
+  }
+
+  /** The position of the oldest entry before `head` that was not read: nothing is between what was read and BASE. */
+  #unreadFrom(head: number): number {
+    const tail = Atomics.load(this.#words, TAIL)
+    const base = Atomics.load(this.#words, BASE)
+    return distance(base, head) < distance(tail, head) ? base : tail
+  }
+
   /** Publishes an entry whose text is in place. */
   #append(head: number, offset: number, length: number, kind: EntryKind, owner: number): void {
     const at = offset >> 2
     this.#entries[at] = length
     this.#entries[at + 1] = kind
     this.#entries[at + 2] = owner
-    Atomics.store(this.#words, HEAD, (head + entryBytes(length)) & 0x7fffffff)
+    Atomics.store(this.#words, HEAD, (head + entryBytes(length)) & MASK)
   }
 
   /** Takes all entries, oldest first. Reader only. */
   drain(onEntry: EntryReader): void {
-    let tail = Atomics.load(this.#words, TAIL)
     const head = Atomics.load(this.#words, HEAD)
+    let tail = this.#unreadFrom(head)
     while (tail !== head) {
       const offset = tail % this.#size
       const at = offset >> 2
       const length = this.#entries[at] ?? 0
       if (length === WRAP) {
-        tail = (tail + this.#size - offset) & 0x7fffffff
+        tail = (tail + this.#size - offset) & MASK
         continue
       }
       const kind = (this.#entries[at + 1] ?? 0) as EntryKind // as: written by push
       onEntry(this.bytes, offset + ENTRY_HEADER_BYTES, length, kind, this.#entries[at + 2] ?? 0)
-      tail = (tail + entryBytes(length)) & 0x7fffffff
+      tail = (tail + entryBytes(length)) & MASK
     }
     Atomics.store(this.#words, TAIL, tail)
   }
+}
+
+/** From one position to a later one. */
+function distance(from: number, to: number): number {
+  return (to - from) & MASK
 }
 
 /** What an entry with `length` bytes of text takes in the ring: its head and padding to whole words. */

@@ -24,6 +24,12 @@ const PACE_MS = 100
 /** Above the window of a stream, below that of two. */
 const BUFFERED_BYTES = 6_291_456
 const PAUSED = 4
+/** The window of a tunnel: its streams can fill it, and not more. */
+const NODE_BUFFERED_BYTES = 16_777_216
+/** Streams that are not read: with so many, a tunnel is full. */
+const MOST_PAUSED = 8
+/** A stream that is not read has what its window lets in. */
+const FILLING_MS = 500
 /** Longer than it is between two looks of a data process at its own memory. */
 const LOOKS_MS = 6000
 
@@ -187,6 +193,36 @@ async function testBuffers(t: Test, lab: MeshLab): Promise<void> {
   for (const each of [...paused, reader, next]) each.destroy()
 }
 
+async function testNodeBuffers(t: Test, lab: MeshLab): Promise<void> {
+  await lab.restart('n1', { SIDESTEP_WORKER_BUFFERED_BYTES: String(NODE_BUFFERED_BYTES) })
+  const innocent = await greeted(lab, 'batch', CART_IP)
+  const paused: LabSocket[] = []
+  const refused = await poll('front is refused, which has most', async () => {
+    if (paused.length < MOST_PAUSED) paused.push(lab.connect('front', CART_IP, BULK_PORT, 'paused'))
+    await wait(FILLING_MS)
+    const next = await greeted(lab, 'front', CART_IP)
+    const isServed = opened(next)
+    next.destroy()
+    return isServed ? null : next
+  })
+  t.equal(refused.error, 'ECONNRESET')
+  t.ok((await refusedCount(lab, 'front', 'node')) > 0)
+  const other = await greeted(lab, 'batch', CART_IP)
+  t.ok(opened(other), 'batch, which has little, is not')
+  t.ok(
+    paused.every(({ isClosed }) => !isClosed),
+    'nothing of front is cut off',
+  )
+  for (const each of paused) each.destroy()
+  await poll('front is served again', async () => {
+    const next = await greeted(lab, 'front', CART_IP)
+    next.destroy()
+    return opened(next) || null
+  })
+  t.ok(await echoes(innocent))
+  for (const each of [innocent, other]) each.destroy()
+}
+
 t.test('a node that runs out of something', { timeout: 230_000 }, async (t) => {
   const oneWorker = { SIDESTEP_WORKER_COUNT: '1' } // what is looked at for shedding is of one worker
   const lab = await MeshLab.start(labDirectory(t), labMesh([]), oneWorker, async (lab) => {
@@ -204,5 +240,9 @@ t.test('a node that runs out of something', { timeout: 230_000 }, async (t) => {
   )
   await t.test('of memory for a pod: its streams are reset, another pod’s are not', (t) =>
     testBuffers(t, lab),
+  )
+  await t.test(
+    'of memory for all pods: new connections of who has most are refused, nothing is cut off',
+    (t) => testNodeBuffers(t, lab),
   )
 })

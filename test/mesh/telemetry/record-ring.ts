@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import fc from 'fast-check'
 import t from 'tap'
 import { ENTRY_KINDS, RecordRing } from '../../../mesh/telemetry/record-ring.ts'
 
@@ -19,6 +20,61 @@ t.test('records come out as they went in, in order, over many rounds of the ring
     t.same(drained(reader), sent)
   }
   t.equal(writer.droppedCount, 0)
+})
+
+t.test('what is read each time before more is written stays at the beginning of the ring', async (t) => {
+  const writer = new RecordRing(undefined, 4096)
+  const reader = new RecordRing(writer.memory)
+  const places = new Set<number>()
+  for (let round = 0; round < 100; round++) {
+    for (const text of ['one', 'two']) {
+      places.add(writer.reserve(10))
+      writer.push(text)
+    }
+    t.same(drained(reader), ['one', 'two'])
+  }
+  t.equal(places.size, 2)
+  t.equal(reader.unreadBytes, 0)
+})
+
+t.test('positions that begin anew: reader and writer see the same, whatever is read when', async (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat({ max: 900 }), fc.boolean()), { maxLength: 200 }), (steps) => {
+      const writer = new RecordRing(undefined, 2048)
+      const reader = new RecordRing(writer.memory)
+      const [sent, seen]: [string[], string[]] = [[], []]
+      for (const [index, [length, isRead]] of steps.entries()) {
+        const text = `${index} ${'x'.repeat(length)}`
+        if (writer.push(text)) sent.push(text)
+        if (isRead) seen.push(...drained(reader))
+      }
+      seen.push(...drained(reader))
+      t.same(seen, sent)
+      t.equal(writer.droppedCount + sent.length, steps.length)
+    }),
+  )
+})
+
+t.test('a ring that is never empty goes on beyond 2³¹ bytes', async (t) => {
+  const ring = new RecordRing(undefined, 2 ** 20)
+  const text = 'x'.repeat(16_000)
+  let [sent, seen, index] = [0, 0, 0]
+  const push = (): void => {
+    if (ring.push(text, ENTRY_KINDS.record, index++)) sent++
+  }
+  push()
+  while (index < 2 ** 31 / text.length + 200) {
+    for (let each = 0; each < 40; each++) push()
+    // One more comes while it is read.
+    let isFirst = true
+    ring.drain((_, __, ___, ____, owner) => {
+      if (isFirst) push()
+      isFirst = false
+      if (owner !== seen++) t.fail(`${owner} after ${seen} entries`)
+    })
+  }
+  t.equal(seen, sent - 1)
+  t.equal(ring.droppedCount, 0)
 })
 
 t.test('a full ring drops, counts, and takes again what fits once it was read', async (t) => {
