@@ -194,7 +194,8 @@ async function testBuffers(t: Test, lab: MeshLab): Promise<void> {
 }
 
 async function testNodeBuffers(t: Test, lab: MeshLab): Promise<void> {
-  await lab.restart('n1', { SIDESTEP_WORKER_BUFFERED_BYTES: String(NODE_BUFFERED_BYTES) })
+  const bytes = String(NODE_BUFFERED_BYTES)
+  await lab.restart('n1', { SIDESTEP_POD_BUFFERED_BYTES: bytes, SIDESTEP_WORKER_BUFFERED_BYTES: bytes })
   const innocent = await greeted(lab, 'batch', CART_IP)
   const paused: LabSocket[] = []
   const refused = await poll('front is refused, which has most', async () => {
