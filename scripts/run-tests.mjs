@@ -5,7 +5,7 @@
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ALONE, LEVELS, runOf } from './test-levels.mjs'
+import { ALONE, LEVELS, orderOf, runOf } from './test-levels.mjs'
 import { runFiles } from './test-pool.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -25,7 +25,7 @@ if (files.length === 0) {
 }
 /** Above this it is no chance, and the time is better spent on reading; a machine that is starved for a while takes several. */
 const MAX_RUN_AGAIN = 12
-const outcomes = await run(files.sort(), jobs)
+const outcomes = await run(orderOf(files.sort()), jobs)
 const again = outcomes.filter(({ isOk }) => !isOk).map(({ file }) => file)
 // What failed runs once more, alone: a processor that was shared with other tests is no defect. It is told, not hidden.
 if (again.length > 0 && again.length <= MAX_RUN_AGAIN) {

@@ -15,6 +15,10 @@ export interface TestRun {
 
 export const ALONE: Jobs
 
+export const WAITING: readonly string[]
+
+export function orderOf(files: readonly string[]): string[]
+
 export const LEVELS: Readonly<Record<string, TestRun>>
 
 export function runOf(names: readonly string[]): TestRun

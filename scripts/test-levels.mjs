@@ -34,6 +34,34 @@ export const LEVELS = {
   soak: { globs: of('soak'), jobs: ALONE, seconds: SOAK_SECONDS },
 }
 
+/** Files that mostly wait, for a minute or two. */
+export const WAITING = [
+  'ztunnel-churn',
+  'ztunnel-clock-jumps',
+  'ztunnel-controller-faults',
+  'ztunnel-expiry',
+  'ztunnel-generations',
+  'ztunnel-grace',
+  'ztunnel-half-closed',
+  'ztunnel-handover',
+  'ztunnel-node-limits',
+  'ztunnel-outages',
+  'ztunnel-snapshot',
+].map((name) => `test/netns/${name}.ts`)
+/** So many others follow each of them. */
+const BETWEEN = 4
+
+/** The order in which files begin: those that wait have others beside them all the time, and none of them is alone at the end. */
+export function orderOf(files) {
+  const waiting = files.filter((file) => WAITING.includes(file))
+  const order = []
+  for (const [index, file] of files.filter((each) => !waiting.includes(each)).entries()) {
+    if (index % BETWEEN === 0) order.push(...waiting.splice(0, 1))
+    order.push(file)
+  }
+  return [...order, ...waiting]
+}
+
 /** What several levels run with together: the most careful of each. */
 export function runOf(names) {
   const levels = names.map((name) => LEVELS[name])

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // No test file asks for more time than its level gives it: it would be ended before its own limit says what hangs.
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { LEVELS, runOf } from '../../scripts/test-levels.mjs'
+import { LEVELS, orderOf, runOf, WAITING } from '../../scripts/test-levels.mjs'
 
 const root = join(import.meta.dirname, '..', '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -32,6 +32,21 @@ for (const [level, { globs, seconds }] of Object.entries(LEVELS)) {
         t.ok(limitMs <= seconds * 1000, `${file}: ${limitMs} ms of ${seconds} s`)
   })
 }
+
+t.test('files that wait are there, and have others beside them', async (t) => {
+  for (const file of WAITING) t.ok(existsSync(join(root, file)), file)
+  const files = (LEVELS.netns?.globs ?? []).flatMap((glob) => globSync(glob, { cwd: root })).sort()
+  const order = orderOf(files)
+  t.same(order.toSorted(), files)
+  const places = WAITING.map((file) => order.indexOf(file))
+  t.same(
+    places,
+    places.map((_, index) => 5 * index),
+  )
+  t.same(orderOf(['b', 'c']), ['b', 'c'])
+  const alone = WAITING.slice(0, 2)
+  t.same(orderOf(alone), alone)
+})
 
 t.test('every file of the soak has a limit that was read', async (t) => {
   const files = LEVELS.soak?.globs.flatMap((glob) => globSync(glob, { cwd: root })) ?? []
