@@ -98,8 +98,12 @@ export class RecordRing {
 
   /** Where in `bytes` the text of the next entry may be written, of at most `mostBytes`; -1: push() has to look. Writer only. */
   reserve(mostBytes: number): number {
-    const head = this.#begin()
-    const free = this.#size - distance(this.#unreadFrom(head), head)
+    let head = Atomics.load(this.#words, HEAD)
+    let unread = this.#unreadFrom(head)
+    // Before it is so far behind that it seems to be ahead.
+    if (distance(Atomics.load(this.#words, BASE), head) > MASK >> 1) Atomics.store(this.#words, BASE, unread)
+    if (unread === head && head % this.#size > 0) head = unread = this.#beginAnew(head)
+    const free = this.#size - distance(unread, head)
     const offset = head % this.#size
     const hasRoom =
       mostBytes <= MAX_RECORD_BYTES && entryBytes(mostBytes) < Math.min(free, this.#size - offset)
@@ -113,20 +117,14 @@ export class RecordRing {
   }
 
   /**
-   * Where the next entry begins. Once all was read that is where the ring begins: as much of it is used as comes between two reads,
-   * which stays in the caches. Writer only.
+   * All was read, and the next entry is at the beginning of the ring: as much of it is used as comes between two reads, which
+   * stays in the caches. Returns the position.
    */
-  #begin(): number {
-    const head = Atomics.load(this.#words, HEAD)
-    const offset = head % this.#size
-    const unread = this.#unreadFrom(head)
-    // Before it is so far behind that it seems to be ahead.
-    if (distance(Atomics.load(this.#words, BASE), head) > MASK >> 1) Atomics.store(this.#words, BASE, unread)
-    if (offset === 0 || unread !== head) return head
-    const begin = (head + this.#size - offset) & MASK
-    Atomics.store(this.#words, BASE, begin)
-    Atomics.store(this.#words, HEAD, begin)
-    return begin
+  #beginAnew(head: number): number {
+    const position = (head + this.#size - (head % this.#size)) & MASK
+    Atomics.store(this.#words, BASE, position)
+    Atomics.store(this.#words, HEAD, position)
+    return position
   }
 
   /** The position of the oldest entry before `head` that was not read: nothing is between what was read and BASE. */

@@ -71,6 +71,15 @@ async function echoes(socket: LabSocket): Promise<boolean> {
   return !socket.isClosed
 }
 
+/** The pressure is over: front, which was refused, is greeted. */
+async function servedAgain(lab: MeshLab, ip: string): Promise<void> {
+  await poll('front is served again', async () => {
+    const next = await greeted(lab, 'front', ip)
+    next.destroy()
+    return opened(next) || null
+  })
+}
+
 async function refusedCount(lab: MeshLab, pod: string, limit: string): Promise<number> {
   const { text } = await lab.admin('n1', '/metrics')
   const line = new RegExp(`^sidestep_pod_refused_total\\{.*pod="${pod}",limit="${limit}"\\} (\\d+)$`, 'm')
@@ -137,11 +146,7 @@ async function testOrder(t: Test, lab: MeshLab): Promise<void> {
   t.same([told('front'), told('batch'), ends.length], [count, HALF_CLOSED, count + HALF_CLOSED])
 
   for (const each of held) each.destroy()
-  await poll('front is served again', async () => {
-    const next = await greeted(lab, 'front', STRANGER_IP)
-    next.destroy()
-    return opened(next) || null
-  })
+  await servedAgain(lab, STRANGER_IP)
   for (const each of [innocent, other]) each.destroy()
 }
 
@@ -167,11 +172,7 @@ async function testExhaustion(t: Test, lab: MeshLab): Promise<void> {
   t.ok(await echoes(innocent), 'what is open goes on')
   t.comment(`${held.length} more were possible`)
   limitDescriptors(pid, DESCRIPTORS)
-  await poll('served again', async () => {
-    const next = await greeted(lab, 'front', CART_IP)
-    next.destroy()
-    return opened(next) || null
-  })
+  await servedAgain(lab, CART_IP)
   t.equal(dataPid(lab), pid, 'by the same process')
   for (const each of held) each.destroy()
   innocent.destroy()
@@ -215,11 +216,7 @@ async function testNodeBuffers(t: Test, lab: MeshLab): Promise<void> {
     'nothing of front is cut off',
   )
   for (const each of paused) each.destroy()
-  await poll('front is served again', async () => {
-    const next = await greeted(lab, 'front', CART_IP)
-    next.destroy()
-    return opened(next) || null
-  })
+  await servedAgain(lab, CART_IP)
   t.ok(await echoes(innocent))
   for (const each of [innocent, other]) each.destroy()
 }
