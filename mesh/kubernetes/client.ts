@@ -52,6 +52,9 @@ export class KubernetesClient {
   readonly #access: AccessSource
   readonly #clock: Clock
   readonly #timeoutMs: number
+  readonly #listeners = new Set<() => void>()
+  /** The last request had no answer. */
+  #isAway = false
 
   constructor(access: AccessSource, clock: Clock, timing: Partial<ClientTiming> = {}) {
     this.#access = access
@@ -167,6 +170,15 @@ export class KubernetesClient {
     }
   }
 
+  /**
+   * Calls `listener` when somebody's request was answered after one that was not: who waits for longer need not. Call the result
+   * to hear no more.
+   */
+  onBack(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
   /** Reads certificates and token anew before the next request. */
   reload(): void {
     this.#access.reload()
@@ -176,7 +188,14 @@ export class KubernetesClient {
     const { server, options } = await this.#access.read()
     const url = new URL(server.replace(/\/$/, '') + request.path)
     for (const [key, value] of Object.entries(request.query ?? {})) url.searchParams.set(key, value)
-    const answer = await this.#send(url, request, options, signal)
+    const answer = await this.#send(url, request, options, signal).catch((error: Error) => {
+      if (!signal.aborted) this.#isAway = true
+      throw error
+    })
+    if (this.#isAway) {
+      this.#isAway = false
+      for (const listener of [...this.#listeners]) listener()
+    }
     const { statusCode = 0 } = answer
     if (statusCode >= 200 && statusCode < 300) return answer
     const text = await this.#errorText(answer)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists and watches one collection of an apiserver, for ever: pages, bookmarks, resuming where it was, listing again when
-// that is too old. A failure waits longer each time; what was read stays in force.
+// that is too old. A failure waits longer each time, but not for an apiserver that answers others again; what was read stays in
+// force.
 import { Backoff } from '../runtime/backoff.ts'
-import type { Clock } from '../runtime/clock.ts'
+import type { Clock, ClockTimer } from '../runtime/clock.ts'
 import { ApiError, type KubernetesClient } from './client.ts'
 import { isMap, own, type RawMap, textOf } from './raw-map.ts'
 
@@ -58,6 +59,8 @@ export class ListWatch<T> {
   readonly #backoff: Backoff
   #resourceVersion = ''
   #cuts = 0
+  /** What is waited for is an answer, of whatever kind. */
+  #isUnanswered = false
 
   constructor(options: ListWatchOptions, handler: ListWatchHandler<T>) {
     const { timing, random, fieldSelector = '' } = options
@@ -70,6 +73,7 @@ export class ListWatch<T> {
   /** Runs until the signal; never throws. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      this.#isUnanswered = false
       const waitMs = await this.#round(signal)
       if (waitMs > 0 && !signal.aborted) await this.#sleep(waitMs, signal)
     }
@@ -98,6 +102,7 @@ export class ListWatch<T> {
     if (status === 404) return this.#handler.onMissing(() => this.#backoff.next())
     if (status === GONE) return this.#backoff.next()
     if (status === 0 || status === 401) client.reload()
+    this.#isUnanswered = status === 0
     this.#handler.onReachable(error instanceof Error ? error.message : String(error), status)
     const waitMs = this.#backoff.next()
     const askedMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0
@@ -194,13 +199,24 @@ export class ListWatch<T> {
     if (resourceVersion !== '') this.#resourceVersion = resourceVersion
   }
 
+  /** Shorter, and the next wait is the first again, once somebody is answered who was not. */
   #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const { client, clock, random, timing } = this.#options
     const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = this.#options.clock.startTimer(ms, resolve)
+    const timer = clock.startTimer(ms, resolve)
+    let soon: ClockTimer | null = null
+    const unsubscribe = client.onBack(() => {
+      if (!this.#isUnanswered) return
+      this.#backoff.reset()
+      // Spread: there is a list-watch of every kind.
+      soon ??= clock.startTimer(timing.retryMs * random(), resolve)
+    })
     const wake = (): void => resolve()
     signal.addEventListener('abort', wake)
     return promise.finally(() => {
       timer.cancel()
+      soon?.cancel()
+      unsubscribe()
       signal.removeEventListener('abort', wake)
     })
   }
