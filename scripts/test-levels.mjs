@@ -12,7 +12,7 @@ const TOGETHER = { least: 2, most: 6 }
 export const ALONE = { least: 1, most: 1 }
 /** A file; some hundred times what one takes that is well. */
 const QUICK_SECONDS = 120
-/** A file with namespaces or clusters of its own: seconds to set up each, and much waiting. */
+/** A file with namespaces or clusters of its own: seconds to set up each, and much waiting. Or one that gives way to those. */
 const SLOW_SECONDS = 600
 /** The story of a whole mesh, with outages and a reboot in it: six minutes on a machine that does nothing else. */
 const NODES_SECONDS = 900
@@ -24,7 +24,7 @@ export const LEVELS = {
   unit: { globs: UNIT, jobs: TOGETHER, seconds: QUICK_SECONDS },
   contract: { globs: of('contract'), jobs: TOGETHER, seconds: QUICK_SECONDS },
   integration: { globs: of('integration'), jobs: TOGETHER, seconds: QUICK_SECONDS },
-  fuzz: { globs: of('fuzz'), jobs: TOGETHER, seconds: QUICK_SECONDS },
+  fuzz: { globs: of('fuzz'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   netns: { globs: of('netns'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   interop: { globs: of('interop'), jobs: TOGETHER, seconds: SLOW_SECONDS },
