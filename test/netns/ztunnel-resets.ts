@@ -115,10 +115,19 @@ async function assertUndisturbed(t: Test, { innocent }: World): Promise<void> {
   t.equal(innocent.isClosed, false, 'the innocent connection goes on')
 }
 
+/** Those of calls of the peer. */
+async function recordsOf(lab: MeshLab): Promise<readonly LabRecord[]> {
+  const all = await lab.records('n1')
+  return all.filter((each) => `${each['dst.addr']}`.startsWith(`${PEER_IP}:`))
+}
+
 /** Every worker has a tunnel that serves: what failed before is forgiven. Then it breaks. */
 async function breakNow({ lab, peer }: World, how: Break): Promise<void> {
   await peer.breaks('never')
+  const known = (await recordsOf(lab)).length
+  let made = 0
   await poll('calls that are answered', async () => {
+    made += 2 * CALLS
     const sockets = Array.from({ length: 2 * CALLS }, () => lab.connect('front', PEER_IP, 8080))
     for (const socket of sockets)
       await socket.until('an end', ({ isClosed, text }) => isClosed || text === 'hello')
@@ -129,6 +138,8 @@ async function breakNow({ lab, peer }: World, how: Break): Promise<void> {
   })
   await peer.breaks(how)
   await poll('no tunnel of before', () => tunnelsFrom(lab) === 0 || null)
+  // They end with their tunnels, and are written some time after.
+  await poll('their records', async () => (await recordsOf(lab)).length - known >= made || null)
 }
 
 /** Calls some times at once; the records of the caller's side, and how many connections the peer got for them. */
@@ -139,7 +150,7 @@ async function call(
   const { lab, peer } = world
   await breakNow(world, how)
   const before = peer.connections
-  const known = (await lab.records('n1')).length
+  const known = (await recordsOf(lab)).length
   const sockets = Array.from({ length: CALLS }, () => lab.connect('front', PEER_IP, 8080))
   // A client that has heard an end hears of a reset only when it writes.
   for (const socket of sockets)
@@ -148,9 +159,7 @@ async function call(
       return isClosed
     })
   const records = await poll(`${CALLS} records`, async () => {
-    const all = (await lab.records('n1'))
-      .slice(known)
-      .filter((each) => `${each['dst.addr']}`.startsWith(`${PEER_IP}:`))
+    const all = (await recordsOf(lab)).slice(known)
     return all.length >= CALLS ? all : null
   })
   return { records, dials: peer.connections - before, sockets }
