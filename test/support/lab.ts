@@ -8,6 +8,7 @@ import {
   bind,
   close,
   connect,
+  E,
   errno,
   listen,
   setsockopt,
@@ -90,15 +91,24 @@ export function connectFrom(
     if (bind(fd, source.address, source.bytes) !== 0) throw systemError('bind')
   }
   const target = encodeSocketAddress(ip, port)
-  if (connect(fd, target.address, target.bytes) === 0) return fd
+  if (unlessInterrupted(() => connect(fd, target.address, target.bytes)) === 0) return fd
   const code = errno()
+  if (code === E.ISCONN) return fd // while it was interrupted
   close(fd)
   return -code
 }
 
+/** A call that has a time limit is not taken up again after a signal: signal(7). */
+function unlessInterrupted(call: () => number): number {
+  for (;;) {
+    const result = call()
+    if (result >= 0 || errno() !== E.INTR) return result
+  }
+}
+
 /** The next connection of a listener; throws when none comes in time. */
 export function acceptFrom(listener: number): number {
-  const fd = accept4(listener, 0, 0, SOCK_CLOEXEC)
+  const fd = unlessInterrupted(() => accept4(listener, 0, 0, SOCK_CLOEXEC))
   if (fd < 0) throw systemError('accept')
   return fd
 }

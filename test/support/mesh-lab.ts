@@ -12,6 +12,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { VirtualNetwork, type VirtualPodSpec } from '../../mesh/reactor/netlink/virtual-network.ts'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { RECENT_RECORDS } from '../../mesh/telemetry/record-writer.ts'
 import { AGENT_ENVIRONMENT, seedCompileCache } from './compile-caches.ts'
 import { ownMs } from './own-time.ts'
 import type { AgentCommand, AgentEvent } from './pod-agent.ts'
@@ -246,6 +247,13 @@ export class MeshLab {
     return lines.map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
   }
 
+  /** All records that the node has written, those of processes before too. */
+  writtenRecords(node: LabNode): LabRecord[] {
+    const text = readFileSync(join(this.directory, 'records', node), 'utf8')
+    const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n')
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
+  }
+
   /** Waits for records that match, beyond the first `known`; gives all of those. */
   async recordsAfter(
     node: LabNode,
@@ -254,7 +262,11 @@ export class MeshLab {
   ): Promise<LabRecord[]> {
     let seen: LabRecord[] = []
     return await poll(`a record at ${node}`, async () => {
-      seen = (await this.records(node)).slice(known)
+      const kept = await this.records(node)
+      // Then the first of them have gone, and `known` says nothing.
+      if (known > 0 && kept.length >= RECENT_RECORDS)
+        throw new Error('more records than a node keeps: see writtenRecords()')
+      seen = kept.slice(known)
       return seen.some(holds) ? seen.filter(holds) : null
     }).catch((error: Error) => {
       throw new Error(`${error.message}: ${JSON.stringify(seen)}`)
