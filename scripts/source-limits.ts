@@ -178,7 +178,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     'SERVING_TIMEOUT_MS',
     'LET_GO_TIMEOUT_MS',
   ),
-  ...limits('ztunnel/ztunnel-worker.ts', 'ms', 'DRAIN_ACCEPT_MS', 'EARLY_WAIT_MS'),
+  ...limits('ztunnel/accept/pod-doors.ts', 'ms', 'DRAIN_ACCEPT_MS', 'EARLY_WAIT_MS'),
   ...limits('mesh/reactor/certificate-grace.ts', 'bytes', 'MAX_PUBLIC_KEY_BYTES'),
   ...limits('mesh/identity/seen-keys.ts', 'count', 'MAX_SEEN_KEYS'),
   ...limits('ztunnel/certificate-grace.ts', 'count', 'MAX_NAMED_PEERS'),

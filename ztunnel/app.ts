@@ -4,7 +4,6 @@
 
 import { AdminServer } from '../mesh/admin/admin-server.ts'
 import type { ReasonCode } from '../mesh/errors/reasons.ts'
-import { refuse } from '../mesh/errors/refusal.ts'
 import { handoverSocket } from '../mesh/generations/handover.ts'
 import { UNKNOWN_HEALTH } from '../mesh/generations/node-health.ts'
 import type { PodInfo, SupervisorMessage } from '../mesh/generations/pods.ts'
@@ -12,11 +11,8 @@ import { SupervisorLink } from '../mesh/generations/supervisor-link.ts'
 import { Upgrades } from '../mesh/generations/upgrades.ts'
 import { Revocations } from '../mesh/identity/revocations.ts'
 import { SecretManager } from '../mesh/identity/secret-manager.ts'
-import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import { ModelStore } from '../mesh/model/model-store.ts'
-import { workloadFacts } from '../mesh/model/workload-facts.ts'
-import { formatSocketAddress, parseIp } from '../mesh/net/address.ts'
 import { BusyTrim } from '../mesh/reactor/busy-trim.ts'
 import { QuietTrim } from '../mesh/reactor/quiet-trim.ts'
 import { releaseFilePages, trimMemory } from '../mesh/reactor/trim-memory.ts'
@@ -36,7 +32,6 @@ import { NodeCertificateGrace } from './certificate-grace.ts'
 import type { CertificateWatch } from './certificate-watch.ts'
 import type { ZtunnelConfig } from './config.ts'
 import { DemandedDestinations, isAddressKnown } from './demanded-destinations.ts'
-import { decideDns } from './dns/dns-decision.ts'
 import { DnsFailures } from './dns-failures.ts'
 import { DrainedCounts } from './drained-counts.ts'
 import { drainSocket } from './draining-generations.ts'
@@ -44,6 +39,7 @@ import { endAbandoned } from './end-abandoned.ts'
 import { NodeEvents } from './events/node-events.ts'
 import { GuardReports } from './guard-reports.ts'
 import { MendedPods } from './mended-pods.ts'
+import { ModelAnswers } from './model-answers.ts'
 import { ModelProgress } from './model-progress.ts'
 import { ProcessDrain } from './process-drain.ts'
 import { ServedPods } from './served-pods.ts'
@@ -111,6 +107,7 @@ export class App {
   readonly #busyTrim = new BusyTrim(systemClock)
   #hasSnapshot = false
   readonly #demanded: DemandedDestinations
+  readonly #answers: ModelAnswers
   #wasReady = false
   #drain: Promise<void> | null = null
   /** No other process accepts from the same sockets. */
@@ -188,6 +185,12 @@ export class App {
       unlisted: (pod) => unlistedWorkload(pod, config),
       isAlone: () => this.#isAlone,
       send: (message) => this.#supervisor.send(message),
+    })
+    this.#answers = new ModelAnswers({
+      ...{ network: config.network, clusterDomain: config.clusterDomain, random: Math.random },
+      ...{ pods: this.#pods, demanded: this.#demanded, streamSlots: workers.streamSlots },
+      state: () => model.state,
+      post: (worker, message) => workers.post(worker, message),
     })
     this.#supervisor = new SupervisorLink({
       ...{ channelFd, handoverPath: handoverSocket(config.adminSocket), clock: systemClock, log },
@@ -363,6 +366,7 @@ export class App {
   #introduce(worker: number): void {
     if (this.isDraining) {
       this.workers.post(worker, { type: 'drain' }) // it replaces one that died: it is to accept nothing
+      this.#pods.introduceIdle(worker)
       return
     }
     this.workers.post(worker, { type: 'revoked', memory: this.revocations.memory })
@@ -379,20 +383,11 @@ export class App {
   #onWorkerMessage(worker: number, message: UpMessage): void {
     switch (message.type) {
       case 'resolve':
-        this.#resolve(worker, message.uid, message.ip, message.port)
-        break
       case 'resolve-host':
-        this.#resolveHost(worker, message.uid, message.host)
-        break
       case 'resolve-dns':
-        this.#resolveName(worker, message.uid, message.name, message.queryType)
+      case 'resolve-caller':
+        this.#answers.onQuestion(worker, message)
         break
-      case 'resolve-caller': {
-        const workload = this.model.state?.workloadByIp(this.config.network, message.ip)
-        const facts = workload === undefined ? null : workloadFacts(workload)
-        this.workers.post(worker, { type: 'caller', ip: message.ip, workload: facts })
-        break
-      }
       case 'pod-ready':
         this.#pods.onServed(message.uid, worker)
         this.#supervisor.send({ type: 'pod-ready', uid: message.uid })
@@ -447,40 +442,6 @@ export class App {
       case 'endpoint-forgiven':
         break // WorkerSet takes these
     }
-  }
-
-  #resolve(worker: number, uid: string, ip: string, port: number): void {
-    if (this.#pods.workloadOf(uid) === undefined) return // the worker's deadline names it
-    this.#demanded.when(ip, `${worker} ${uid} ${port}`, (isAnswered) => {
-      const workload = this.#pods.workloadOf(uid)
-      const { state } = this.model
-      if (workload === undefined || state === null) return
-      if (!isAnswered) {
-        const refusal = refuse('DISCOVERY_UNANSWERED', formatSocketAddress(ip, port))
-        this.workers.post(worker, { type: 'destination-unknown', uid, ip, port, refusal })
-        return
-      }
-      const view = describeDestination(state, workload, this.config.network, ip, port)
-      this.workers.streamSlots.prepare(view.waypoints)
-      this.workers.post(worker, { type: 'destination', uid, view })
-    })
-  }
-
-  #resolveHost(worker: number, uid: string, host: string): void {
-    const namespace = this.#pods.infoOf(uid)?.namespace ?? ''
-    const service = parseIp(host) === undefined ? this.model.state?.serviceByHost(host, namespace) : undefined
-    const vip = service?.vips.find(({ network }) => network === this.config.network)
-    this.workers.post(worker, { type: 'host', uid, host, ip: parseIp(host) ?? vip?.ip ?? null })
-  }
-
-  /** Before the first model nothing is known to be ours: that changes with it. */
-  #resolveName(worker: number, uid: string, name: string, queryType: number): void {
-    const { network, clusterDomain } = this.config
-    const client = { namespace: this.#pods.infoOf(uid)?.namespace ?? '', network, clusterDomain }
-    const { state } = this.model
-    const decision = state === null ? null : decideDns(name, queryType, client, state, Math.random)
-    const verdict = decision?.kind === 'answer' ? decision.records : null
-    this.workers.post(worker, { type: 'dns', uid, name, queryType, verdict })
   }
 
   #reportReady(): void {

@@ -58,6 +58,8 @@ interface Pod {
   readonly socketsLeftBy: Set<number>
   /** The workers have been told of it. */
   isAnnounced: boolean
+  /** It leaves the mesh: what it has open may end. */
+  isLeaving: boolean
   /** What they were told last. */
   inbound: InboundView | null
 }
@@ -129,7 +131,7 @@ export class ServedPods {
       namespaceFd: message.sharesHost ? null : (fds[0] ?? -1),
       listeners,
       ...{ servedBy: new Set(), leftBy: new Set(), socketsLeftBy: new Set() },
-      isAnnounced: false,
+      ...{ isAnnounced: false, isLeaving: false },
       inbound: null,
     }
     this.#pods.set(message.pod.uid, pod)
@@ -144,13 +146,17 @@ export class ServedPods {
   /** Its connections may end in their time. */
   letGo(uid: string): void {
     const { workers, send } = this.#options
-    if (this.#pods.get(uid)?.isAnnounced === true) workers.broadcast({ type: 'pod-leaving', uid })
+    const pod = this.#pods.get(uid)
+    if (pod !== undefined) pod.isLeaving = true
+    if (pod?.isAnnounced === true) workers.broadcast({ type: 'pod-leaving', uid })
     else send({ type: 'pod-left', uid })
   }
 
   /** It does not leave. */
   takeBack(uid: string): void {
-    this.#pods.get(uid)?.leftBy.clear()
+    const pod = this.#pods.get(uid)
+    if (pod !== undefined) pod.isLeaving = false
+    pod?.leftBy.clear()
     this.#options.workers.broadcast({ type: 'pod-returned', uid })
   }
 
@@ -197,8 +203,15 @@ export class ServedPods {
     workers.post(worker, { type: 'policies', policies: this.#policyNumbers.all() })
     for (const pod of this.#pods.values()) {
       pod.servedBy.delete(worker)
-      if (pod.isAnnounced) workers.post(worker, this.#podMessage(pod))
+      if (!pod.isAnnounced) continue
+      workers.post(worker, this.#podMessage(pod))
+      if (pod.isLeaving) workers.post(worker, { type: 'pod-leaving', uid: pod.info.uid })
     }
+  }
+
+  /** A worker has taken the place of one that died while this process drains: it has nothing of any pod. */
+  introduceIdle(worker: number): void {
+    for (const uid of this.#pods.keys()) this.onSocketsLeft(uid, worker)
   }
 
   /** A worker serves it. */

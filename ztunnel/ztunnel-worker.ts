@@ -3,27 +3,20 @@
 // hands each connection to the room that carries it. Never returns to libuv while it runs.
 import { MeshError } from '../mesh/errors/mesh-error.ts'
 import { type Refusal, refuse } from '../mesh/errors/refusal.ts'
-import {
-  isDatagramKind,
-  LISTENER_KINDS,
-  type ListenerKind,
-  type StreamKind,
-} from '../mesh/generations/pods.ts'
 import { SessionResources } from '../mesh/h2/session-resources.ts'
 import { RevokedPeers } from '../mesh/identity/revoked-peers.ts'
 import { WorkerIdentities } from '../mesh/identity/worker-identities.ts'
 import { AcceptShare } from '../mesh/reactor/accept-share.ts'
 import { allocateBlock, freeBlock } from '../mesh/reactor/ffi/native.ts'
 import { IdleTrim } from '../mesh/reactor/idle-trim.ts'
-import { type AcceptHandler, TcpListener } from '../mesh/reactor/tcp-listener.ts'
 import { trimMemory } from '../mesh/reactor/trim-memory.ts'
 import { ReactorThread } from '../mesh/reactor/worker.ts'
 import { CaptureRing } from '../mesh/telemetry/capture-ring.ts'
 import { TrafficCounters } from '../mesh/telemetry/counters.ts'
 import { Latencies } from '../mesh/telemetry/latencies.ts'
 import { RecordRing } from '../mesh/telemetry/record-ring.ts'
-import { ACCEPT, ACCEPT_KIND } from './accept/acceptors.ts'
 import { recordGuardRefusal } from './accept/passthrough-listener.ts'
+import { PodDoors } from './accept/pod-doors.ts'
 import { Callers } from './carry/callers.ts'
 import { GracePeers } from './carry/grace-peers.ts'
 import { reportHolders } from './carry/holders.ts'
@@ -38,7 +31,6 @@ import { countTunnelCertificates } from './carry/tunnel-certificates.ts'
 import { WorkerContext } from './carry/worker-context.ts'
 import { WorkerPolicies } from './carry/worker-policies.ts'
 import { DnsResources } from './dns/dns-resources.ts'
-import { DnsServer } from './dns/dns-server.ts'
 import type {
   ConnectionReport,
   DownMessage,
@@ -49,17 +41,6 @@ import type {
   WorkerData,
   WorkerReports,
 } from './worker-messages.ts'
-
-/** Connections are accepted so long after nobody is redirected any more. */
-const DRAIN_ACCEPT_MS = 200
-/** A connection waits so long for its pod: workers hear of one within milliseconds of each other. */
-const EARLY_WAIT_MS = 1000
-/** How often a draining worker looks whether it is empty. */
-const DRAIN_CHECK_MS = 50
-/** Of a pod that has not asked. */
-const NO_DNS = { drain: (onLeft: () => void): void => onLeft() }
-/** Warnings of one kind are sent at most this often. */
-const WARN_INTERVAL_MS = 1000
 
 /** Messages about the mesh around the pods. */
 type Learnt =
@@ -73,13 +54,6 @@ type Learnt =
   | 'endpoint-demoted'
   | 'endpoint-forgiven'
 
-/** A connection of a pod that this worker has not heard of. */
-interface EarlyConnection {
-  readonly fd: number
-  readonly number: number
-  readonly kind: StreamKind
-}
-
 /** One worker of the data process. Made in its own thread. */
 export class ZtunnelWorker {
   readonly #thread = new ReactorThread<DownMessage, UpMessage>()
@@ -87,18 +61,9 @@ export class ZtunnelWorker {
   readonly #index: number
   readonly #policies = new WorkerPolicies()
   readonly #pods = new Map<string, ServedPod>()
-  readonly #byNumber = new Map<number, ServedPod>()
-  readonly #listeners = new Map<string, TcpListener[]>()
-  /** Main's, of all pods. */
-  readonly #listenerFds = new Map<string, ReadonlyMap<ListenerKind, number>>()
   readonly #dnsResources: DnsResources
-  /** Of the pods whose questions come here. */
-  readonly #dns = new Map<string, DnsServer>()
-  /** Numbers of pods whose connections are let end. */
-  readonly #leaving = new Set<number>()
-  readonly #early = new Set<EarlyConnection>()
+  readonly #doors: PodDoors
   #isDraining = false
-  #lastWarnedMs = Number.NEGATIVE_INFINITY
 
   constructor() {
     const data = this.#thread.data as WorkerData // as: WorkerSet starts this thread
@@ -144,6 +109,7 @@ export class ZtunnelWorker {
       traces: data.tracesPerMillion === null ? null : new TraceSampler(data.tracesPerMillion),
       records: new RecordRing(data.records),
     })
+    this.#doors = new PodDoors(this.#context, this.#dnsResources)
   }
 
   run(): void {
@@ -157,7 +123,7 @@ export class ZtunnelWorker {
     }).start()
     this.#thread.run(
       (message) => this.#onMessage(message),
-      () => this.#context.share.adoptAll((fd, listener) => this.#adopt(fd, listener)),
+      () => this.#context.share.adoptAll((fd, listener) => this.#doors.adopt(fd, listener)),
     )
     // stop(): every connection has been ended, the last records are in the ring.
     this.#context.identities.close()
@@ -180,11 +146,11 @@ export class ZtunnelWorker {
         break
       case 'pod-leaving': {
         const { uid } = message
-        this.#drainPods([uid], () => this.#context.post({ type: 'pod-left', uid }))
+        this.#doors.drain([uid], this.#isDraining, () => this.#context.post({ type: 'pod-left', uid }))
         break
       }
       case 'pod-returned':
-        this.#takeBack(message.uid)
+        this.#doors.takeBack(message.uid)
         break
       case 'guard-refused': {
         const pod = this.#pods.get(message.uid)
@@ -215,7 +181,7 @@ export class ZtunnelWorker {
       case 'model':
         this.#context.callers.invalidate()
         for (const pod of this.#pods.values()) pod.destinations.invalidate()
-        for (const { names } of this.#dns.values()) names.invalidate()
+        this.#doors.invalidateNames()
         break
       case 'confirm-model':
         this.#context.post({ type: 'model-in-force', version: message.version })
@@ -259,7 +225,7 @@ export class ZtunnelWorker {
         this.#pods.get(message.uid)?.hosts.learn(message.host, message.ip)
         break
       case 'dns':
-        this.#dns.get(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
+        this.#doors.dnsOf(message.uid)?.names.learn(message.name, message.queryType, message.verdict)
         break
       case 'dns-failing':
         this.#dnsResources.onFailing(this.#pods.get(message.uid))
@@ -291,93 +257,15 @@ export class ZtunnelWorker {
       if (pod === undefined) {
         pod = new ServedPod(this.#context, info, number, namespaceFd, account)
         this.#pods.set(info.uid, pod)
-        this.#byNumber.set(number, pod)
-        this.#listen(pod, listeners)
+        this.#doors.open(pod, listeners)
       }
       pod.configure(inbound === null ? null : this.#policies.resolve(inbound))
-      this.#serveEarly(pod)
+      this.#doors.serveEarly(pod)
       this.#context.post({ type: 'pod-ready', uid: info.uid })
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error)
       this.#context.post({ type: 'pod-failed', uid: info.uid, detail })
     }
-  }
-
-  #listen(pod: ServedPod, listeners: ReadonlyMap<ListenerKind, number>): void {
-    const opened: TcpListener[] = []
-    this.#listeners.set(pod.info.uid, opened)
-    this.#listenerFds.set(pod.info.uid, listeners)
-    for (const [kind, fd] of listeners) {
-      if (isDatagramKind(kind)) {
-        this.#dnsOf(pod).listen(fd)
-        continue
-      }
-      const handler: AcceptHandler = {
-        onAccept: (connection) => this.#onAccept(pod, kind, connection),
-        onAcceptRefused: (error) => this.#onAcceptRefused(pod, error),
-      }
-      opened.push(new TcpListener(this.#context.reactor, fd, handler, true))
-    }
-  }
-
-  #dnsOf(pod: ServedPod): DnsServer {
-    const { uid } = pod.info
-    const known = this.#dns.get(uid)
-    if (known !== undefined) return known
-    const server = new DnsServer(pod, this.#dnsResources)
-    this.#dns.set(uid, server)
-    return server
-  }
-
-  #onAccept(pod: ServedPod, kind: StreamKind, fd: number): void {
-    const listener = pod.number * LISTENER_KINDS.length + LISTENER_KINDS.indexOf(kind)
-    const { share, pressure } = this.#context
-    pressure.onAccepted(fd)
-    // Of a pod that leaves nothing is handed to a worker which may have said already that it has nothing open.
-    if (this.#leaving.has(pod.number)) share.retain(ACCEPT_KIND[kind])
-    else if (!share.keep(ACCEPT_KIND[kind], fd, listener)) return
-    this.#serve(pod, kind, fd)
-  }
-
-  #serve(pod: ServedPod, kind: StreamKind, fd: number): void {
-    if (kind !== 'dns-tcp' && kind !== 'dns-tcp6') ACCEPT[kind](pod, fd)
-    else this.#dnsOf(pod).accept(fd, () => this.#context.share.released(ACCEPT_KIND[kind]))
-  }
-
-  /** A connection another worker accepted for us. */
-  #adopt(fd: number, listener: number): void {
-    const kind = LISTENER_KINDS[listener % LISTENER_KINDS.length]
-    const number = Math.floor(listener / LISTENER_KINDS.length)
-    if (kind === undefined || isDatagramKind(kind)) return
-    const pod = this.#byNumber.get(number)
-    if (pod !== undefined) this.#serve(pod, kind, fd)
-    else this.#keepEarly({ fd, number, kind })
-  }
-
-  /** The other worker has heard of a new pod before this one, or this one that it is gone before the other. */
-  #keepEarly(early: EarlyConnection): void {
-    this.#early.add(early)
-    this.#context.reactor.startTimer(EARLY_WAIT_MS, () => {
-      if (!this.#early.delete(early)) return
-      this.#context.reactor.closeLater(early.fd)
-      this.#context.share.released(ACCEPT_KIND[early.kind])
-    })
-  }
-
-  #serveEarly(pod: ServedPod): void {
-    for (const early of this.#early) {
-      if (early.number !== pod.number) continue
-      this.#early.delete(early)
-      this.#serve(pod, early.kind, early.fd)
-    }
-  }
-
-  #onAcceptRefused(pod: ServedPod, error: MeshError): void {
-    const { nowMs } = this.#context.reactor
-    if (nowMs - this.#lastWarnedMs < WARN_INTERVAL_MS) return
-    this.#lastWarnedMs = nowMs
-    const fields = { uid: pod.info.uid, reason: error.code, detail: error.detail }
-    this.#context.post({ type: 'log', level: 'warn', message: 'connections turned away', fields })
   }
 
   #onCertificate(message: Extract<DownMessage, { type: 'certificate' }>): void {
@@ -399,14 +287,8 @@ export class ZtunnelWorker {
   #removePod(uid: string, reason: Refusal): void {
     const pod = this.#pods.get(uid)
     if (pod === undefined) return
-    for (const listener of this.#listeners.get(uid) ?? []) listener.close()
-    this.#listeners.delete(uid)
-    this.#listenerFds.delete(uid)
     this.#pods.delete(uid)
-    this.#byNumber.delete(pod.number)
-    this.#leaving.delete(pod.number)
-    this.#dns.get(uid)?.close(reason)
-    this.#dns.delete(uid)
+    this.#doors.close(uid, reason)
     pod.close(reason)
   }
 
@@ -447,48 +329,7 @@ export class ZtunnelWorker {
   #drain(): void {
     if (this.#isDraining) return
     this.#isDraining = true
-    this.#drainPods([...this.#pods.keys()], () => this.#context.post({ type: 'drained' }))
-  }
-
-  /** It was let go of, and is back before all that it had open has ended. */
-  #takeBack(uid: string): void {
-    const pod = this.#pods.get(uid)
-    if (pod === undefined || !this.#leaving.delete(pod.number)) return
-    pod.resume()
-    if (this.#listeners.has(uid)) return // not finished yet
-    this.#listen(pod, this.#listenerFds.get(uid) ?? new Map())
-  }
-
-  /** Takes no new connections; what is open may finish. */
-  #drainPods(uids: readonly string[], onIdle: () => void): void {
-    // The kernel goes on to redirect ports that have asked before. Questions from them are ours, unless another generation has the pod.
-    const handedOver = new Set(this.#isDraining ? uids.filter((uid) => !this.#isLeaving(uid)) : [])
-    for (const uid of uids) this.#leaving.add(this.#pods.get(uid)?.number ?? -1)
-    // Who is in the queue of a listening socket is redirected already: nobody else would take him.
-    this.#context.reactor.startTimer(DRAIN_ACCEPT_MS, () => {
-      for (const uid of uids.filter((each) => this.#isLeaving(each))) {
-        for (const listener of this.#listeners.get(uid) ?? []) listener.finish()
-        this.#listeners.delete(uid)
-        if (handedOver.has(uid))
-          (this.#dns.get(uid) ?? NO_DNS).drain(() => this.#context.post({ type: 'sockets-left', uid }))
-        this.#pods.get(uid)?.drain()
-      }
-      this.#whenIdle(uids, onIdle)
-    })
-  }
-
-  /** One that is gone altogether counts as leaving. */
-  #isLeaving(uid: string): boolean {
-    const pod = this.#pods.get(uid)
-    return pod === undefined || this.#leaving.has(pod.number)
-  }
-
-  #whenIdle(uids: readonly string[], onIdle: () => void): void {
-    const isIdle = (uid: string): boolean =>
-      (this.#pods.get(uid)?.isIdle ?? true) && (this.#dns.get(uid)?.isIdle ?? true)
-    if (!uids.every((uid) => this.#isLeaving(uid))) return // one is back
-    if (uids.every(isIdle)) onIdle()
-    else this.#context.reactor.startTimer(DRAIN_CHECK_MS, () => this.#whenIdle(uids, onIdle))
+    this.#doors.drain([...this.#pods.keys()], true, () => this.#context.post({ type: 'drained' }))
   }
 
   #stop(reason: 'DRAIN' | 'SHUTDOWN'): void {

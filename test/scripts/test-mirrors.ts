@@ -386,6 +386,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
     'mesh/generations/data-process.ts',
     'ztunnel/supervisor/enrolment-sources.ts',
     'ztunnel/supervisor/supervisor.ts',
+    'ztunnel/accept/pod-doors.ts',
     'ztunnel/ztunnel-worker.ts',
   ],
   'test/cluster/enrolment.ts': [

@@ -14,16 +14,17 @@ function unprepared(
   t: Test,
   isAlone: () => boolean,
   count = 1,
-): { readonly told: () => number; readonly pods: ServedPods } {
+): { readonly told: () => number; readonly posted: string[]; readonly pods: ServedPods } {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const told: string[] = []
+  const posted: string[] = []
   const pods = new ServedPods({
     workers: {
       count,
       accounts: { open: () => new SharedArrayBuffer(0), close: NOTHING },
       streamSlots: { prepare: NOTHING },
-      post: NOTHING,
+      post: (worker, { type }) => posted.push(`${worker} ${type}`),
       broadcast: ({ type }) => told.push(type),
     },
     model: { state: null },
@@ -32,7 +33,7 @@ function unprepared(
     send: NOTHING,
   } as Partial<ServedPodsOptions> as ServedPodsOptions) // as: nothing else is asked before there is a model
   pods.add({ type: 'pod-added', pod: POD, listeners: [], sharesHost: true }, [])
-  return { told: () => told.filter((type) => type === 'pod').length, pods }
+  return { told: () => told.filter((type) => type === 'pod').length, posted, pods }
 }
 
 t.test('a pod that nobody else serves waits five seconds to be prepared', async (t) => {
@@ -72,7 +73,22 @@ t.test('sockets that no worker uses any more are closed, and its namespace is ke
   pods.onSocketsLeft('v', 0)
   pods.onSocketsLeft('v', 0)
   t.same(areOpen(), [true, true, true], 'the other worker has not said so')
-  pods.onSocketsLeft('v', 1)
+  // It dies before it has, and nobody comes after it that has them: this process drains.
+  pods.introduceIdle(1)
   t.same(areOpen(), [true, false, false])
   t.equal(pods.socketsOf('v')?.listeners.size, 0)
+})
+
+t.test('a worker that takes the place of another is told of pods that leave', async (t) => {
+  const { pods, posted } = unprepared(t, () => true, 2)
+  mock.timers.tick(5000)
+  const introduced = (): string[] => {
+    pods.introduce(1)
+    return posted.splice(0)
+  }
+  t.same(introduced(), ['1 policies', '1 pod'])
+  pods.letGo(POD.uid)
+  t.same(introduced(), ['1 policies', '1 pod', '1 pod-leaving'])
+  pods.takeBack(POD.uid)
+  t.same(introduced(), ['1 policies', '1 pod'])
 })
