@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Installs the locked dependencies when they are missing or older than the lock file, so that every `npm run`
+// Installs the locked dependencies when they are missing or other than the lock file says, so that every `npm run`
 // works on a fresh clone. Runs on any Node from version 20: nothing here may need more.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -9,8 +9,10 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const stamp = join(root, 'node_modules', '.sidestep-setup')
+/** What is installed depends on them. */
+const SOURCES = ['package-lock.json', '.taprc']
 const wanted = createHash('sha256')
-  .update(readFileSync(join(root, 'package-lock.json')))
+  .update(Buffer.concat(SOURCES.map((name) => readFileSync(join(root, name)))))
   .digest('hex')
 
 function run(command, args, cwd = root) {
@@ -34,7 +36,7 @@ if (!isCurrent) {
   if (!works.stdout?.startsWith('v24.')) {
     run(process.execPath, ['installArchSpecificPackage'], join(root, 'node_modules', 'node'))
   }
-  // Writes the test class without tap's TypeScript plugin: Node runs .ts itself.
+  // Writes the test class without tap's plugins that no test needs: Node runs .ts itself, and every test file loads them.
   run(node24, [join(root, 'node_modules', '.bin', 'tap'), 'build'])
   writeFileSync(stamp, wanted)
 }

@@ -8,6 +8,8 @@ const of = (level) => [`test/${level}/**/*.ts`]
 
 /** Files at once: on a busy machine, and on one that is idle. */
 const TOGETHER = { least: 2, most: 6 }
+/** The same of files that wait for little but a processor, and take a second. */
+const QUICK = { least: 3, most: 6 }
 /** One that wants all processors, or measures. Two clusters with nodes take as long at once as one after the other. */
 export const ALONE = { least: 1, most: 1 }
 /** A file; some hundred times what one takes that is well. */
@@ -21,9 +23,9 @@ const SOAK_SECONDS = 2700
 
 /** By name; `seconds` are those of one file, which is ended then. Every file's own limit is below them. */
 export const LEVELS = {
-  unit: { globs: UNIT, jobs: TOGETHER, seconds: QUICK_SECONDS },
-  contract: { globs: of('contract'), jobs: TOGETHER, seconds: QUICK_SECONDS },
-  integration: { globs: of('integration'), jobs: TOGETHER, seconds: QUICK_SECONDS },
+  unit: { globs: UNIT, jobs: QUICK, seconds: QUICK_SECONDS },
+  contract: { globs: of('contract'), jobs: QUICK, seconds: QUICK_SECONDS },
+  integration: { globs: of('integration'), jobs: QUICK, seconds: QUICK_SECONDS },
   fuzz: { globs: of('fuzz'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   netns: { globs: of('netns'), jobs: TOGETHER, seconds: SLOW_SECONDS },
   cluster: { globs: of('cluster'), jobs: TOGETHER, seconds: SLOW_SECONDS },

@@ -60,8 +60,8 @@ t.test('every file of the soak has a limit that was read', async (t) => {
 t.test(
   'levels that run together have the time of the slowest, and run as few at once as the most careful',
   async (t) => {
-    t.match(runOf(['unit']), { jobs: { least: 2 }, seconds: 120 })
-    t.match(runOf(['unit', 'contract', 'integration']), { jobs: { least: 2 }, seconds: 120 })
+    t.match(runOf(['unit']), { jobs: { least: 3 }, seconds: 120 })
+    t.match(runOf(['unit', 'contract', 'integration']), { jobs: { least: 3 }, seconds: 120 })
     t.match(runOf(['unit', 'fuzz']), { jobs: { least: 2 }, seconds: 600 })
     t.match(runOf(['cluster', 'netns', 'interop']), { jobs: { least: 2 }, seconds: 600 })
     t.match(runOf(['unit', 'netns']), { jobs: { least: 2 }, seconds: 600 })

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NetworkNamespace } from '../../mesh/reactor/netns.ts'
+import { AGENT_ENVIRONMENT } from './compile-caches.ts'
 import type { TestAccount } from './controller-with-accounts.ts'
 import { poll } from './mesh-lab.ts'
 import { requestUnix } from './unix-http.ts'
@@ -79,7 +80,10 @@ export class ControllerProcess {
       ...['--admin-socket', this.#socket],
     ]
     const start = (): ChildProcess =>
-      spawn(process.execPath, args, { stdio: ['ignore', log, log], env: { ...environment } })
+      spawn(process.execPath, args, {
+        stdio: ['ignore', log, log],
+        env: { ...AGENT_ENVIRONMENT, ...environment },
+      })
     this.#child = this.#namespace.run(start)
     closeSync(log)
   }
