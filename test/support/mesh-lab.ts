@@ -249,7 +249,8 @@ export class MeshLab {
 
   /** All records that the node has written, those of processes before too. */
   writtenRecords(node: LabNode): LabRecord[] {
-    const text = readFileSync(join(this.directory, 'records', node), 'utf8')
+    const path = join(this.directory, 'records', node)
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '' // there with the first one
     const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n')
     return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
   }
