@@ -1,8 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
-// Callers that do not say who they are: a tunnel without baggage. Their records name the workload that the model has at
-// their address, if and only if it has the identity they have proven.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
 import { TestAuthority } from '../support/certificates.ts'
 import { labDirectory } from '../support/lab-directory.ts'
@@ -26,7 +21,7 @@ const account = (serviceAccount: string) => ({
 t.test('callers without baggage', { timeout: 60_000 }, async (t) => {
   const lab = await MeshLab.start(labDirectory(t), MESH)
   t.teardown(() => lab.close())
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
 
   /** Two streams one after the other: the second one finds what was learnt for the first one. */
   async function recordsOf(serviceAccount: string): Promise<LabRecord[]> {

@@ -198,7 +198,7 @@ t.test('draining a data process', { timeout: 90_000 }, async (t) => {
     SIDESTEP_DRAIN_SECONDS: String(DRAIN_MS / 1000),
   })
   t.teardown(() => lab.close())
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const world: World = { lab, own: await authority.sign(FRONT) }
   await testIdle(t, world)
   await testBusy(t, world)

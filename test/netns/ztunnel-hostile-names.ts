@@ -125,7 +125,7 @@ async function callSome(lab: MeshLab): Promise<void> {
 
 /** A peer with a good certificate, and bad words: in what it asks for, who it says it is, and before that. */
 async function speakBadly(lab: MeshLab): Promise<void> {
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const raw = lab.connect('stranger', CART_IP, HBONE_PORT)
   await raw.until('connected', ({ isConnected }) => isConnected)
   const attacker = new TunnelAttacker(raw, await authority.sign(FRONT))

@@ -2,7 +2,6 @@
 // Hostile peers at the tunnel port of a real ztunnel: each kind of bad certificate and each kind of bad HTTP/2 ends that
 // tunnel only, with its reason, at bounded cost, while an innocent connection goes on.
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { H2_ERROR } from '../../mesh/errors/reasons.ts'
 import { TestAuthority, type TestCertificate } from '../support/certificates.ts'
@@ -218,7 +217,7 @@ async function testAuthorities(t: Test, world: World): Promise<void> {
 t.test('hostile peers at the tunnel port', { timeout: 110_000 }, async (t) => {
   const lab = await MeshLab.start(labDirectory(t), labMesh(['batch']))
   t.teardown(() => lab.close())
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const innocent = lab.connect('front', CART_IP, 9001)
   await innocent.until('the greeting', ({ text }) => text.endsWith('\r\n'))
   const world: World = { lab, authority, innocent, good: await authority.sign(FRONT) }

@@ -1,8 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
-// Certificates are renewed under open tunnels: nothing is cut, whoever comes later sees the new one on the wire, and what
-// the admin API says that workers present is what they present.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
 import type { CertificateReport } from '../../ztunnel/admin-certificates.ts'
 import { TestAuthority } from '../support/certificates.ts'
@@ -21,7 +16,7 @@ t.test('certificates are swapped without cutting a tunnel', { timeout: 60_000 },
     SIDESTEP_CERTIFICATE_TTL_SECONDS: TTL_SECONDS,
   })
   t.teardown(() => lab.close())
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const own = await authority.sign(FRONT)
 
   /** What the ztunnel says of cart's certificate. */

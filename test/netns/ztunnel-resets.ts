@@ -4,7 +4,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -93,7 +92,7 @@ function tunnelsFrom(lab: MeshLab): number {
 const descriptorCount = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
 
 async function startPeer(t: Test, lab: MeshLab): Promise<Peer> {
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const own = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount: 'peer' }
   const { certificatePem, privateKeyPem } = await authority.sign(own)
   const options: BreakingPeerOptions = { ip: PEER_IP, certificatePem, privateKeyPem }

@@ -247,6 +247,12 @@ export class MeshLab {
     return lines.map((line) => JSON.parse(line) as LabRecord) // as: the ztunnel's own lines
   }
 
+  /** The CA of both nodes, its key included: there with the first certificate. */
+  async rootPem(): Promise<string> {
+    const path = join(this.directory, 'ca', 'root.pem')
+    return await poll('the CA', () => (existsSync(path) ? readFileSync(path, 'utf8') : null))
+  }
+
   /** All records that the node has written, those of processes before too. */
   writtenRecords(node: LabNode): LabRecord[] {
     const path = join(this.directory, 'records', node)

@@ -1,8 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
-// MeshLab with a waypoint before the service cart: its pod is the stranger, which no ztunnel serves. front is of the mesh,
-// batch is a plain pod.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import { TestAuthority, type TestCertificate } from './certificates.ts'
 import { labDirectory } from './lab-directory.ts'
@@ -50,7 +45,7 @@ export interface Waypoints {
 
 /** They run in the namespace of `pod`, whose address is `ip`. */
 export async function waypointsOf(t: Test, lab: MeshLab, pod: LabPod, ip: string): Promise<Waypoints> {
-  const authority = await TestAuthority.load(readFileSync(join(lab.directory, 'ca', 'root.pem'), 'utf8'))
+  const authority = await TestAuthority.load(await lab.rootPem())
   const certificateOf = (serviceAccount: string): Promise<TestCertificate> =>
     authority.sign({ trustDomain: 'cluster.local', namespace: 'shop', serviceAccount })
   const startWaypoint = async (changes: Partial<StandInOptions> = {}): Promise<WaypointProcess> => {
