@@ -17,6 +17,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
     'ztunnel/carry/limits.ts',
     'ms',
     ...['CONNECT_TIMEOUT_MS', 'HANDSHAKE_TIMEOUT_MS', 'CERTIFICATE_DEADLINE_MS', 'CERTIFICATE_CHECK_MS'],
+    'WAYPOINT_GRACE_MS',
   ),
   ...limits('mesh/http/grpc-status.ts', 'bytes', 'MAX_GRPC_MESSAGE_BYTES'),
   ...limits('mesh/net/client-hello.ts', 'bytes', 'MAX_CLIENT_HELLO_BYTES'),
@@ -64,7 +65,7 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('controller/translate/requests/token-rules.ts', 'ms', 'MAX_FETCH_MS'),
   ...limits('waypoint/accept/shedding.ts', 'ms', 'SHED_DELAY_MS', 'SHED_SPREAD_MS'),
   ...limits('waypoint/view-keeper.ts', 'count', 'MAX_TARGETS'),
-  ...limits('waypoint/view-keeper.ts', 'ms', 'UNSERVED_WAIT_MS'),
+  ...limits('waypoint/view-keeper.ts', 'ms', 'UNSERVED_WAIT_MS', 'TARGET_GRACE_MS'),
   ...limits('waypoint/decide/request-tokens.ts', 'count', 'MAX_REQUEST_TOKENS'),
   ...limits(
     'waypoint/tokens/limits.ts',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What workers have asked for and are told again when it changes. The model is main's; a worker holds what it uses.
 import { refuse } from '../mesh/errors/refusal.ts'
-import type { Clock } from '../mesh/runtime/clock.ts'
+import type { Clock, ClockTimer } from '../mesh/runtime/clock.ts'
 import { callerLabels } from './model/caller-labels.ts'
 import { describeCluster, describeTarget, type WaypointModel } from './model/describe.ts'
 import type { ClusterFacts, TargetView } from './model/views.ts'
@@ -14,15 +14,25 @@ const MAX_TARGETS = 16_384
 /** News of the controller come to everybody within this, or somebody has none. */
 const UNSERVED_WAIT_MS = 1_000
 
+/** How long what is not before this waypoint any more is served as it was last: some nodes hear later that it is not. */
+const TARGET_GRACE_MS = 5_000
+
 interface Kept {
   /** As it was told. */
   text: string
   readonly workers: Set<number>
 }
 
+interface KeptTarget extends Kept {
+  /** As it was told. */
+  view: TargetView
+  /** Runs once it is not ours to serve any more. */
+  grace: ClockTimer | null
+}
+
 export class ViewKeeper {
   readonly #post: (worker: number, message: DownMessage) => void
-  readonly #targets = new Map<string, Kept>()
+  readonly #targets = new Map<string, KeptTarget>()
   readonly #clusters = new Map<string, Kept & { readonly gauges: SharedArrayBuffer }>()
   /** Asked for what is not served yet. */
   readonly #early = new Set<{ readonly worker: number; readonly authority: string }>()
@@ -44,8 +54,9 @@ export class ViewKeeper {
     }
     for (const [authority, kept] of this.#targets) {
       const view = describeTarget(model, authority)
-      this.#tell(kept, textOf(view), { type: 'target', view })
-      if (view.kind === 'unknown') this.#targets.delete(authority)
+      if (isUnserved(view))
+        kept.grace ??= this.#clock.startTimer(TARGET_GRACE_MS, () => this.#leave(authority))
+      else this.#tellTarget(kept, view)
     }
     for (const [name, kept] of this.#clusters) {
       const facts = describeCluster(model, name, kept.gauges)
@@ -59,22 +70,21 @@ export class ViewKeeper {
    */
   onResolveTarget(worker: number, authority: string, isLate = false): void {
     if (this.#model === null) return // its deadline names it
-    const view = describeTarget(this.#model, authority)
-    if (view.kind === 'unknown' && view.refusal.code === 'TARGET_UNSERVED' && !isLate) {
+    const kept = this.#targets.get(authority)
+    const view = kept?.view ?? describeTarget(this.#model, authority)
+    if (isUnserved(view) && !isLate) {
       this.#askAgain(worker, authority)
       return
     }
-    const kept = this.#targets.get(authority) ?? { text: textOf(view), workers: new Set() }
-    const hasRoom = this.#targets.has(authority) || this.#targets.size < MAX_TARGETS
-    if (view.kind === 'unknown' || hasRoom) {
-      this.#post(worker, { type: 'target', view })
-      if (view.kind === 'unknown') return
-      kept.workers.add(worker)
-      this.#targets.set(authority, kept)
-    } else {
+    if (view.kind !== 'unknown' && kept === undefined && this.#targets.size >= MAX_TARGETS) {
       const refusal = refuse('LIMIT_POD', 'targets of one waypoint')
       this.#post(worker, { type: 'target', view: { kind: 'unknown', authority, refusal } })
+      return
     }
+    this.#post(worker, { type: 'target', view })
+    if (kept !== undefined) kept.workers.add(worker)
+    else if (view.kind !== 'unknown')
+      this.#targets.set(authority, { view, text: textOf(view), workers: new Set([worker]), grace: null })
   }
 
   #askAgain(worker: number, authority: string): void {
@@ -111,11 +121,30 @@ export class ViewKeeper {
     for (const kept of [...this.#targets.values(), ...this.#clusters.values()]) kept.workers.delete(worker)
   }
 
+  /** Its grace is over. */
+  #leave(authority: string): void {
+    const kept = this.#targets.get(authority)
+    if (kept !== undefined && this.#model !== null)
+      this.#tellTarget(kept, describeTarget(this.#model, authority))
+  }
+
+  #tellTarget(kept: KeptTarget, view: TargetView): void {
+    kept.grace?.cancel()
+    kept.grace = null
+    kept.view = view
+    this.#tell(kept, textOf(view), { type: 'target', view })
+    if (view.kind === 'unknown') this.#targets.delete(view.authority)
+  }
+
   #tell(kept: Kept, text: string, message: DownMessage): void {
     if (kept.text === text) return
     kept.text = text
     for (const worker of kept.workers) this.#post(worker, message)
   }
+}
+
+function isUnserved(view: TargetView): boolean {
+  return view.kind === 'unknown' && view.refusal.code === 'TARGET_UNSERVED'
 }
 
 /** Two with the same text are the same. */

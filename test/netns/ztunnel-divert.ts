@@ -2,6 +2,7 @@
 // Nobody goes round a waypoint: who dials a pod behind one, in plain text or by a tunnel, is diverted to it by the pod's own
 // node. The waypoint is a stand-in that checks what it is told.
 import t, { type Test } from 'tap'
+import { WAYPOINT_GRACE_MS } from '../../ztunnel/carry/limits.ts'
 import { testStreams } from '../support/istio-lab.ts'
 import { type LabPod, type LabRecord, type MeshLab, poll } from '../support/mesh-lab.ts'
 import {
@@ -209,20 +210,26 @@ async function testLiveConnections(t: Test, { lab, startWaypoint }: WaypointLab)
   }
   const without = waypointMesh().replace(/ authorizationPolicies: \[.*?\],/, '')
 
-  await t.test('what went straight to the pod is cut when a waypoint comes before it', async (t) => {
-    await lab.configure(without)
-    await poll('nothing stands before it', isGreeted)
-    const sockets = await Promise.all([open('front'), open('batch')])
-    const known = (await lab.records('n2')).length
-    await lab.configure(waypointMesh())
-    for (const socket of sockets) await socket.until('the end', ({ isClosed }) => isClosed)
-    const cut = await poll('both records', async () => {
-      const records = (await lab.records('n2')).slice(known)
-      const found = records.filter(({ reason }) => reason === 'POLICY_CHANGED')
-      return found.length === 2 ? found : null
-    })
-    for (const record of cut) t.match(record, { detail: `only through the waypoint shop/${WAYPOINT_HOST}` })
-  })
+  await t.test(
+    'what went straight to the pod may end by itself when a waypoint comes before it, then is cut',
+    async (t) => {
+      await lab.configure(without)
+      await poll('nothing stands before it', isGreeted)
+      const sockets = await Promise.all([open('front'), open('batch')])
+      const known = (await lab.records('n2')).length
+      await lab.configure(waypointMesh())
+      for (const socket of sockets) await socket.until('the end', ({ isClosed }) => isClosed)
+      const cut = await poll('both records', async () => {
+        const records = (await lab.records('n2')).slice(known)
+        const found = records.filter(({ reason }) => reason === 'POLICY_CHANGED')
+        return found.length === 2 ? found : null
+      })
+      for (const record of cut) {
+        t.match(record, { detail: `only through the waypoint shop/${WAYPOINT_HOST}` })
+        t.ok(Number(record.duration_ms) >= WAYPOINT_GRACE_MS, 'it had time')
+      }
+    },
+  )
 
   await t.test(
     'what was diverted goes on without a waypoint, and is cut when it is another one',

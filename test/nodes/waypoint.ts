@@ -48,7 +48,9 @@ spec:
 const service = (name: string, selector: string): string =>
   `{apiVersion: v1, kind: Service, metadata: {name: ${name}, namespace: shop}, ` +
   `spec: {selector: ${selector}, ports: [{name: http, port: 80, targetPort: 8080}]}}`
+const ASK = 'curl -s -S -f -m 5 -o /dev/null http://cart/ 2>&1'
 /** Asks all the time, and says how each request ended. */
+const CALLS = `while :; do why=$(${ASK}) && echo answered || echo "failed at $(date +%T): $why"; sleep 0.05; done`
 const caller = (name: string, labels: string): string => `
 apiVersion: v1
 kind: Pod
@@ -60,7 +62,7 @@ spec:
   - name: main
     image: localhost/tools:1
     imagePullPolicy: Never
-    command: [sh, -c, 'while :; do curl -s -f -m 5 -o /dev/null http://cart/ && echo answered || echo failed; sleep 0.05; done']
+    command: [sh, -c, '${CALLS}']
 `
 const OBJECTS = [
   '{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {sidestep.dev/mode: ambient}}}',
@@ -131,16 +133,23 @@ const inPod = async (pod: string, script: string): Promise<string> =>
   (await kubectl('-n', 'shop', 'exec', pod, '--', 'sh', '-c', script)).trim()
 const lastLine = (text: string): string => text.slice(text.lastIndexOf('\n') + 1)
 
-/** How the requests of a caller have ended so far. */
-async function outcomes(pod: string): Promise<{ readonly answered: number; readonly failed: number }> {
+/** How the requests of a caller have ended so far; of each failure when, and what curl said. */
+interface Outcomes {
+  readonly answered: number
+  readonly failed: readonly string[]
+}
+async function outcomes(pod: string): Promise<Outcomes> {
   const lines = (await kubectl('-n', 'shop', 'logs', pod)).split('\n')
-  const count = (word: string): number => lines.filter((line) => line === word).length
-  return { answered: count('answered'), failed: count('failed') }
+  const isAnswered = (line: string): boolean => line === 'answered'
+  return {
+    answered: lines.filter(isAnswered).length,
+    failed: lines.filter((line) => line !== '' && !isAnswered(line)),
+  }
 }
 
 /** Failures of both callers since `before`, once each was answered some more. */
-async function failuresSince(before: readonly { readonly failed: number }[]): Promise<readonly number[]> {
-  return await Promise.all(
+async function failuresSince(before: readonly Outcomes[]): Promise<readonly string[]> {
+  const failures = await Promise.all(
     ['front', 'plain'].map(async (pod, index) => {
       const { answered } = await outcomes(pod)
       const now = await poll(
@@ -151,12 +160,12 @@ async function failuresSince(before: readonly { readonly failed: number }[]): Pr
         },
         WAIT_MS,
       )
-      return now.failed - (before[index]?.failed ?? 0)
+      return now.failed.slice(before[index]?.failed.length ?? 0).map((failure) => `${pod} ${failure}`)
     }),
   )
+  return failures.flat()
 }
-const mark = (): Promise<{ readonly answered: number; readonly failed: number }[]> =>
-  Promise.all(['front', 'plain'].map(outcomes))
+const mark = (): Promise<Outcomes[]> => Promise.all(['front', 'plain'].map(outcomes))
 
 /** Records of requests of all pods of the waypoint. */
 async function records(): Promise<readonly Readonly<Record<string, unknown>>[]> {
@@ -220,7 +229,7 @@ t.test('one annotation: a waypoint, and everybody goes through it', async (t) =>
     ),
     'a pod that is of no mesh is diverted',
   )
-  t.same(await failuresSince(before), [0, 0], 'no request has failed')
+  t.same(await failuresSince(before), [], 'no request has failed')
 })
 
 t.test('a route shares requests 90 to 10', async (t) => {
@@ -235,7 +244,7 @@ t.test('a route shares requests 90 to 10', async (t) => {
   const v2 = answers.filter((line) => line.startsWith('v2 ')).length
   t.equal(answers.length, SPLIT.requests)
   t.ok(v2 >= SPLIT.least && v2 <= SPLIT.most, `${v2} of ${SPLIT.requests}`)
-  t.same(await failuresSince(before), [0, 0])
+  t.same(await failuresSince(before), [])
   const status = await kubectl(
     ...['-n', 'shop', 'get', 'httproute', 'cart', '-o'],
     'jsonpath={.status.parents[*].conditions[?(@.type=="Accepted")].status}',
@@ -282,7 +291,7 @@ t.test('policies of requests, and tokens', async (t) => {
   t.equal(await status('/members', `authorization: Bearer ${await token(ISSUER)}`), '200')
   t.equal(await status('/members', `authorization: Bearer ${(await token(ISSUER)).slice(0, -4)}AAAA`), '401')
   t.equal(await status('/'), '200')
-  t.same(await failuresSince(before), [0, 0])
+  t.same(await failuresSince(before), [])
   await kubectl('-n', 'shop', 'delete', 'authorizationpolicies,requestauthentications', '--all')
   await poll('they are gone', async () => ((await status('/secret/x')) === '200' ? true : null))
 })
@@ -303,5 +312,5 @@ t.test('the annotation is taken away: the waypoint goes, and no request fails', 
     },
     WAIT_MS,
   )
-  t.same(await failuresSince(before), [0, 0])
+  t.same(await failuresSince(before), [])
 })

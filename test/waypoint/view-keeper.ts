@@ -44,7 +44,7 @@ function setUp() {
 }
 
 t.test('who asked is told again when it changes, and nobody else', async (t) => {
-  const { keeper, told } = setUp()
+  const { keeper, told, clock } = setUp()
   keeper.onResolveTarget(0, '10.1.0.1:80')
   t.same(told, [], 'nothing is known yet')
   keeper.update(model({ 80: 80 }))
@@ -56,9 +56,35 @@ t.test('who asked is told again when it changes, and nobody else', async (t) => 
   t.same(told, [], 'nothing has changed')
   keeper.forget(0)
   keeper.update(model({ 80: 80 }, false))
+  clock.advance(5_001)
   t.same(told.splice(0), ['1 unknown 10.1.0.1:80'])
   keeper.update(model({ 80: 80 }))
   t.same(told, [], 'what is not served is not kept')
+})
+
+t.test('what is not before this waypoint any more is served for a while as it was', async (t) => {
+  const { keeper, told, clock } = setUp()
+  keeper.update(model({ 80: 80 }))
+  keeper.onResolveTarget(0, '10.1.0.1:80')
+  keeper.update(model({ 80: 80 }, false))
+  clock.advance(3_000)
+  keeper.update(model({ 80: 80 }, false))
+  keeper.onResolveTarget(1, '10.1.0.1:80')
+  t.same(told.splice(0), ['0 service 10.1.0.1:80', '1 service 10.1.0.1:80'], 'also who asks only now')
+  clock.advance(2_001)
+  t.same(told.splice(0), ['0 unknown 10.1.0.1:80', '1 unknown 10.1.0.1:80'], 'no news makes it longer')
+})
+
+t.test('what comes back before its time is over stays', async (t) => {
+  const { keeper, told, clock } = setUp()
+  keeper.update(model({ 80: 80 }))
+  keeper.onResolveTarget(0, '10.1.0.1:80')
+  keeper.update(model({ 80: 80 }, false))
+  keeper.update(model({ 80: 80 }))
+  clock.advance(10_000)
+  t.same(told.splice(0), ['0 service 10.1.0.1:80'])
+  keeper.update(model({ 81: 80 }))
+  t.same(told, ['0 unknown 10.1.0.1:80'], 'what is ours and has no such port is told at once')
 })
 
 t.test('what is not served is told each time', async (t) => {

@@ -7,6 +7,7 @@ import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
+import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import {
   type ConnectHandler,
@@ -25,7 +26,7 @@ import type { OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import { type Downstream, noHandler } from './downstream.ts'
 import type { GatewayTunnel } from './gateway-tunnel.ts'
-import { CONNECT_TIMEOUT_MS } from './limits.ts'
+import { CONNECT_TIMEOUT_MS, WAYPOINT_GRACE_MS } from './limits.ts'
 import type { Sheddable } from './node-pressure.ts'
 import { type AttemptsOwner, OutboundAttempts } from './outbound-attempts.ts'
 import type { PayloadCapture } from './payload-capture.ts'
@@ -64,6 +65,8 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   #relay: Relay | null = null
   /** When it goes to a waypoint. */
   #slot = NO_SLOT
+  /** Why a new one would go another way, and when this one ends. */
+  #grace: { reason: Refusal; readonly timer: Timer } | null = null
   #isClosed = false
 
   constructor(
@@ -192,13 +195,25 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
 
   recheck(): void {
     const { authz, arrival, entrance } = this.#allowed
-    const verdict = this.#pod.policies.evaluate(authz)
-    const changed = recheckEntrance(this.#pod.inbound?.guard ?? null, arrival, entrance)
-    if (verdict.allowed && changed === null) return
-    this.#facts.policy = verdict.policy ?? ''
-    this.abort(
-      verdict.allowed && changed !== null ? changed : { code: 'POLICY_CHANGED', detail: verdict.detail },
-    )
+    const { allowed, policy, detail } = this.#pod.policies.evaluate(authz)
+    if (!allowed) {
+      this.#facts.policy = policy ?? ''
+      this.abort({ code: 'POLICY_CHANGED', detail })
+      return
+    }
+    const reason = recheckEntrance(this.#pod.inbound?.guard ?? null, arrival, entrance)
+    if (reason === null) this.#endGrace()
+    else if (this.#grace !== null) this.#grace.reason = reason
+    else {
+      const { reactor } = this.#pod.context
+      const timer = reactor.startTimer(WAYPOINT_GRACE_MS, () => this.abort(this.#grace?.reason ?? reason))
+      this.#grace = { reason, timer }
+    }
+  }
+
+  #endGrace(): void {
+    this.#grace?.timer.cancel()
+    this.#grace = null
   }
 
   drain(): void {}
@@ -230,6 +245,7 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
   #finish(reason: CloseReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#endGrace()
     this.#gateway?.close()
     this.#pod.onEnded(this)
     this.#pod.context.streams.closed(this.#slot)

@@ -9,3 +9,5 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000
 export const CERTIFICATE_DEADLINE_MS = 5_000
 /** Between two looks for it. */
 export const CERTIFICATE_CHECK_MS = 20
+/** How long goes on what came before a waypoint did, or by another one: a request that is under way gets its answer. */
+export const WAYPOINT_GRACE_MS = 5_000
