@@ -71,16 +71,20 @@ async function echoes(socket: LabSocket, word: string): Promise<boolean> {
   return socket.text.endsWith(word)
 }
 
-/** Puts a configuration in force in all workers of cart's node. */
+/** Puts a configuration in force in all workers of both nodes: a caller's that does not know cart goes there in plain text. */
 async function configure(lab: MeshLab, mesh: string): Promise<void> {
-  const version = async (): Promise<number> => {
-    const { text } = await lab.admin('n2', '/workers')
+  const versions = (): Promise<readonly number[]> => Promise.all((['n1', 'n2'] as const).map(version))
+  const version = async (node: 'n1' | 'n2'): Promise<number> => {
+    const { text } = await lab.admin(node, '/workers')
     const { model } = JSON.parse(text) as { model: { inForce?: { version?: number } | null } } // as: the route's answer
     return model.inForce?.version ?? 0
   }
-  const before = await version()
+  const before = await versions()
   await lab.configure(mesh)
-  await poll('a new model in force', async () => (await version()) > before || null)
+  await poll('a new model in force', async () => {
+    const now = await versions()
+    return now.every((each, index) => each > (before[index] ?? 0)) || null
+  })
 }
 
 async function isLetIn(lab: MeshLab): Promise<boolean> {
