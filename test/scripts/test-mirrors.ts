@@ -391,6 +391,7 @@ const IN_PROCESSES: Readonly<Record<string, readonly string[]>> = {
   ],
   'test/cluster/enrolment.ts': [
     'ztunnel/supervisor/enroll/left-rules.ts',
+    'ztunnel/supervisor/enroll/node-lists.ts',
     'ztunnel/supervisor/enroll/pod-watch.ts',
     'ztunnel/supervisor/enroll/start-pod-watch.ts',
   ],

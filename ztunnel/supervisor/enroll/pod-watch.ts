@@ -5,32 +5,17 @@ import { closeSync, fstatSync } from 'node:fs'
 import { REASONS, type ReasonCode } from '../../../mesh/errors/reasons.ts'
 import type { ReasonCounts } from '../../../mesh/generations/node-health.ts'
 import type { PodInfo } from '../../../mesh/generations/pods.ts'
-import type { KubernetesClient } from '../../../mesh/kubernetes/client.ts'
-import {
-  ListWatch,
-  type ListWatchHandler,
-  type ListWatchOptions,
-  WATCH_TIMING,
-  type WatchTiming,
-} from '../../../mesh/kubernetes/list-watch.ts'
-import { isMap, mapOf, type RawMap, textOf } from '../../../mesh/kubernetes/raw-map.ts'
 import type { ClockTimer } from '../../../mesh/runtime/clock.ts'
 import type { PodList, SavedPods } from '../../snapshot/saved-pods.ts'
 import { type AdmittingPods, admitPod, codeOfFailure } from './admit-pod.ts'
 import type { CniRequest, PodName } from './cni/cni-request.ts'
 import type { Admission } from './cni/cni-spool.ts'
-import {
-  type AgentPod,
-  decidePod,
-  type PodGoal,
-  readAgentPod,
-  toldRedirection,
-  uidOnNode,
-} from './decide-enrolment.ts'
+import { type AgentPod, decidePod, type PodGoal, toldRedirection, uidOnNode } from './decide-enrolment.ts'
 import type { HostRules } from './host-rules.ts'
 import { removeLeftRules } from './left-rules.ts'
 import { NamespaceSeeker, type SeekerOptions } from './namespace-seeker.ts'
 import { News } from './news.ts'
+import { NodeLists, type NodeListsOptions } from './node-lists.ts'
 import type { PodEvents } from './pod-events.ts'
 import { readRedirectAnnotations } from './pod-redirect.ts'
 import type { PodRoster } from './pod-roster.ts'
@@ -62,9 +47,7 @@ interface Entry {
 }
 
 /** What the agent needs. */
-export interface PodWatchOptions extends SeekerOptions {
-  readonly client: KubernetesClient
-  readonly nodeName: string
+export interface PodWatchOptions extends SeekerOptions, NodeListsOptions {
   readonly roster: PodRoster
   /** What stands on the node about enrolled pods; null when the rules of pods are somebody else's. */
   readonly host: Pick<HostRules, 'set' | 'remove' | 'sync' | 'close'> | null
@@ -74,7 +57,6 @@ export interface PodWatchOptions extends SeekerOptions {
   readonly saved: Pick<SavedPods, 'load' | 'changed' | 'close'> | null
   /** notEnrolled() may be another one. */
   readonly onChange: () => void
-  readonly timing?: WatchTiming
 }
 
 /** start() … stop(). */
@@ -84,7 +66,7 @@ export class PodWatch {
   readonly #seeker: NamespaceSeeker
   readonly #stopped = new AbortController()
   readonly #entries = new Map<string, Entry>()
-  readonly #namespaces = new Map<string, RawMap>()
+  readonly #lists: NodeLists
   /** Pods that have ended and are told as enrolled. */
   readonly #endedPods = new Map<string, PodInfo>()
   /** Pods that were asked for before the watch has told them: the next list may be older than they are. */
@@ -92,8 +74,6 @@ export class PodWatch {
   readonly #news = new News()
   readonly #unfound = new UnfoundPods()
   readonly #admitting: AdmittingPods
-  #hasPods = false
-  #hasNamespaces = false
   /** What is known is from an earlier run, until all has been listed. */
   #isRestored = false
   #isCurrent = false
@@ -109,11 +89,26 @@ export class PodWatch {
       isMissing: () => [...this.#entries.values()].some(({ standing }) => standing.state === 'wanted'),
       onFound: async (found, fd) => await this.#found(this.#sought().get(found) ?? '', fd),
     })
+    this.#lists = new NodeLists(options, {
+      onPods: (pods) => this.#listed(pods),
+      onPod: (pod) => {
+        this.#asked.delete(pod.info.uid)
+        this.#put(pod)
+      },
+      onPodGone: (uid) => {
+        this.#forget(uid)
+        this.#endedPods.delete(uid)
+      },
+      onNamespace: (name) => {
+        this.#lookAtAll(name)
+        this.#news.tell()
+      },
+    })
     this.#admitting = {
       ...{ client: options.client, nodeName: options.nodeName, procPath: options.procPath },
       news: this.#news,
-      isReady: () => this.#isReady,
-      hasNamespace: (name) => this.#namespaces.has(name),
+      isReady: () => this.#lists.isComplete,
+      hasNamespace: (name) => this.#lists.labelsOf(name) !== undefined,
       find: (name) => this.#named(name),
       learn: (pod) => {
         this.#asked.add(pod.info.uid)
@@ -127,57 +122,15 @@ export class PodWatch {
   async start(): Promise<void> {
     const found = await this.#options.saved?.load()
     if (found !== null && found !== undefined) this.#restore(found)
-    this.#follow()
+    this.#work = this.#lists.run(this.#stopped.signal)
+    this.#tick()
   }
 
   #restore({ pods, namespaces }: PodList): void {
     this.#isRestored = true
-    for (const [name, labels] of Object.entries(namespaces)) this.#namespaces.set(name, labels)
+    this.#lists.restore(namespaces)
     for (const pod of pods) this.#put(pod)
     this.#options.log.info({ pods: pods.length }, 'pods of an earlier run, until the apiserver answers')
-  }
-
-  #follow(): void {
-    const { client, clock, random, nodeName, timing = WATCH_TIMING } = this.#options
-    const common: ListWatchOptions = { client, clock, random, timing }
-    const pods = new ListWatch(
-      { ...common, fieldSelector: `spec.nodeName=${nodeName}` },
-      {
-        ...this.#collection('/api/v1/pods', readAgentPod),
-        onList: (all) => this.#listed(all.filter((pod) => pod !== null)),
-        onPut: (pod) => {
-          if (pod === null) return
-          this.#asked.delete(pod.info.uid)
-          this.#put(pod)
-        },
-        onRemove: (pod) => {
-          if (pod === null) return
-          this.#forget(pod.info.uid)
-          this.#endedPods.delete(pod.info.uid)
-        },
-      },
-    )
-    const namespaces = new ListWatch(common, {
-      ...this.#collection('/api/v1/namespaces', readNamespace),
-      onList: (all) => {
-        this.#namespaces.clear()
-        for (const { name, labels } of all) this.#namespaces.set(name, labels)
-        this.#hasNamespaces = true
-        this.#lookAtAll()
-        this.#news.tell()
-      },
-      onPut: ({ name, labels }) => {
-        this.#namespaces.set(name, labels)
-        this.#lookAtAll(name)
-        this.#news.tell()
-      },
-      onRemove: ({ name }) => {
-        this.#namespaces.delete(name)
-        this.#lookAtAll(name)
-      },
-    })
-    this.#work = Promise.all([pods, namespaces].map((each) => each.run(this.#stopped.signal)))
-    this.#tick()
   }
 
   /** Tells all pods as out, so that nobody tunnels to them when they are. */
@@ -258,31 +211,6 @@ export class PodWatch {
     return counts
   }
 
-  #collection<T>(path: string, read: (object: unknown) => T) {
-    const { log } = this.#options
-    let failure: string | null = null
-    return {
-      path: () => path,
-      read,
-      onReachable: (detail, status) => {
-        if (detail === failure) return
-        failure = detail
-        if (detail === null) log.info({ path }, 'the apiserver answers')
-        else if (status === 401 || status === 403)
-          log.error(
-            { path, detail, reason: 'APISERVER_DENIED' },
-            'the apiserver refuses the ztunnel; what is enrolled stays',
-          )
-        else
-          log.warn(
-            { path, detail, reason: 'APISERVER_UNAVAILABLE' },
-            'the apiserver does not answer; what is enrolled stays',
-          )
-      },
-      onMissing: (nextDelayMs) => nextDelayMs(),
-    } satisfies Partial<ListWatchHandler<T>>
-  }
-
   #listed(pods: readonly AgentPod[]): void {
     this.#endedPods.clear()
     const present = new Set([...pods.map(({ info }) => info.uid), ...this.#asked])
@@ -290,20 +218,24 @@ export class PodWatch {
     for (const uid of [...this.#entries.keys()]) if (!present.has(uid)) this.#forget(uid)
     // Those too that a supervisor before this one has enrolled.
     this.#options.roster.retain(present)
-    this.#hasPods = true
     for (const pod of pods) this.#put(pod)
     this.#news.tell()
     this.#save()
   }
 
   #save(): void {
-    if (this.#isReady) this.#options.saved?.changed(() => this.#listToSave())
+    if (this.#lists.isComplete) this.#options.saved?.changed(() => this.#listToSave())
   }
 
   #listToSave(): PodList {
     const pods = [...this.#entries.values()].map(({ pod }) => pod)
     const names = new Set(pods.map(({ info }) => info.namespace))
-    const namespaces = Object.fromEntries([...this.#namespaces].filter(([name]) => names.has(name)))
+    const namespaces = Object.fromEntries(
+      [...names].flatMap((name) => {
+        const labels = this.#lists.labelsOf(name)
+        return labels === undefined ? [] : [[name, labels] as const]
+      }),
+    )
     return { pods, namespaces }
   }
 
@@ -331,20 +263,16 @@ export class PodWatch {
     this.#save()
   }
 
-  get #isReady(): boolean {
-    return this.#hasPods && this.#hasNamespaces
-  }
-
   /** What the pod should be; null before all is known that decides it. */
   #goalOf({ pod }: Entry): PodGoal | null {
-    if (!this.#isReady) {
+    if (!this.#lists.isComplete) {
       // What was known may let a pod in; only what is known may take one out.
       if (!this.#isRestored) return null
-      return decidePod(pod, this.#namespaces.get(pod.info.namespace)).goal === 'in' ? 'in' : null
+      return decidePod(pod, this.#lists.labelsOf(pod.info.namespace)).goal === 'in' ? 'in' : null
     }
     if (!this.#isCurrent) this.#options.roster.setCurrent(true)
     this.#isCurrent = true
-    return decidePod(pod, this.#namespaces.get(pod.info.namespace)).goal
+    return decidePod(pod, this.#lists.labelsOf(pod.info.namespace)).goal
   }
 
   /** Something has happened to a pod; true when its namespace, which was found, is to be handed over. */
@@ -452,7 +380,7 @@ export class PodWatch {
     const redirection = redirectionOf(standing, this.#options.clock.passedMs)
     if (redirection === undefined || redirection === standing.told) return
     // Before all is known, what was said may be right.
-    if (!this.#isReady || this.#stopped.signal.aborted) return
+    if (!this.#lists.isComplete || this.#stopped.signal.aborted) return
     if (!this.#teller.canTell(pod.info)) return
     void this.#teller.tell(pod.info, redirection).then((isTold) => {
       if (!isTold) return
@@ -483,9 +411,4 @@ export class PodWatch {
     const code = codeOfFailure(failure)
     this.#options.events.say(entry.pod.info, 'EnrolmentFailed', code, failure.slice(code.length + 2))
   }
-}
-
-function readNamespace(object: unknown): { readonly name: string; readonly labels: RawMap } {
-  const metadata = mapOf(isMap(object) ? object : {}, 'metadata')
-  return { name: textOf(metadata, 'name'), labels: mapOf(metadata, 'labels') }
 }
