@@ -6,9 +6,10 @@ import { describeDestination } from '../mesh/model/destination.ts'
 import type { MeshState } from '../mesh/model/mesh-state.ts'
 import type { Workload } from '../mesh/model/workload.ts'
 import { workloadFacts } from '../mesh/model/workload-facts.ts'
-import { formatSocketAddress, parseIp } from '../mesh/net/address.ts'
+import { formatIp, formatSocketAddress, parseIp } from '../mesh/net/address.ts'
 import type { DemandedDestinations } from './demanded-destinations.ts'
 import { decideDns } from './dns/dns-decision.ts'
+import { type DnsRecord, TYPE_A, TYPE_AAAA } from './dns/dns-message.ts'
 import type { StreamSlots } from './stream-slots.ts'
 import type { DownMessage, UpMessage } from './worker-messages.ts'
 
@@ -82,22 +83,29 @@ export class ModelAnswers {
   }
 
   #host({ uid, host }: Asked<'resolve-host'>): DownMessage {
-    const { network, pods, state } = this.#options
-    const own = parseIp(host)
-    const namespace = pods.infoOf(uid)?.namespace ?? ''
-    const service = own === undefined ? state()?.serviceByHost(host, namespace) : undefined
-    const vip = service?.vips.find((each) => each.network === network)
-    return { type: 'host', uid, host, ip: own ?? vip?.ip ?? null }
+    return { type: 'host', uid, host, ip: parseIp(host) ?? this.#addressOf(uid, host) }
   }
 
-  /** Before the first model nothing is known to be ours: that changes with it. */
+  /** What DNS would answer first, IPv4 before IPv6; null: no name of ours. */
+  #addressOf(uid: string, host: string): string | null {
+    const name = host.endsWith('.') ? host.slice(0, -1) : host
+    for (const type of [TYPE_A, TYPE_AAAA])
+      for (const record of this.#recordsOf(uid, name, type) ?? [])
+        if (record.kind === 'A' || record.kind === 'AAAA') return formatIp(record.bytes) ?? null
+    return null
+  }
+
   #name({ uid, name, queryType }: Asked<'resolve-dns'>): DownMessage {
+    return { type: 'dns', uid, name, queryType, verdict: this.#recordsOf(uid, name, queryType) }
+  }
+
+  /** Null: not ours to answer. Before the first model nothing is known to be: that changes with it. */
+  #recordsOf(uid: string, name: string, queryType: number): readonly DnsRecord[] | null {
     const { clusterDomain, network, pods, random, state } = this.#options
     const client = { namespace: pods.infoOf(uid)?.namespace ?? '', network, clusterDomain }
     const mesh = state()
     const decision = mesh === null ? null : decideDns(name, queryType, client, mesh, random)
-    const verdict = decision?.kind === 'answer' ? decision.records : null
-    return { type: 'dns', uid, name, queryType, verdict }
+    return decision?.kind === 'answer' ? decision.records : null
   }
 
   #caller({ ip }: Asked<'resolve-caller'>): DownMessage {

@@ -9,9 +9,13 @@ const workload = (name: string, ip: string, services = '{}'): string =>
   `- {uid: ${name}, name: ${name}, namespace: shop, serviceAccount: ${name}, trustDomain: cluster.local, ` +
   `workloadIps: ["${ip}"], protocol: HBONE, node: n1, services: ${services}}\n`
 const CART = 'cart.shop.svc.cluster.local'
+/** Headless: its name stands for its pods. */
+const BACK = 'back.shop.svc.cluster.local'
+const OF_CART = `{shop/${CART}: {80: 8080}, shop/${BACK}: {80: 8080}}`
 const MESH =
-  `workloads:\n${workload('front', '10.1.0.1')}${workload('cart', '10.2.0.1', `{shop/${CART}: {80: 8080}}`)}` +
-  `services:\n- {name: cart, namespace: shop, hostname: ${CART}, vips: ["/10.96.0.10"], ports: {80: 8080}}\npolicies: []\n`
+  `workloads:\n${workload('front', '10.1.0.1')}${workload('cart', '10.2.0.1', OF_CART)}` +
+  `services:\n- {name: cart, namespace: shop, hostname: ${CART}, vips: ["/10.96.0.10"], ports: {80: 8080}}\n` +
+  `- {name: back, namespace: shop, hostname: ${BACK}, vips: [], ports: {80: 8080}}\npolicies: []\n`
 const POD = { uid: 'u-front', name: 'front', namespace: 'shop', serviceAccount: 'front' }
 const TYPE_A = 1
 
@@ -78,9 +82,10 @@ t.test(
   },
 )
 
-t.test('hosts: addresses, services by their names, and others', async (t) => {
+t.test('hosts: addresses, services by all names that DNS knows them by, and others', async (t) => {
   const { answers, told } = setUp()
-  for (const host of ['10.1.2.3', '::1', CART, 'elsewhere.example'])
+  const names = ['cart', 'cart.shop', 'cart.shop.svc', `${CART}.`, 'back', 'cart.other']
+  for (const host of ['10.1.2.3', '::1', CART, 'elsewhere.example', ...names])
     answers.onQuestion(0, { type: 'resolve-host', uid: 'u-front', host })
   t.same(
     told.map(([, message]) => (message.type === 'host' ? [message.host, message.ip] : message)),
@@ -89,6 +94,12 @@ t.test('hosts: addresses, services by their names, and others', async (t) => {
       ['::1', '::1'],
       [CART, '10.96.0.10'],
       ['elsewhere.example', null],
+      ['cart', '10.96.0.10'],
+      ['cart.shop', '10.96.0.10'],
+      ['cart.shop.svc', '10.96.0.10'],
+      [`${CART}.`, '10.96.0.10'],
+      ['back', '10.2.0.1'],
+      ['cart.other', null],
     ],
   )
 })
