@@ -85,17 +85,19 @@ export type ConnectionEnds = Pick<
 >
 
 /** What all connections between two workloads say, as long as they go the same way. */
-interface PairText extends Omit<ConnectionEnds, 'sourceAddress' | 'source' | 'destination'> {
+export interface PairText extends Omit<ConnectionEnds, 'sourceAddress' | 'source' | 'destination'> {
   readonly text: string
   /** The same in UTF-8. */
   readonly bytes: Uint8Array
+  /** Of its last encoder. */
+  number: number
 }
 
 // The last one of each pair: a node knows far more workloads than talk through it.
 const pairs = new WeakMap<RecordedWorkload, WeakMap<RecordedWorkload, PairText>>()
 
 /** What the pair says, from memory where nothing in it has changed; null where one of the two is not known. */
-function pairOf(ends: ConnectionEnds): PairText | null {
+export function pairOf(ends: ConnectionEnds): PairText | null {
   const { source, destination } = ends
   if (source === null || destination === null) return null
   const bySource = pairs.get(destination) ?? new WeakMap<RecordedWorkload, PairText>()
@@ -119,15 +121,11 @@ function pairOf(ends: ConnectionEnds): PairText | null {
     // In one piece. What is concatenated stays a tree of its pieces, and whoever writes it goes through all of them: each time,
     // where it is a part of something longer.
     text: bytes.toString(),
+    number: 0,
   }
   pairs.set(destination, bySource)
   bySource.set(source, pair)
   return pair
-}
-
-/** What the pair says, in UTF-8; null where it is not kept. */
-export function pairBytes(ends: ConnectionEnds): Uint8Array | null {
-  return pairOf(ends)?.bytes ?? null
 }
 
 function isSame(known: PairText, ends: ConnectionEnds): boolean {

@@ -22,18 +22,32 @@ export class RecordBatch {
 
   /** Appends a record. */
   readonly add: EntryReader = (bytes, offset, length, kind, owner) => {
-    if (this.#end + length >= this.#bytes.length) this.#grow(length + 1)
-    this.#end += bytes.copy(this.#bytes, this.#end, offset, offset + length)
-    this.#bytes[this.#end++] = NEWLINE
+    const at = this.reserve(length)
+    this.commit(at + bytes.copy(this.#bytes, at, offset, offset + length), kind, owner)
+  }
+
+  /** Where in `bytes` the next record may be written, of at most `mostBytes`. */
+  reserve(mostBytes: number): number {
+    if (this.#end + mostBytes >= this.#bytes.length) {
+      const grown = Buffer.allocUnsafeSlow(2 * (this.#end + mostBytes + 1))
+      this.#bytes.copy(grown, 0, 0, this.#end)
+      this.#bytes = grown
+    }
+    return this.#end
+  }
+
+  /** Appends what was written where reserve() said, up to `end`. */
+  commit(end: number, kind: EntryKind, owner: number): void {
+    this.#bytes[end] = NEWLINE
+    this.#end = end + 1
     this.#ends.push(this.#end)
     this.#kinds.push(kind)
     this.#owners.push(owner)
   }
 
-  #grow(addedBytes: number): void {
-    const grown = Buffer.allocUnsafeSlow(2 * (this.#end + addedBytes))
-    this.#bytes.copy(grown, 0, 0, this.#end)
-    this.#bytes = grown
+  /** For who writes in place: others after each reserve(). */
+  get bytes(): Buffer {
+    return this.#bytes
   }
 
   get count(): number {

@@ -29,6 +29,10 @@ export const ENTRY_KINDS = {
   notable: 1,
   /** No record: it is told, and written into no file. */
   aside: 2,
+  /** A record of something that went well, in short: see record-brief.ts. */
+  brief: 3,
+  /** What is left out of those: told under a number in place of an owner. */
+  pair: 4,
 } as const
 export type EntryKind = (typeof ENTRY_KINDS)[keyof typeof ENTRY_KINDS]
 

@@ -4,6 +4,7 @@
 import { createWriteStream, type WriteStream } from 'node:fs'
 import type { Log } from '../runtime/log.ts'
 import { RecordBatch } from './record-batch.ts'
+import { RecordDecoder } from './record-decoder.ts'
 import { ENTRY_KINDS, type RecordRing } from './record-ring.ts'
 
 /** How often the rings are emptied. */
@@ -12,6 +13,8 @@ const DRAIN_INTERVAL_MS = 100
 export const RECENT_RECORDS = 1000
 /** Text waiting for the disk; beyond it records are dropped. */
 const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024
+/** A batch has room for somewhat more than the one before it would have needed. */
+const GROWTH_MARGIN = 1.1
 /** A file that failed is opened again after this. */
 const REOPEN_MS = 1000
 
@@ -33,6 +36,9 @@ export class RecordWriter {
   /** The last batches: together they have what is kept, and the first of them is needed for that. */
   readonly #recent: RecordBatch[] = []
   #recentCount = 0
+  readonly #decoders = new Map<RecordRing, RecordDecoder>()
+  /** How many times as long lines are as what was in the rings, about. */
+  #growth = 1
   #out: WriteStream | NodeJS.WriteStream | null = null
   #timer: NodeJS.Timeout | null = null
   #retryAtMs = 0
@@ -58,20 +64,30 @@ export class RecordWriter {
     const rings = this.#rings()
     const unreadBytes = rings.reduce((sum, ring) => sum + ring.unreadBytes, 0)
     if (unreadBytes === 0) return
-    let batch = new RecordBatch(unreadBytes)
+    let batch = new RecordBatch(Math.ceil(unreadBytes * this.#growth))
     for (const ring of rings) {
+      const decoder = this.#decoderOf(ring)
       ring.drain((bytes, offset, length, kind, owner) => {
-        if (kind !== ENTRY_KINDS.aside) {
-          batch.add(bytes, offset, length, kind, owner)
-          return
+        if (kind === ENTRY_KINDS.pair) decoder.learn(owner, offset, length)
+        else if (kind === ENTRY_KINDS.brief) {
+          if (!decoder.addTo(batch, offset, length, owner)) this.#drop(1)
+        } else if (kind !== ENTRY_KINDS.aside) batch.add(bytes, offset, length, kind, owner)
+        else {
+          // What came before it is heard of before it.
+          this.#take(batch)
+          batch = new RecordBatch()
+          this.#listener.onAside(bytes.toString('utf8', offset, offset + length))
         }
-        // What came before it is heard of before it.
-        this.#take(batch)
-        batch = new RecordBatch()
-        this.#listener.onAside(bytes.toString('utf8', offset, offset + length))
       })
     }
+    this.#growth = GROWTH_MARGIN * Math.max(1, batch.lines.length / unreadBytes)
     this.#take(batch)
+  }
+
+  #decoderOf(ring: RecordRing): RecordDecoder {
+    const decoder = this.#decoders.get(ring) ?? new RecordDecoder(ring)
+    this.#decoders.set(ring, decoder)
+    return decoder
   }
 
   #take(batch: RecordBatch): void {

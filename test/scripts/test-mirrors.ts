@@ -171,6 +171,10 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'mesh/http1/stream.ts',
   ],
   'test/mesh/control/node-certificate.ts': ['mesh/control/join-request.ts'],
+  'test/mesh/telemetry/record-encoder.ts': [
+    'mesh/telemetry/record-brief.ts',
+    'mesh/telemetry/record-decoder.ts',
+  ],
   'test/mesh/telemetry/edge-report.ts': ['mesh/telemetry/edge.ts'],
   'test/ztunnel/capture/captures.ts': ['ztunnel/capture/capture-file.ts', 'ztunnel/carry/payload-capture.ts'],
   'test/mesh/generations/supervisor-link.ts': ['mesh/generations/handover.ts'],

@@ -28,6 +28,17 @@ t.test('lines as they go to the file, and the text of each, however long', async
   t.equal(new RecordBatch().lines.length, 0)
 })
 
+t.test('what is written in place is a line like the others', async (t) => {
+  const batch = new RecordBatch(16)
+  for (const text of ['a', 'x'.repeat(100), 'grün']) {
+    const at = batch.reserve(3 * text.length)
+    batch.commit(at + batch.bytes.write(text, at), notable, 3)
+    batch.add(Buffer.from('between'), 0, 7, record, 4)
+  }
+  t.equal(batch.lines.toString(), `a\nbetween\n${'x'.repeat(100)}\nbetween\ngrün\nbetween\n`)
+  t.same([batch.notable(), batch.ownerOf(2), batch.ownerOf(3)], [['a', 'x'.repeat(100), 'grün'], 3, 4])
+})
+
 t.test('of each owner the last ones, and all that are looked at in each case', async (t) => {
   const batch = batchOf([
     ['a1', record, 1],

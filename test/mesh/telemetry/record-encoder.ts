@@ -2,6 +2,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { type ConnectionRecord, formatConnectionRecord } from '../../../mesh/telemetry/connection-record.ts'
+import { RecordBatch } from '../../../mesh/telemetry/record-batch.ts'
+import { MAX_TOLD_PAIRS } from '../../../mesh/telemetry/record-brief.ts'
+import { RecordDecoder } from '../../../mesh/telemetry/record-decoder.ts'
 import { RecordEncoder } from '../../../mesh/telemetry/record-encoder.ts'
 import { ENTRY_KINDS, RecordRing } from '../../../mesh/telemetry/record-ring.ts'
 
@@ -17,18 +20,33 @@ const RECORD: ConnectionRecord = {
   ...{ bytesSent: 1, bytesReceived: 2, durationMs: 3.06, connectMs: 0.5, retryCount: 0, trace: null },
 }
 
-/** What came out of the ring: text, kind, owner. */
-function drained(ring: RecordRing): (readonly [string, number, number])[] {
-  const entries: (readonly [string, number, number])[] = []
-  ring.drain((bytes, offset, length, kind, owner) =>
-    entries.push([bytes.toString('utf8', offset, offset + length), kind, owner]),
-  )
-  return entries
+/** What comes out of a ring, as main reads it: the text and the owner of each record; and in how many entries it came. */
+function readerOf(ring: RecordRing) {
+  const decoder = new RecordDecoder(ring)
+  const counts = { brief: 0, pair: 0, text: 0 }
+  const drained = (): (readonly [string, number])[] => {
+    const batch = new RecordBatch()
+    ring.drain((bytes, offset, length, kind, owner) => {
+      if (kind === ENTRY_KINDS.pair) {
+        counts.pair++
+        decoder.learn(owner, offset, length)
+      } else if (kind === ENTRY_KINDS.brief) {
+        counts.brief++
+        if (!decoder.addTo(batch, offset, length, owner)) throw new Error('its pair was not told')
+      } else {
+        counts.text++
+        batch.add(bytes, offset, length, kind, owner)
+      }
+    })
+    return Array.from({ length: batch.count }, (_, index) => [batch.textOf(index), batch.ownerOf(index)])
+  }
+  return { drained, counts }
 }
 
-t.test('bytes and text say the same, whatever a record has', async (t) => {
+t.test('a line is the same whichever way it comes, whatever a record has', async (t) => {
   const ring = new RecordRing(undefined, 65_536)
   const encoder = new RecordEncoder(ring)
+  const { drained, counts } = readerOf(ring)
   const workloads = fc.constantFrom(FRONT, CART, ODD, null)
   const ms = fc.oneof(
     fc.double({ min: 0, max: 1e7, noNaN: true }),
@@ -61,37 +79,69 @@ t.test('bytes and text say the same, whatever a record has', async (t) => {
   })
   fc.assert(
     fc.property(fc.array(record, { minLength: 1, maxLength: 20 }), (records) => {
-      for (const [owner, each] of records.entries()) encoder.push(each, ENTRY_KINDS.notable, owner)
+      for (const [owner, each] of records.entries()) encoder.push(each, ENTRY_KINDS.record, owner)
       t.same(
-        drained(ring),
-        records.map((each, owner) => [formatConnectionRecord(each), ENTRY_KINDS.notable, owner]),
+        drained(),
+        records.map((each, owner) => [formatConnectionRecord(each), owner]),
       )
     }),
     { numRuns: 500 },
   )
+  for (const [entry, count] of Object.entries(counts)) t.ok(count > 50, `${count} entries: ${entry}`)
 })
 
 t.test('digits of all lengths', async (t) => {
   const ring = new RecordRing()
   const encoder = new RecordEncoder(ring)
+  const { drained, counts } = readerOf(ring)
   const numbers = [0, 9, 10, 99, 100, 4_294_967_295, 4_294_967_296, Number.MAX_SAFE_INTEGER]
   for (let power = 1; power < 16; power++) numbers.push(10 ** power - 1, 10 ** power, 10 ** power + 1)
   for (const bytesSent of numbers) {
     encoder.push({ ...RECORD, bytesSent, durationMs: Math.min(bytesSent / 10, 1e11) }, ENTRY_KINDS.record, 0)
-    const [[text = ''] = []] = drained(ring)
+    const [[text = ''] = []] = drained()
     t.equal((JSON.parse(text) as { bytes_sent: number }).bytes_sent, bytesSent)
   }
+  t.same(counts, { brief: numbers.length, pair: 1, text: 0 })
+})
+
+t.test('what is notable comes as text: it is read where it is', async (t) => {
+  const ring = new RecordRing()
+  const { drained, counts } = readerOf(ring)
+  t.ok(new RecordEncoder(ring).push(RECORD, ENTRY_KINDS.notable, 7))
+  t.same(drained(), [[formatConnectionRecord(RECORD), 7]])
+  t.same(counts, { brief: 0, pair: 0, text: 1 })
 })
 
 t.test('a full ring drops and counts, at its end too', async (t) => {
   const ring = new RecordRing(undefined, 4096)
   const encoder = new RecordEncoder(ring)
-  const text = formatConnectionRecord(RECORD)
+  const { drained } = readerOf(ring)
   for (let round = 0; round < 50; round++) {
     let kept = 0
     while (encoder.push(RECORD, ENTRY_KINDS.record, 1)) kept++
-    t.ok(kept >= 4, `${kept} records of ${text.length} bytes in 4096`)
-    t.equal(ring.droppedCount, round + 1)
-    t.same(drained(ring), new Array(kept).fill([text, ENTRY_KINDS.record, 1]))
+    t.ok(kept >= 30, `${kept} records in 4096 bytes`)
+    t.ok(ring.droppedCount > round)
+    t.same(drained(), new Array(kept).fill([formatConnectionRecord(RECORD), 1]))
   }
+})
+
+t.test('more pairs than there are numbers, and those of another worker', async (t) => {
+  const rings = [new RecordRing(), new RecordRing()]
+  const sources = Array.from({ length: MAX_TOLD_PAIRS + 10 }, (_, index) => workload(`front-${index}`))
+  const workers = rings.map((ring) => ({ encoder: new RecordEncoder(ring), ...readerOf(ring) }))
+  for (let round = 0; round < 2; round++)
+    for (const source of sources)
+      for (const [index, { encoder, drained }] of workers.entries()) {
+        const record = { ...RECORD, source, bytesSent: round }
+        t.ok(encoder.push(record, ENTRY_KINDS.record, index))
+        t.same(drained(), [[formatConnectionRecord(record), index]])
+      }
+  const brief = 2 * sources.length
+  t.same(
+    workers.map(({ counts }) => counts),
+    [
+      { brief, pair: brief, text: 0 },
+      { brief, pair: brief, text: 0 },
+    ],
+  )
 })

@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t from 'tap'
+import { type ConnectionRecord, formatConnectionRecord } from '../../../mesh/telemetry/connection-record.ts'
+import { MAX_TOLD_PAIRS } from '../../../mesh/telemetry/record-brief.ts'
+import { RecordEncoder } from '../../../mesh/telemetry/record-encoder.ts'
 import { ENTRY_KINDS, RecordRing } from '../../../mesh/telemetry/record-ring.ts'
 import { RECENT_RECORDS, RecordWriter } from '../../../mesh/telemetry/record-writer.ts'
 
@@ -54,3 +57,52 @@ t.test('the file has a line of each', async (t) => {
   await writer.close()
   t.equal(readFileSync(path, 'utf8'), 'grün\n🐟\n')
 })
+
+t.test(
+  'what comes in short is a line like the others; what nobody can read is counted as lost',
+  async (t) => {
+    const { rings, heard, writer } = setUp('off')
+    const [front, cart] = ['front', 'cart'].map((name) => ({
+      name,
+      namespace: 'shop',
+      identity: '',
+      clusterId: '',
+    }))
+    const record: ConnectionRecord = {
+      ...{
+        endMs: 1e12,
+        direction: 'outbound',
+        code: 'OK',
+        detail: '',
+        transport: 'HBONE',
+        service: '',
+        via: '',
+      },
+      ...{
+        sourceAddress: '10.1.0.1:1234',
+        source: front ?? null,
+        sourceIdentity: '',
+        destination: cart ?? null,
+      },
+      ...{ destinationAddress: '10.2.0.1:15008', hboneAddress: '10.2.0.1:8080', policy: '', trace: null },
+      ...{ bytesSent: 1, bytesReceived: 2, durationMs: 3.06, connectMs: 0.5, retryCount: 0 },
+    }
+    const lines: string[] = []
+    for (const [index, ring] of rings.entries()) {
+      const encoder = new RecordEncoder(ring)
+      ring.push('before')
+      encoder.push({ ...record, bytesSent: index }, ENTRY_KINDS.record, 1)
+      encoder.push({ ...record, code: 'POLICY_DENY' }, ENTRY_KINDS.notable, 1)
+      lines.push('before', formatConnectionRecord({ ...record, bytesSent: index }))
+      lines.push(formatConnectionRecord({ ...record, code: 'POLICY_DENY' }))
+    }
+    writer.drain()
+    t.same(heard, lines)
+
+    const start = rings[0].reserve(100)
+    new DataView(rings[0].memory).setUint32(16 + start, MAX_TOLD_PAIRS - 1, true)
+    rings[0].commit(100, ENTRY_KINDS.brief, 1)
+    writer.drain()
+    t.same([heard.length, writer.lostCount], [lines.length, 1])
+  },
+)
