@@ -273,7 +273,6 @@ export const SOURCE_LIMITS: readonly SourceLimit[] = [
   ...limits('mesh/telemetry/record-writer.ts', 'bytes', 'MAX_UNWRITTEN_BYTES'),
   ...limits('mesh/telemetry/connection-record.ts', 'count', 'MAX_FIELD_LENGTH'),
   ...limits('mesh/telemetry/record-ring.ts', 'bytes', 'RECORD_RING_BYTES', 'MAX_RECORD_BYTES'),
-  ...limits('mesh/telemetry/record-brief.ts', 'count', 'MAX_TOLD_PAIRS'),
   ...limits('mesh/telemetry/counters.ts', 'count', 'MAX_LABEL_SETS'),
   ...limits('mesh/telemetry/request-counters.ts', 'count', 'MAX_REQUEST_LABEL_SETS'),
   ...limits('waypoint/carry/request-series.ts', 'count', 'MAX_CALLERS', 'MAX_CLAIM_CHARS'),

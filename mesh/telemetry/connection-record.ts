@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One record per connection, as one line of JSON. Field names follow Istio's access log (wire-protocols §7.4), with
-// the reason code in front. What all connections of a pair say is written once and kept, so that a record costs a
-// concatenation.
+// the reason code in front.
 import type { ReasonCode } from '../errors/reasons.ts'
 import { REASONS } from '../errors/reasons.ts'
+import { formatSocketAddress, type SocketAddress } from '../net/address.ts'
 import { jsonField, timeText } from './record-text.ts'
 
 /** A workload as records name it. */
@@ -23,12 +23,12 @@ export interface ConnectionRecord {
   readonly detail: string
   /** How the bytes crossed the network; `LOCAL`: they did not. */
   readonly transport: 'HBONE' | 'TCP' | 'LOCAL'
-  readonly sourceAddress: string
+  readonly sourceAddress: SocketAddress
   readonly source: RecordedWorkload | null
   /** What the peer proved, when the model does not know it. */
   readonly sourceIdentity: string
-  /** Next hop of the connection. */
-  readonly destinationAddress: string
+  /** Next hop of the connection; null: `hboneAddress` is all that is known of it. */
+  readonly destinationAddress: SocketAddress | null
   readonly hboneAddress: string
   readonly service: string
   readonly destination: RecordedWorkload | null
@@ -84,69 +84,13 @@ export type ConnectionEnds = Pick<
   | 'via'
 >
 
-/** What all connections between two workloads say, as long as they go the same way. */
-export interface PairText extends Omit<ConnectionEnds, 'sourceAddress' | 'source' | 'destination'> {
-  readonly text: string
-  /** The same in UTF-8. */
-  readonly bytes: Uint8Array
-  /** Of its last encoder. */
-  number: number
-}
-
-// The last one of each pair: a node knows far more workloads than talk through it.
-const pairs = new WeakMap<RecordedWorkload, WeakMap<RecordedWorkload, PairText>>()
-
-/** What the pair says, from memory where nothing in it has changed; null where one of the two is not known. */
-export function pairOf(ends: ConnectionEnds): PairText | null {
-  const { source, destination } = ends
-  if (source === null || destination === null) return null
-  const bySource = pairs.get(destination) ?? new WeakMap<RecordedWorkload, PairText>()
-  const known = bySource.get(source)
-  if (known !== undefined && isSame(known, ends)) return known
-  const bytes = Buffer.from(formatPair(ends))
-  const { direction, transport, sourceIdentity, destinationAddress, hboneAddress, service, policy, via } =
-    ends
-  const pair: PairText = {
-    ...{
-      direction,
-      transport,
-      sourceIdentity,
-      destinationAddress,
-      hboneAddress,
-      service,
-      policy,
-      via,
-      bytes,
-    },
-    // In one piece. What is concatenated stays a tree of its pieces, and whoever writes it goes through all of them: each time,
-    // where it is a part of something longer.
-    text: bytes.toString(),
-    number: 0,
-  }
-  pairs.set(destination, bySource)
-  bySource.set(source, pair)
-  return pair
-}
-
-function isSame(known: PairText, ends: ConnectionEnds): boolean {
-  return (
-    known.direction === ends.direction &&
-    known.transport === ends.transport &&
-    known.sourceIdentity === ends.sourceIdentity &&
-    known.destinationAddress === ends.destinationAddress &&
-    known.hboneAddress === ends.hboneAddress &&
-    known.service === ends.service &&
-    known.policy === ends.policy &&
-    known.via === ends.via
-  )
-}
-
-function formatPair(ends: ConnectionEnds): string {
+/** What the records of all connections of a pair say, as long as they go the same way: without beginning and end. */
+export function formatPair(ends: ConnectionEnds): string {
   const { source, destination } = ends
   return (
     `,"direction":"${ends.direction}","transport":"${ends.transport}"` +
     (source === null ? field('src.identity', ends.sourceIdentity) : workloadText(source, 'src')) +
-    field('dst.addr', ends.destinationAddress) +
+    field('dst.addr', destinationText(ends)) +
     field('dst.hbone_addr', ends.hboneAddress) +
     field('dst.service', ends.service) +
     (destination === null ? '' : workloadText(destination, 'dst')) +
@@ -155,8 +99,17 @@ function formatPair(ends: ConnectionEnds): string {
   )
 }
 
+/** Where a connection goes next, as records say it. */
+export function destinationText(ends: Pick<ConnectionEnds, 'destinationAddress' | 'hboneAddress'>): string {
+  const { destinationAddress, hboneAddress } = ends
+  return destinationAddress === null
+    ? hboneAddress
+    : formatSocketAddress(destinationAddress.ip, destinationAddress.port)
+}
+
 function endsText(ends: ConnectionEnds): string {
-  return field('src.addr', ends.sourceAddress) + (pairOf(ends)?.text ?? formatPair(ends))
+  const { ip, port } = ends.sourceAddress
+  return field('src.addr', formatSocketAddress(ip, port)) + formatPair(ends)
 }
 
 /** With one decimal. */

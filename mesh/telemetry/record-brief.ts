@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A record on its way through a ring, in short: the number of its pair, five numbers, the source address in ASCII. Nearly all are of
+// A record on its way through a ring, in short: the number of its pair, five numbers, the source address. Nearly all are of
 // connections between two known workloads that went well; main, which writes no traffic, makes their text. Little-endian.
 
 /** The pair's number: what an entry of kind `pair` has told under it last. */
@@ -10,7 +10,6 @@ export const BYTES_RECEIVED_AT = 20
 export const DURATION_MS_AT = 28
 /** -1: it never could carry bytes. */
 export const CONNECT_MS_AT = 36
-export const SOURCE_ADDRESS_AT = 44
-
-/** Pairs that a worker's numbers stand for at a time; those of others are told anew. */
-export const MAX_TOLD_PAIRS = 1024
+export const SOURCE_PORT_AT = 44
+/** To the end of the entry, in ASCII. */
+export const SOURCE_IP_AT = 48

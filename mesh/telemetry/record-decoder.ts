@@ -9,7 +9,8 @@ import {
   DURATION_MS_AT,
   END_MS_AT,
   PAIR_AT,
-  SOURCE_ADDRESS_AT,
+  SOURCE_IP_AT,
+  SOURCE_PORT_AT,
 } from './record-brief.ts'
 import { ENTRY_KINDS, type RecordRing } from './record-ring.ts'
 
@@ -22,6 +23,7 @@ const CONNECT = Buffer.from(',"connect_ms":')
 /** Of a line without its pair and its source address: the constants above, the time, and four numbers of 17 digits. */
 const MOST_FIXED_BYTES = 320
 const [ZERO, POINT, QUOTE, CLOSE] = [0x30, 0x2e, 0x22, 0x7d]
+const [OPENING, CLOSING, COLON] = [0x5b, 0x5d, 0x3a]
 
 /** Of one ring; its reader only. */
 export class RecordDecoder {
@@ -50,13 +52,10 @@ export class RecordDecoder {
     const view = this.#view
     const pair = this.#pairs[view.getUint32(offset + PAIR_AT, true)]
     if (pair === undefined) return false
-    const addressBytes = length - SOURCE_ADDRESS_AT
-    let at = batch.reserve(MOST_FIXED_BYTES + addressBytes + pair.length)
+    let at = batch.reserve(MOST_FIXED_BYTES + length + pair.length)
     const { bytes } = batch
     at = this.#writeBegin(bytes, at, view.getFloat64(offset + END_MS_AT, true))
-    const from = this.#bytes
-    const addressAt = offset + SOURCE_ADDRESS_AT
-    for (let index = 0; index < addressBytes; index++) bytes[at++] = from[addressAt + index] ?? 0
+    at = this.#writeSource(bytes, at, offset, length)
     bytes[at++] = QUOTE
     at = put(bytes, at, pair)
     at = writeInteger(bytes, put(bytes, at, SENT), view.getFloat64(offset + BYTES_SENT_AT, true))
@@ -67,6 +66,18 @@ export class RecordDecoder {
     bytes[at++] = CLOSE
     batch.commit(at, ENTRY_KINDS.record, owner)
     return true
+  }
+
+  /** `ip:port`, with brackets around IPv6. */
+  #writeSource(bytes: Buffer, start: number, offset: number, length: number): number {
+    const ip = this.#bytes.subarray(offset + SOURCE_IP_AT, offset + length)
+    const isIpv6 = ip.includes(COLON)
+    let at = start
+    if (isIpv6) bytes[at++] = OPENING
+    at = put(bytes, at, ip)
+    if (isIpv6) bytes[at++] = CLOSING
+    bytes[at++] = COLON
+    return writeInteger(bytes, at, this.#view.getUint32(offset + SOURCE_PORT_AT, true))
   }
 
   /** A worker ends many connections in one second. */

@@ -2,7 +2,7 @@
 // Port 15006 of a pod: connections that arrive in plaintext, from outside the mesh.
 
 import { isRefusal, refuse } from '../../mesh/errors/refusal.ts'
-import { formatSocketAddress, type SocketAddress } from '../../mesh/net/address.ts'
+import type { SocketAddress } from '../../mesh/net/address.ts'
 import { localAddress, originalDestination, peerAddress } from '../../mesh/reactor/socket-options.ts'
 import { TcpDownstream } from '../carry/downstream.ts'
 import { InboundConnection } from '../carry/inbound-connection.ts'
@@ -39,7 +39,7 @@ export function recordGuardRefusal(pod: ServedPod, client: SocketAddress, destin
 
 function decideFor(pod: ServedPod, client: SocketAddress, destination: SocketAddress) {
   const facts = new ConnectionFacts('inbound', pod, pod.context.reactor.nowMs, client)
-  facts.destinationAddress = formatSocketAddress(destination.ip, destination.port)
+  facts.destinationAddress = destination
   facts.destination = pod.inbound?.workload ?? null
   facts.trace = pod.context.traces?.begin('') ?? null
   pod.lastVerdict = null

@@ -4,7 +4,6 @@
 
 import { isRefusal } from '../../mesh/errors/refusal.ts'
 import type { SpiffeId } from '../../mesh/identity/spiffe.ts'
-import { formatSocketAddress } from '../../mesh/net/address.ts'
 import { formatProxyHeader } from '../../mesh/net/proxy-header.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
 import { decideInbound } from '../decide/inbound-decision.ts'
@@ -49,7 +48,7 @@ export function carryInbound(
     return null
   }
   const { dial, connection: authz, proxiedTo, entrance } = decision
-  facts.destinationAddress = formatSocketAddress(dial.ip, dial.port)
+  facts.destinationAddress = dial
   const proxyHeader = proxiedTo === null ? null : formatProxyHeader(client, proxiedTo, arrival.identityText)
   const allowed = { dial, authz, entrance, arrival: decision.arrival, client, proxyHeader }
   const connection = new InboundConnection(pod, downstream, allowed, facts, onClosed)

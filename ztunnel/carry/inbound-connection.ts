@@ -4,6 +4,7 @@
 // recorded. The near side hears 200 only when the application, or the waypoint, is connected.
 import type { AuthzConnection } from '../../mesh/authz/connection.ts'
 import { type Refusal, refuse } from '../../mesh/errors/refusal.ts'
+import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { allocateBlock } from '../../mesh/reactor/ffi/native.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
@@ -161,8 +162,9 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
     const relay = this.#relay
     if (relay === null) return
     const isWhole = relay.bytesToServer + relay.bytesToClient === 0
-    const server = `${this.#allowed.dial.ip}:${this.#allowed.dial.port}`
-    relay.capture = payload?.open({ client: this.#facts.sourceAddress, server, isWhole }) ?? null
+    const { ip, port } = this.#allowed.dial
+    const ends = { client: this.#facts.sourceText, server: formatSocketAddress(ip, port), isWhole }
+    relay.capture = payload?.open(ends) ?? null
   }
 
   #introduce(application: ByteStream): void {
@@ -224,10 +226,11 @@ export class InboundConnection implements ConnectHandler, AttemptsOwner, RelayOw
 
   report(): Omit<ConnectionReport, 'worker' | 'uid'> {
     const { context } = this.#pod
+    const { ip, port } = this.#allowed.dial
     return {
       direction: 'inbound',
-      source: this.#facts.sourceAddress,
-      destination: `${this.#allowed.dial.ip}:${this.#allowed.dial.port}`,
+      source: this.#facts.sourceText,
+      destination: formatSocketAddress(ip, port),
       protocol: this.#facts.transport,
       peer: this.#facts.sourceIdentity,
       bytesSent: this.#relay?.bytesToClient ?? 0,

@@ -11,6 +11,7 @@ import {
 import { checkTrustDomain, firstSpiffeId } from '../../mesh/identity/peer-identity.ts'
 import { parseSpiffeId, type SpiffeId } from '../../mesh/identity/spiffe.ts'
 import type { WorkloadFacts } from '../../mesh/model/workload-facts.ts'
+import { HBONE_PORT } from '../../mesh/net/mesh-ports.ts'
 import type { ByteStream, ByteStreamHandler, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import type { Timer } from '../../mesh/reactor/scheduler.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
@@ -208,7 +209,6 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     const facts = new ConnectionFacts('inbound', this.#pod, context.reactor.nowMs, this.#client)
     facts.transport = 'HBONE'
     facts.sourceIdentity = this.#identityText
-    facts.destinationAddress = authority
     facts.hboneAddress = authority
     facts.destination = inbound?.workload ?? null
     return facts
@@ -258,7 +258,7 @@ export class InboundTunnel implements TlsHandler, TunnelServerHandler, PodConnec
     if (this.#identityText !== '' || reason.code === 'OK') return
     const facts = new ConnectionFacts('inbound', this.#pod, this.#startedMs, this.#client)
     facts.transport = 'HBONE'
-    facts.destinationAddress = `${this.#localIp}:15008`
+    facts.destinationAddress = { ip: this.#localIp, port: HBONE_PORT }
     facts.destination = this.#pod.inbound?.workload ?? null
     context.closed(facts, reason, 0, 0)
   }

@@ -8,6 +8,7 @@ import { formatSocketAddress } from '../../mesh/net/address.ts'
 import type { ByteStream, CloseReason } from '../../mesh/reactor/byte-stream.ts'
 import { Relay, type RelayOwner } from '../../mesh/reactor/relay.ts'
 import type { SocketAddress } from '../../mesh/reactor/socket-address.ts'
+import { destinationText } from '../../mesh/telemetry/connection-record.ts'
 import { isRecursive, type OutboundDecision } from '../decide/outbound-decision.ts'
 import type { ConnectionReport } from '../worker-messages.ts'
 import type { DestinationWaiter, KnownDestination } from './destinations.ts'
@@ -44,7 +45,7 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     this.#client = client
     this.#destination = destination
     this.#facts = new ConnectionFacts('outbound', pod, pod.context.reactor.nowMs, client)
-    this.#facts.destinationAddress = formatSocketAddress(destination.ip, destination.port)
+    this.#facts.destinationAddress = destination
     this.#facts.source = pod.source?.workload ?? null
     this.#facts.trace = pod.context.traces?.begin('') ?? null
     pod.onBegun(this)
@@ -84,13 +85,11 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   }
 
   onAttempt(decision: OutboundDecision, isLocal: boolean): void {
-    const { ip, port } = decision.dial
     this.#facts.destination = decision.workload
-    this.#facts.destinationAddress = formatSocketAddress(ip, port)
+    this.#facts.destinationAddress = isLocal ? null : decision.dial
     if (isLocal) this.#facts.transport = 'LOCAL'
     else this.#facts.transport = decision.kind === 'hbone' ? 'HBONE' : 'TCP'
     this.#facts.hboneAddress = decision.kind === 'hbone' ? decision.authority : ''
-    if (isLocal) this.#facts.destinationAddress = this.#facts.hboneAddress
   }
 
   get traceparent(): string {
@@ -121,8 +120,8 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
     const relay = this.#relay
     if (relay === null) return
     const isWhole = relay.bytesToServer + relay.bytesToClient === 0
-    const server = this.#facts.hboneAddress || this.#facts.destinationAddress
-    relay.capture = payload?.open({ client: this.#facts.sourceAddress, server, isWhole }) ?? null
+    const server = this.#facts.hboneAddress || destinationText(this.#facts)
+    relay.capture = payload?.open({ client: this.#facts.sourceText, server, isWhole }) ?? null
   }
 
   onRefused(refusal: Refusal): void {
@@ -182,10 +181,10 @@ export class OutboundConnection implements DestinationWaiter, AttemptsOwner, Rel
   report(): Omit<ConnectionReport, 'worker' | 'uid'> {
     return {
       direction: 'outbound',
-      source: this.#facts.sourceAddress,
-      destination: `${this.#destination.ip}:${this.#destination.port}`,
+      source: this.#facts.sourceText,
+      destination: formatSocketAddress(this.#destination.ip, this.#destination.port),
       protocol: this.#facts.transport,
-      peer: this.#facts.destinationAddress,
+      peer: destinationText(this.#facts),
       bytesSent: this.#relay?.bytesToServer ?? 0,
       bytesReceived: this.#relay?.bytesToClient ?? 0,
       ageMs: Math.round(this.#pod.context.reactor.nowMs - this.#facts.startedMs),

@@ -108,7 +108,6 @@ export class SameNodeConnect implements Cancellable, Downstream, Member {
     facts.trace = context.traces?.begin(this.#traceparent) ?? null
     facts.source = this.#source.source?.workload ?? null
     facts.sourceIdentity = identity
-    facts.destinationAddress = authority
     facts.hboneAddress = authority
     facts.destination = this.#target.inbound?.workload ?? null
     const { host, port } = target

@@ -47,7 +47,7 @@ export class ConnectionFacts {
   /** The number of the pod whose connection it is. */
   readonly pod: number
   readonly startedMs: number
-  readonly sourceAddress: string
+  readonly sourceAddress: SocketAddress
   connectedMs = -1
   /** When the client's first byte came; -1 before that. */
   requestedMs = -1
@@ -55,7 +55,8 @@ export class ConnectionFacts {
   transport: 'HBONE' | 'TCP' | 'LOCAL' = 'TCP'
   source: WorkloadFacts | null = null
   sourceIdentity = ''
-  destinationAddress = ''
+  /** null: only `hboneAddress` is known of it. */
+  destinationAddress: SocketAddress | null = null
   hboneAddress = ''
   service: ServiceFacts | null = null
   destination: WorkloadFacts | null = null
@@ -78,7 +79,11 @@ export class ConnectionFacts {
     this.direction = direction
     this.pod = pod.number
     this.startedMs = startedMs
-    this.sourceAddress = formatSocketAddress(client.ip, client.port)
+    this.sourceAddress = client
+  }
+
+  get sourceText(): string {
+    return formatSocketAddress(this.sourceAddress.ip, this.sourceAddress.port)
   }
 
   /** What a tunnel stream of this connection says of its trace. */
@@ -240,6 +245,7 @@ export class WorkerContext {
       },
       reason.code === 'OK' && trace === null ? ENTRY_KINDS.record : ENTRY_KINDS.notable,
       facts.pod,
+      facts.slot,
     )
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t from 'tap'
 import { type ConnectionRecord, formatConnectionRecord } from '../../../mesh/telemetry/connection-record.ts'
-import { MAX_TOLD_PAIRS } from '../../../mesh/telemetry/record-brief.ts'
+import { PAIR_AT } from '../../../mesh/telemetry/record-brief.ts'
 import { RecordEncoder } from '../../../mesh/telemetry/record-encoder.ts'
 import { ENTRY_KINDS, RecordRing } from '../../../mesh/telemetry/record-ring.ts'
 import { RECENT_RECORDS, RecordWriter } from '../../../mesh/telemetry/record-writer.ts'
@@ -79,20 +79,25 @@ t.test(
         via: '',
       },
       ...{
-        sourceAddress: '10.1.0.1:1234',
+        sourceAddress: { ip: '10.1.0.1', port: 1234 },
         source: front ?? null,
         sourceIdentity: '',
         destination: cart ?? null,
       },
-      ...{ destinationAddress: '10.2.0.1:15008', hboneAddress: '10.2.0.1:8080', policy: '', trace: null },
+      ...{
+        destinationAddress: { ip: '10.2.0.1', port: 15_008 },
+        hboneAddress: '10.2.0.1:8080',
+        policy: '',
+        trace: null,
+      },
       ...{ bytesSent: 1, bytesReceived: 2, durationMs: 3.06, connectMs: 0.5, retryCount: 0 },
     }
     const lines: string[] = []
     for (const [index, ring] of rings.entries()) {
       const encoder = new RecordEncoder(ring)
       ring.push('before')
-      encoder.push({ ...record, bytesSent: index }, ENTRY_KINDS.record, 1)
-      encoder.push({ ...record, code: 'POLICY_DENY' }, ENTRY_KINDS.notable, 1)
+      encoder.push({ ...record, bytesSent: index }, ENTRY_KINDS.record, 1, 0)
+      encoder.push({ ...record, code: 'POLICY_DENY' }, ENTRY_KINDS.notable, 1, 0)
       lines.push('before', formatConnectionRecord({ ...record, bytesSent: index }))
       lines.push(formatConnectionRecord({ ...record, code: 'POLICY_DENY' }))
     }
@@ -100,7 +105,7 @@ t.test(
     t.same(heard, lines)
 
     const start = rings[0].reserve(100)
-    new DataView(rings[0].memory).setUint32(16 + start, MAX_TOLD_PAIRS - 1, true)
+    rings[0].bytes.writeUInt32LE(7, start + PAIR_AT)
     rings[0].commit(100, ENTRY_KINDS.brief, 1)
     writer.drain()
     t.same([heard.length, writer.lostCount], [lines.length, 1])

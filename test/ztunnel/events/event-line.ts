@@ -14,8 +14,13 @@ import {
 const party = (name: string) => ({ name, namespace: 'shop', identity: `spiffe://d/${name}`, clusterId: 'c' })
 const RECORD: ConnectionRecord = {
   ...{ endMs: Date.UTC(2026, 0, 2), direction: 'outbound', code: 'OK', detail: '', transport: 'HBONE' },
-  ...{ sourceAddress: '10.1.0.1:4000', source: party('front'), sourceIdentity: '' },
-  ...{ destinationAddress: '10.2.0.1:15008', hboneAddress: '', service: '', destination: party('cart') },
+  ...{ sourceAddress: { ip: '10.1.0.1', port: 4000 }, source: party('front'), sourceIdentity: '' },
+  ...{
+    destinationAddress: { ip: '10.2.0.1', port: 15_008 },
+    hboneAddress: '',
+    service: '',
+    destination: party('cart'),
+  },
   ...{
     policy: '',
     via: '',
@@ -34,7 +39,7 @@ t.test('the owner of a connection is the end that is here', async (t) => {
   t.same(owner({}), { pod: 'shop/front', ip: '' })
   t.same(owner({ direction: 'inbound' }), { pod: 'shop/cart', ip: '' })
   t.same(owner({ source: null }), { pod: '', ip: '10.1.0.1' })
-  t.same(owner({ source: null, sourceAddress: '[fd00::1]:4000' }), { pod: '', ip: 'fd00::1' })
+  t.same(owner({ source: null, sourceAddress: { ip: 'fd00::1', port: 4000 } }), { pod: '', ip: 'fd00::1' })
   t.same(ownerOf('no record'), { pod: '', ip: '' })
 })
 

@@ -12,9 +12,19 @@ const IDS = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba9
 const PARENT = 'b7ad6b7169203331'
 const RECORD: ConnectionRecord = {
   ...{ endMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6), direction: 'outbound', code: 'OK', detail: '' },
-  ...{ transport: 'HBONE', sourceAddress: '10.1.0.1:1', sourceIdentity: '', policy: '', via: '' },
+  ...{
+    transport: 'HBONE',
+    sourceAddress: { ip: '10.1.0.1', port: 1 },
+    sourceIdentity: '',
+    policy: '',
+    via: '',
+  },
   source: { name: 'front', namespace: 'shop', identity: 'spiffe://t/ns/shop/sa/front', clusterId: 'k' },
-  ...{ destinationAddress: '10.2.0.1:15008', hboneAddress: '10.2.0.1:8080', destination: null },
+  ...{
+    destinationAddress: { ip: '10.2.0.1', port: 15_008 },
+    hboneAddress: '10.2.0.1:8080',
+    destination: null,
+  },
   ...{ service: 'cart.shop.svc.cluster.local', bytesSent: 10, bytesReceived: 20, durationMs: 1500.5 },
   ...{ connectMs: 2.5, retryCount: 1, trace: { ...IDS, parentSpanId: PARENT } },
 }
